@@ -1,0 +1,180 @@
+"""
+Every check of the project; `nox` without arguments runs them all.
+
+Needs nothing but nox and a supported Python. Each further supported Python
+that is found runs the tests too.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import nox
+from packaging.requirements import Requirement
+
+nox.needs_version = ">=2026.2"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_external_run = True
+
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+# What the embedded collector and the demo need is part of what is tested.
+PACKAGE = ".[demo]"
+SUPPORTED = nox.project.python_versions(PYPROJECT)
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of the dependency group *name*."""
+    return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+def list_pyenv_versions() -> None:
+    """
+    Make pyenv's shims answer for every supported Python that it has.
+
+    A shim fails for a version that PYENV_VERSION does not list, although the
+    version is installed.
+    """
+    if shutil.which("pyenv") is None:
+        return
+    listing = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, text=True, check=False)
+    full = re.compile(rf"(?:{'|'.join(map(re.escape, SUPPORTED))})\.\d+")
+    # Highest patch first: a shim takes the first that fits.
+    found = sorted(filter(full.fullmatch, listing.stdout.split()), key=_numbers, reverse=True)
+    chosen = os.environ.get("PYENV_VERSION", "").split(":")
+    os.environ["PYENV_VERSION"] = ":".join(dict.fromkeys(filter(None, [*chosen, *found, "system"])))
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in version.split(".")]
+
+
+def present_pythons() -> list[str]:
+    """Return the supported Python versions that this machine can run, oldest first."""
+    list_pyenv_versions()
+    running = "{}.{}".format(*sys.version_info)
+    return [version for version in SUPPORTED if version == running or _runs(f"python{version}")]
+
+
+def _runs(executable: str) -> bool:
+    # An executable that is there may still be a shim that only complains.
+    return (
+        shutil.which(executable) is not None
+        and subprocess.run([executable, "-c", ""], capture_output=True, check=False).returncode == 0
+    )
+
+
+PYTHONS = present_pythons()
+
+
+def lowest_pins() -> list[str]:
+    """Return the core dependencies, each pinned to the lowest version that pyproject.toml allows."""
+    pins = []
+    for line in PYPROJECT["project"]["dependencies"]:
+        requirement = Requirement(line)
+        lowest = next(bound.version for bound in requirement.specifier if bound.operator == ">=")
+        pins.append(f"{requirement.name}=={lowest}")
+    return pins
+
+
+def conformance() -> dict[str, str]:
+    """Return where the tests find the conformance cases, if this machine has them."""
+    beside = ROOT.parent / "shared" / "conformance"
+    if "SNOWPLOW_CONFORMANCE" not in os.environ and beside.is_dir():
+        return {"SNOWPLOW_CONFORMANCE": str(beside)}
+    return {}
+
+
+def run_tests(session: nox.Session) -> None:
+    """Run pytest against the installed package and keep its coverage for the session of that name."""
+    data = ROOT / f".coverage.{session.name}"
+    for stale in ROOT.glob(f"{data.name}.*"):
+        stale.unlink()
+    env = {"COVERAGE_FILE": str(data), **conformance()}
+    session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs, env=env)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, spelling and sizes."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("codespell", ".")
+    session.run("python", "tools/check_sizes.py", "src")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Both type checkers, and how complete the public types are."""
+    session.install(*group("types"), PACKAGE)
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "snowplow_aio", "--ignoreexternal")
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """The layers of the house."""
+    session.install(*group("imports"), PACKAGE)
+    session.run("lint-imports")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning or a dead reference fails."""
+    session.install(*group("docs"), PACKAGE)
+    session.run(
+        "sphinx-build", "-W", "-n", "--keep-going", "-q", "docs", "docs/_build/html", *session.posargs
+    )
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel, install it alone and track one event with it."""
+    session.install(*group("wheel"))
+    with tempfile.TemporaryDirectory() as directory:
+        session.run("python", "-m", "build", "--outdir", directory, ".", silent=True)
+        (built,) = Path(directory).glob("*.whl")
+        # virtualenv is there wherever nox is; `venv` is a package of its own on Debian.
+        session.run(sys.executable, "-m", "virtualenv", "-q", f"{directory}/venv", external=True)
+        python = f"{directory}/venv/bin/python"
+        session.run(python, "-m", "pip", "install", str(built), external=True, silent=True)
+        # Isolated: neither this directory nor PYTHONPATH may lend a module.
+        with session.chdir(directory):
+            session.run(python, "-I", str(ROOT / "tools" / "smoke.py"), external=True)
+
+
+@nox.session(python=[version for version in PYTHONS if version == SUPPORTED[0]])
+def tests_lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest version of each core dependency."""
+    constraints = Path(session.create_tmp(), "lowest.txt").absolute()
+    constraints.write_text("\n".join(lowest_pins()))
+    session.install(*group("tests"), PACKAGE, "-c", str(constraints))
+    run_tests(session)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests, and every Python block of the documentation."""
+    session.install(*group("tests"), PACKAGE)
+    run_tests(session)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Put together what the test sessions covered."""
+    session.install(*group("tests"))
+    session.run("coverage", "combine", "-q")
+    session.run("coverage", "report")
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Run the benchmarks; arguments after `--` go to them."""
+    session.install(PACKAGE)
+    session.run("python", "benchmarks/run.py", *session.posargs)
