@@ -1,0 +1,49 @@
+"""Events that the tracker protocol has fields for: each field of the model knows its protocol key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from snowplow_aio.events.fields import Wire
+
+
+class PrimitiveEvent(BaseModel):
+    """
+    The base of events with protocol fields of their own; frozen and strict.
+
+    Attributes:
+        event_code: The event's ``e`` (PROTOCOL.md §1.4).
+
+        wire_fields: For each field: attribute, protocol key, and what makes text of it.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False
+    )
+
+    event_code: ClassVar[str]
+    wire_fields: ClassVar[tuple[tuple[str, str, Callable[[Any], str]], ...]] = ()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.wire_fields = tuple(
+            (name, wire.key, wire.text)
+            for name, field in cls.model_fields.items()
+            for wire in field.metadata
+            if isinstance(wire, Wire)
+        )
+
+    def protocol_fields(self) -> dict[str, str]:
+        """Return the event's own protocol fields, without those that are None or empty."""
+        values = self.__dict__
+        fields = {"e": self.event_code}
+        for name, key, text in self.wire_fields:
+            value = values[name]
+            # Zero is sent. An empty string is not: most fields cannot be read from it.
+            if value is not None and value != "":
+                fields[key] = text(value)
+        return fields

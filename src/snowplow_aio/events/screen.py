@@ -1,0 +1,82 @@
+"""Views of screens, which have no address."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Self
+from uuid import uuid4
+
+from pydantic import ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+from snowplow_aio.events.fields import ABSENT, CAMEL_CASE, NOT_BLANK, Uuid
+from snowplow_aio.self_describing import SelfDescribing
+
+
+class ScreenView(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/screen_view/jsonschema/1-0-0"):
+    """
+    Somebody viewed a screen. One of the two fields is needed.
+
+    Args:
+        name: The screen's name for people; not empty.
+
+        id_: The screen's identifier.
+
+    Raises pydantic.ValidationError when a value breaks one of these rules.
+    """
+
+    model_config: ClassVar[ConfigDict] = CAMEL_CASE | ConfigDict(json_schema_extra={"minProperties": 1})
+
+    name: Annotated[str, NOT_BLANK] = ABSENT
+    id_: str = ABSENT
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Self:
+        if not self.model_fields_set:
+            raise PydanticCustomError("missing", "name or id_: one of them is needed")
+        return self
+
+
+class MobileScreenView(
+    SelfDescribing, schema="iglu:com.snowplowanalytics.mobile/screen_view/jsonschema/1-0-0"
+):
+    """
+    Somebody viewed a screen of a mobile application.
+
+    Args:
+        name: The screen's name.
+
+        id_: A UUID for this view of it; made when it is not given.
+
+        type_: The kind of screen.
+
+        previous_name: The name of the screen before.
+
+        previous_id: The UUID of the screen before.
+
+        previous_type: The kind of the screen before.
+
+        transition_type: How the change of screens looked.
+
+    Raises pydantic.ValidationError when a value breaks one of these rules.
+    """
+
+    model_config: ClassVar[ConfigDict] = CAMEL_CASE | ConfigDict(
+        json_schema_extra={"required": ["name", "id"]}
+    )
+
+    name: str
+    id_: Uuid = ABSENT
+    type_: str = ABSENT
+    previous_name: str = ABSENT
+    previous_id: Uuid = ABSENT
+    previous_type: str = ABSENT
+    transition_type: str = ABSENT
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_id(cls, values: Any) -> Any:
+        # Set, not a default: a default would not be sent.
+        if isinstance(values, dict) and values.get("id_") is None and values.get("id") is None:
+            given = {name: value for name, value in values.items() if name != "id"}
+            return {**given, "id_": str(uuid4())}
+        return values

@@ -1,0 +1,35 @@
+"""Searches within a site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar
+
+from pydantic import ConfigDict, Field
+
+from snowplow_aio.events.fields import ABSENT, CAMEL_CASE, Count, TextOrBool
+from snowplow_aio.self_describing import SelfDescribing
+
+
+class SiteSearch(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/site_search/jsonschema/1-0-0"):
+    """
+    Somebody searched the site.
+
+    Args:
+        terms: What was searched for; at least one.
+
+        filters: What narrowed the search: strings or booleans by name.
+
+        total_results: How many results there are, 0 to 2147483647.
+
+        page_results: How many pages they fill, 0 to 2147483647.
+
+    Raises pydantic.ValidationError when a value breaks one of these rules.
+    """
+
+    model_config: ClassVar[ConfigDict] = CAMEL_CASE
+
+    terms: Annotated[Sequence[str], Field(min_length=1)]
+    filters: Mapping[str, TextOrBool] = ABSENT
+    total_results: Count = ABSENT
+    page_results: Count = ABSENT

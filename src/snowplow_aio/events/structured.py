@@ -1,0 +1,36 @@
+"""Structured events: up to five fields, of which two are required."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from snowplow_aio.events.fields import NonEmpty, Number, Wire
+from snowplow_aio.events.primitive import PrimitiveEvent
+from snowplow_aio.validation import decimal_text
+
+
+class StructuredEvent(PrimitiveEvent):
+    """
+    Something of a category happened.
+
+    Args:
+        category: What the action belongs to; not empty, at most 1,000 characters.
+
+        action: What was done; not empty, at most 1,000 characters.
+
+        label: What it was done to; at most 4,096 characters.
+
+        property_: A property of that; at most 1,000 characters.
+
+        value: A number that goes with it, finite.
+
+    Raises pydantic.ValidationError when a value breaks one of these rules.
+    """
+
+    event_code: ClassVar[str] = "se"
+
+    category: Annotated[NonEmpty, Wire("se_ca")]
+    action: Annotated[NonEmpty, Wire("se_ac")]
+    label: Annotated[str | None, Wire("se_la")] = None
+    property_: Annotated[str | None, Wire("se_pr")] = None
+    value: Annotated[Number | None, Wire("se_va", decimal_text)] = None
