@@ -1,0 +1,318 @@
+"""
+The seams: emitter, event store and transport, and the callables that go with them.
+
+An emitter takes events and says what became of them. The usual one is a store,
+one delivery loop and a transport; an implementation of one of these never
+learns which others it is used with.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from snowplow_aio.outcomes import EmitterStats, FlushResult, Outcome
+from snowplow_aio.payload import Payload
+
+
+class Hook(Protocol):
+    """Called with every outcome; a plain or a coroutine function."""
+
+    def __call__(self, outcome: Outcome, /) -> Awaitable[None] | None:
+        """Hear of *outcome*. What is raised is logged and harms nothing."""
+
+
+class Clock(Protocol):
+    """The wall clock, like `time.time_ns`."""
+
+    def __call__(self) -> int:
+        """Return nanoseconds since the epoch."""
+        ...
+
+
+class NewId(Protocol):
+    """Makes event ids."""
+
+    def __call__(self) -> str:
+        """Return a new UUID in its canonical form."""
+        ...
+
+
+class Emitter(ABC):
+    """
+    Takes events from a tracker and brings them somewhere.
+
+    A tracker also takes any object with an `input` method, plain or coroutine;
+    `flush`, `aclose` and `stats` are called where they exist.
+
+    Attributes:
+        name: What statistics and logs call it.
+    """
+
+    name: str
+
+    @abstractmethod
+    async def input(self, payload: Mapping[str, str]) -> None:
+        """
+        Take one event: a `Payload`, or a mapping of protocol fields.
+
+        Raises InvalidEventError when a mapping is no event, QueueFullError when
+        there is no room and the overflow policy is RAISE.
+        """
+
+    async def flush(self, timeout: float | None = None, *, wait: bool = True) -> FlushResult:  # noqa: ASYNC109, ARG002 - the signature
+        """
+        Have everything sent that was taken before the call.
+
+        Args:
+            timeout: Longest wait, in seconds; None for as long as it takes.
+
+            wait: Whether to wait at all.
+        """
+        return FlushResult()
+
+    async def aclose(self, timeout: float | None = None) -> FlushResult:  # noqa: ASYNC109, ARG002 - the signature
+        """
+        Send what is left and end; a second call gives the same answer.
+
+        Args:
+            timeout: Longest wait, in seconds; None for the emitter's own.
+        """
+        return FlushResult()
+
+    def stats(self) -> EmitterStats:
+        """Return the emitter's numbers; cheap and never waits."""
+        return EmitterStats()
+
+
+class Door(Emitter):
+    """An emitter that takes events in one step, so that nothing can happen between two of them."""
+
+    @abstractmethod
+    def admit(self, *payloads: Payload) -> Awaitable[None] | None:
+        """
+        Take events from inside the event loop, all or none of them.
+
+        Returns what the caller must await, or None when there is nothing to wait for.
+
+        Raises QueueFullError when there is no room and the overflow policy is RAISE.
+        """
+
+    @abstractmethod
+    def admit_nowait(self, *payloads: Payload) -> None:
+        """
+        Take events without waiting, all or none of them; safe from any thread.
+
+        Raises QueueFullError when there is no room and the overflow policy is RAISE.
+        """
+
+    async def input(self, payload: Mapping[str, str]) -> None:
+        """Take one event, as `Emitter.input` says."""
+        wait = self.admit(Payload.of(payload))
+        if wait is not None:
+            await wait
+
+    def input_nowait(self, payload: Mapping[str, str]) -> None:
+        """
+        Take one event without waiting; safe from any thread.
+
+        Raises InvalidEventError when a mapping is no event, QueueFullError when
+        there is no room and the overflow policy is RAISE.
+        """
+        self.admit_nowait(Payload.of(payload))
+
+
+class Entry:
+    """
+    One event in a store.
+
+    Attributes:
+        payload: The event.
+
+        since: When it was accepted, in seconds of the loop's clock.
+
+        mark: Which flush it belongs to, as the ledger counts them.
+
+        attempts: How often it was sent.
+    """
+
+    __slots__ = ("attempts", "mark", "payload", "since")
+
+    def __init__(self, payload: Payload, since: float, mark: int) -> None:
+        self.payload: Payload = payload
+        self.since: float = since
+        self.mark: int = mark
+        self.attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStatistics:
+    """
+    A store's numbers.
+
+    Attributes:
+        pending: Events that wait.
+
+        leased: Events that are leased.
+
+        pending_bytes: Bytes of the waiting events, as JSON.
+
+        bytes: Bytes of all events, as JSON.
+    """
+
+    pending: int
+    leased: int
+    pending_bytes: int
+    bytes: int
+
+
+class EventStore(ABC):
+    """
+    Keeps events until they are settled.
+
+    An event is added once, then leased and either acknowledged, which removes
+    it, or released, which puts it back in front of all that wait. A store never
+    gives one event to two leases at a time, and keeps the order of what waits.
+    """
+
+    @abstractmethod
+    def add_nowait(self, payloads: Sequence[Payload], *, now: float, mark: int) -> Sequence[Entry]:
+        """
+        Take all of *payloads* or none of them, without waiting; safe from any thread.
+
+        Returns the events that were dropped: the new ones, or older ones that made room for them.
+
+        Raises QueueFullError when there is no room and the overflow policy is RAISE.
+        """
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether `add` may wait, so that it must be awaited."""
+        return False
+
+    async def add(
+        self,
+        payloads: Sequence[Payload],
+        *,
+        now: float,
+        mark: int,
+        dropped: Callable[[Sequence[Entry]], None],
+    ) -> None:
+        """
+        Do the same, and wait for room where the overflow policy is WAIT.
+
+        What is dropped is handed to *dropped*, also when the caller is cancelled while it waits.
+        """
+        dropped(self.add_nowait(payloads, now=now, mark=mark))
+
+    @abstractmethod
+    async def lease(self, *, max_events: int, max_bytes: int, event_bytes: int) -> Sequence[Entry]:
+        """
+        Hand out what has waited longest; an empty sequence when nothing waits.
+
+        All of it goes into one request: anonymous and other events are not mixed.
+
+        Args:
+            max_events: Most events.
+
+            max_bytes: Most bytes of their JSON, with *event_bytes* added for each.
+                A first event that is larger comes alone.
+        """
+
+    @abstractmethod
+    async def ack(self, entries: Sequence[Entry]) -> None:
+        """Remove leased *entries*: they are settled."""
+
+    @abstractmethod
+    async def release(self, entries: Sequence[Entry]) -> None:
+        """Put leased *entries* back in front, in their order."""
+
+    @abstractmethod
+    async def wait(self, *, events: float, size: float, timeout: float | None) -> None:  # noqa: ASYNC109
+        """
+        Return when *events* events or *size* bytes wait, or `notify` was called.
+
+        Not later than after *timeout* seconds. May return early: whoever waits looks again.
+        """
+
+    @abstractmethod
+    def notify(self) -> None:
+        """Have `wait` return; safe from any thread."""
+
+    @abstractmethod
+    def oldest(self) -> Entry | None:
+        """Return the event that has waited longest, or None."""
+
+    @abstractmethod
+    def withdraw(self) -> Sequence[Entry]:
+        """Remove and return all events that wait: the store is being closed."""
+
+    @abstractmethod
+    def statistics(self) -> StoreStatistics:
+        """Return the store's numbers; cheap."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Forget everything without touching it: after a fork it belongs to the parent process."""
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether it would be kind to wait for room before adding more."""
+        return False
+
+    async def relief(self) -> None:
+        """Return when the store is not crowded any more."""
+        return
+
+    async def aclose(self) -> None:
+        """Let go of what the store holds open."""
+        return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """
+    The answer to one attempt.
+
+    Attributes:
+        status: An HTTP status; transports that have none use 200 for success.
+
+        reason: A word for logs and statistics, never a payload.
+
+        retry_after: Seconds for which the destination wants to be left alone, or None.
+    """
+
+    status: int
+    reason: str = ""
+    retry_after: float | None = None
+
+
+class Transport(ABC):
+    """
+    Brings events to a destination, one attempt at a time.
+
+    Attributes:
+        request_bytes: Bytes of a request besides its events.
+
+        event_bytes: Bytes that each event takes besides its JSON.
+    """
+
+    request_bytes: int = 0
+    event_bytes: int = 0
+
+    @abstractmethod
+    async def send(self, payloads: Sequence[Payload]) -> Response:
+        """
+        Make one attempt to send *payloads*, at least one, in one request.
+
+        Raises TransportError when there was no answer.
+        """
+
+    def abandon(self) -> None:  # noqa: B027 - most transports hold nothing
+        """Forget open connections without touching them: they belong to a parent process or a dead loop."""
+
+    async def aclose(self) -> None:
+        """Close what the transport has opened, and only that."""
+        return

@@ -1,0 +1,148 @@
+"""An application's own object with an `input` method, as an emitter among others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+from collections import Counter, deque
+from collections.abc import Awaitable
+from types import MappingProxyType
+from typing import Any
+
+from snowplow_aio.abc import Door
+from snowplow_aio.notices import Notices
+from snowplow_aio.outcomes import EmitterStats, FlushResult
+from snowplow_aio.payload import Payload
+
+log: logging.Logger = logging.getLogger(__name__)
+
+# What `track` waits for an object that does not answer.
+_INPUT_SECONDS = 1.0
+
+
+class CustomEmitter(Door):
+    """
+    Hands events to *target*, and keeps what it does wrong from the tracker and its other emitters.
+
+    Args:
+        target: Any object with `input`, a plain or a coroutine function. Its
+            `flush` and `aclose` are called where they exist.
+    """
+
+    def __init__(self, target: Any) -> None:
+        self.name: str = str(getattr(target, "name", None) or type(target).__name__)
+        self._target = target
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: deque[Payload] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._accepted = self._delivered = self._reported = 0
+        self._dropped: Counter[str] = Counter()
+        self._last_error: str | None = None
+        self._notices = Notices(log)
+
+    def admit(self, *payloads: Payload) -> Awaitable[None] | None:  # noqa: D102 - see Door
+        self._loop = asyncio.get_running_loop()
+        self._start_waiting()
+        waits = [wait for payload in payloads if (wait := self._call(payload)) is not None]
+        return self._finish(waits) if waits else None
+
+    def admit_nowait(self, *payloads: Payload) -> None:  # noqa: D102 - see Door
+        self._waiting.extend(payloads)
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - public in C, and does not raise
+            self._loop = asyncio.get_running_loop()
+            self._start_waiting()
+        elif not inspect.iscoroutinefunction(self._target.input):
+            self._start_waiting()
+        elif self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._start_waiting)
+
+    def _start_waiting(self) -> None:
+        """Hand over what came when there was no loop to wait in."""
+        while self._waiting:
+            wait = self._call(self._waiting.popleft())
+            if wait is not None:
+                task = asyncio.get_running_loop().create_task(
+                    self._finish([wait]), context=contextvars.Context()
+                )
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    def _call(self, payload: Payload) -> Awaitable[object] | None:
+        """Call `input`; return what it leaves to be awaited, or None."""
+        self._accepted += 1
+        try:
+            result = self._target.input(payload)
+        except Exception as error:  # noqa: BLE001 - an emitter's fault must not reach the others
+            self._failed(error)
+            return None
+        if inspect.isawaitable(result):
+            return result
+        self._delivered += 1
+        return None
+
+    async def _finish(self, waits: list[Awaitable[object]]) -> None:
+        for wait in waits:
+            try:
+                async with asyncio.timeout(_INPUT_SECONDS):
+                    await wait
+            except Exception as error:  # noqa: BLE001 - an emitter's fault must not reach the others
+                self._failed(error)
+            else:
+                self._delivered += 1
+
+    def _failed(self, error: Exception) -> None:
+        reason = "timeout" if isinstance(error, TimeoutError) else "error"
+        self._dropped[reason] += 1
+        self._last_error = type(error).__name__
+        self._notices.say(reason, logging.ERROR, "%s: input failed: %s", self.name, type(error).__name__)
+
+    async def flush(self, timeout: float | None = None, *, wait: bool = True) -> FlushResult:  # noqa: ASYNC109
+        """Start what could not be started yet, wait for it, and flush the target where it can."""
+        self._loop = asyncio.get_running_loop()
+        self._start_waiting()
+        if wait and self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout)
+        await self._call_if_there("flush", timeout)
+        return self._report()
+
+    async def aclose(self, timeout: float | None = None) -> FlushResult:  # noqa: ASYNC109
+        """Finish what was started, and close the target where it can."""
+        self._loop = asyncio.get_running_loop()
+        self._start_waiting()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_INPUT_SECONDS if timeout is None else timeout)
+        await self._call_if_there("aclose", timeout)
+        return self._report()
+
+    async def _call_if_there(self, method: str, timeout: float | None) -> None:  # noqa: ASYNC109
+        call = getattr(self._target, method, None)
+        if call is None:
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                result = call()
+                if inspect.isawaitable(result):
+                    await result
+        except Exception as error:  # noqa: BLE001 - an emitter's fault must not reach the others
+            self._last_error = type(error).__name__
+            self._notices.say(
+                method, logging.ERROR, "%s: %s failed: %s", self.name, method, type(error).__name__
+            )
+
+    def _report(self) -> FlushResult:
+        fresh, self._reported = self._delivered - self._reported, self._delivered
+        return FlushResult(delivered=fresh, pending=len(self._waiting) + len(self._tasks))
+
+    def stats(self) -> EmitterStats:  # noqa: D102 - see Emitter
+        waiting = len(self._waiting)
+        dropped = self._dropped.total()
+        return EmitterStats(
+            accepted=self._accepted + waiting,
+            pending=waiting,
+            leased=self._accepted - self._delivered - dropped,
+            delivered=self._delivered,
+            dropped=MappingProxyType(dict(self._dropped)),
+            last_error=self._last_error,
+        )

@@ -1,0 +1,378 @@
+"""
+The one delivery loop: a store on one side, a transport on the other.
+
+One root task per emitter decides when a request is due and starts senders; a
+sender leases events, makes one attempt, and settles them. What is decided, is
+decided by plain functions; the coroutines only move things.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from enum import Enum
+from typing import Any, assert_never
+
+from snowplow_aio.abc import Entry, EventStore, Response, Transport
+from snowplow_aio.exceptions import TransportError
+from snowplow_aio.hooks import Hooks
+from snowplow_aio.ledger import Ledger
+from snowplow_aio.notices import Notices
+from snowplow_aio.outcomes import Delivered, Dropped, Outcome, Rejected, Retried
+from snowplow_aio.policies import Batching, Retry
+
+log: logging.Logger = logging.getLogger(__name__)
+
+
+class Verdict(Enum):
+    """What an answer means for the events of its request."""
+
+    DELIVERED = "delivered"
+    REJECTED = "rejected"
+    RETRY = "retry"
+    SPLIT = "split"
+
+
+def classify(status: int, count: int, retry: Retry) -> Verdict:
+    """
+    Return what the answer *status* means for a request of *count* events.
+
+    Success is decided at the status line. Statuses that say something about
+    the bytes (400, 413, 422) are pinned to single events by splitting; whatever
+    says something about the destination (a redirect, a wrong path, missing
+    rights, overload) keeps the events and tries again.
+    """
+    if 200 <= status < 300:
+        return Verdict.DELIVERED
+    again = retry.retry_codes.get(status, status not in (400, 413, 422))
+    if again:
+        return Verdict.RETRY
+    return Verdict.SPLIT if count > 1 else Verdict.REJECTED
+
+
+def split(entries: Sequence[Entry]) -> tuple[Sequence[Entry], Sequence[Entry]]:
+    """Return the two halves of *entries*, of which there are at least two."""
+    middle = len(entries) // 2
+    return entries[:middle], entries[middle:]
+
+
+class Gate:
+    """
+    Keeps everybody away from a destination that failed; shared by all senders of a loop.
+
+    Attributes:
+        failures: Failed steps in a row.
+
+        not_before: When the next attempt may be made, in seconds of the loop's clock.
+    """
+
+    def __init__(self, retry: Retry) -> None:
+        self._retry = retry
+        self._closed_at = 0.0
+        self.failures: int = 0
+        self.not_before: float = 0.0
+
+    def admits(self, now: float, in_flight: int) -> bool:
+        """Return whether a request may be made: after a failure only one, the probe."""
+        return self.failures == 0 or (now >= self.not_before and in_flight == 0)
+
+    def fail(self, started: float, now: float, retry_after: float | None) -> float:
+        """Note that a request begun at *started* failed, and return the seconds until the next attempt."""
+        # Requests that were under way when the gate closed say nothing new.
+        if self.failures == 0 or started >= self._closed_at:
+            self.failures += 1
+            self._closed_at = now
+            chance = random.random()  # noqa: S311 - jitter, not a secret
+            self.not_before = now + self._retry.pause_after(
+                self.failures, random=chance, retry_after=retry_after
+            )
+        return max(0.0, self.not_before - now)
+
+    def succeed(self) -> None:
+        """Note that a request was answered as it should be."""
+        self.failures = 0
+        self.not_before = 0.0
+
+    def allow_probe(self, now: float) -> None:
+        """Let the next attempt be made now."""
+        self.not_before = min(self.not_before, now)
+
+
+class Delivery:
+    """
+    Moves events from a store to a transport until it is stopped.
+
+    Args:
+        name: The emitter's name, for outcomes and logs.
+
+        store: Where the events wait.
+
+        transport: How they are sent.
+
+        batching: When a request is due; may be replaced while the loop runs.
+
+        retry: What happens to those that were not delivered.
+
+        ledger: Where their ends are counted.
+
+        hooks: Who is told.
+
+    Attributes:
+        requests: Attempts made.
+
+        retries: Attempts that failed and are repeated, by reason.
+
+        restarts: Senders that were cancelled from outside.
+
+        last_error: The latest failure, or None.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        store: EventStore,
+        transport: Transport,
+        batching: Batching,
+        retry: Retry,
+        ledger: Ledger,
+        hooks: Hooks,
+    ) -> None:
+        self._name = name
+        self._store = store
+        self._transport = transport
+        self._retry = retry
+        self._ledger = ledger
+        self._hooks = hooks
+        self._senders: set[asyncio.Task[None]] = set()
+        self._notices = Notices(log)
+        self.batching: Batching = batching
+        self.gate: Gate = Gate(retry)
+        self.requests: int = 0
+        self.retries: Counter[str] = Counter()
+        self.restarts: int = 0
+        self.last_error: str | None = None
+        self._hurried_mark = -1
+        self._is_stopping = False
+
+    # --- the root task
+
+    async def deliver(self) -> None:
+        """Deliver until cancelled. What was leased is back in the store when it ends."""
+        loop = asyncio.get_running_loop()
+        self._is_stopping = False
+        try:
+            while True:
+                if self._is_due(loop.time(), in_flight=len(self._senders)):
+                    self._start(self._send())
+                    # The sender leases in its first step; then the store says what is left.
+                    await asyncio.sleep(0)
+                else:
+                    await self._wait(loop.time())
+        finally:
+            await self._stop_senders()
+            await self._transport.aclose()
+
+    def _is_due(self, now: float, *, in_flight: int) -> bool:
+        oldest = self._store.oldest()
+        if oldest is None or not self.gate.admits(now, in_flight):
+            return False
+        statistics = self._store.statistics()
+        return self.batching.is_due(
+            waiting=statistics.pending,
+            waiting_bytes=statistics.pending_bytes,
+            waited=now - oldest.since,
+            in_flight=in_flight,
+            flushing=oldest.mark <= self._hurried_mark,
+        )
+
+    async def _wait(self, now: float) -> None:
+        """Wait until a request may be due. A sender that ends notifies the store."""
+        oldest = self._store.oldest()
+        if oldest is None:
+            await self._store.wait(events=1, size=math.inf, timeout=None)
+        elif len(self._senders) >= self.batching.max_connections:
+            await self._store.wait(events=math.inf, size=math.inf, timeout=None)
+        elif not self.gate.admits(now, len(self._senders)):
+            pause = None if self._senders else max(0.0, self.gate.not_before - now)
+            await self._store.wait(events=math.inf, size=math.inf, timeout=pause)
+        else:
+            enough = self.batching.max_batch if self._senders else self.batching.batch_size
+            interval = self.batching.flush_interval
+            linger = None if interval is None else max(0.0, oldest.since + interval - now)
+            await self._store.wait(events=enough, size=self.batching.byte_limit, timeout=linger)
+
+    def hurry(self, mark: int, now: float) -> None:
+        """Have everything up to *mark* sent without lingering; a destination that failed gets one probe."""
+        self._hurried_mark = max(self._hurried_mark, mark)
+        self.gate.allow_probe(now)
+        self._store.notify()
+
+    def _start(self, sender: Coroutine[Any, Any, None]) -> None:
+        # An empty context: a request of the application must not live as long as the delivery.
+        task = asyncio.get_running_loop().create_task(sender, context=contextvars.Context())
+        self._senders.add(task)
+        task.add_done_callback(self._sender_ended)
+
+    def _sender_ended(self, task: asyncio.Task[None]) -> None:
+        self._senders.discard(task)
+        if task.cancelled():
+            self.restarts += not self._is_stopping
+        elif (error := task.exception()) is not None:
+            log.error("%s: a sender failed; its events are sent again", self._name, exc_info=error)
+        self._store.notify()
+
+    async def _stop_senders(self) -> None:
+        self._is_stopping = True
+        senders = list(self._senders)
+        for sender in senders:
+            sender.cancel()
+        if senders:
+            await asyncio.wait(senders)
+
+    # --- one sender
+
+    async def _send(self) -> None:
+        """Make requests as long as they are due."""
+        loop = asyncio.get_running_loop()
+        while True:
+            entries = await self._store.lease(
+                max_events=self.batching.max_batch,
+                max_bytes=self.batching.byte_limit - self._transport.request_bytes,
+                event_bytes=self._transport.event_bytes,
+            )
+            if fresh := await self._without_expired(entries, loop.time()):
+                await self._settle(fresh)
+            if not self._is_due(loop.time(), in_flight=len(self._senders) - 1):
+                return
+
+    async def _without_expired(self, entries: Sequence[Entry], now: float) -> Sequence[Entry]:
+        """Return *entries* without those that are too old, which are dropped."""
+        max_age = self._retry.max_age
+        if max_age is None or all(now - entry.since <= max_age for entry in entries):
+            return entries
+        expired = [entry for entry in entries if now - entry.since > max_age]
+        await self._store.ack(expired)
+        self.drop(expired, "expired")
+        return [entry for entry in entries if now - entry.since <= max_age]
+
+    async def _settle(self, leased: Sequence[Entry]) -> None:
+        """Send *leased* events in one request, or in as many as a refusal makes of it, and settle each."""
+        unsettled = [leased]
+        try:
+            while unsettled:
+                entries = unsettled[-1]
+                started = asyncio.get_running_loop().time()
+                response = await self._attempt(entries)
+                verdict = classify(response.status, len(entries), self._retry)
+                if verdict is Verdict.SPLIT:
+                    first, second = split(entries)
+                    unsettled[-1:] = [second, first]
+                    continue
+                if verdict is Verdict.RETRY and not self._retry.gives_up:
+                    self._put_off([*reversed(unsettled)], started, response)
+                    return
+                unsettled.pop()
+                await self._store.ack(entries)
+                self._record(entries, verdict, response)
+        finally:
+            # Whatever ended this, also a cancellation: what is not settled waits again.
+            if unsettled:
+                await self._store.release([entry for entries in reversed(unsettled) for entry in entries])
+
+    async def _attempt(self, entries: Sequence[Entry]) -> Response:
+        self.requests += 1
+        for entry in entries:
+            entry.attempts += 1
+        try:
+            response = await self._transport.send([entry.payload for entry in entries])
+        except TransportError as error:
+            cause = error.__cause__ or error
+            log.debug("%s: no answer for %d events: %r", self._name, len(entries), cause)
+            return Response(status=0, reason=type(cause).__name__)
+        except Exception as error:
+            # A fault of the transport itself: the events wait, the gate keeps it from spinning.
+            log.exception("%s: the transport failed", self._name)
+            return Response(status=0, reason=type(error).__name__)
+        log.debug("%s: %d events answered with %d", self._name, len(entries), response.status)
+        return response
+
+    def _record(self, entries: Sequence[Entry], verdict: Verdict, response: Response) -> None:
+        """Count acknowledged *entries* out, and tell the hooks."""
+        marks = [entry.mark for entry in entries]
+        match verdict:
+            case Verdict.DELIVERED:
+                self.gate.succeed()
+                self._ledger.deliver(marks)
+                self._tell(Delivered, entries, status=response.status)
+            case Verdict.REJECTED:
+                # The destination works: it has read the event and refuses it.
+                self.gate.succeed()
+                reason = "too_large" if response.status == 413 else "refused"
+                self._failed(response)
+                self._ledger.reject(marks, reason)
+                self._notices.say(
+                    reason,
+                    logging.ERROR,
+                    "%s: an event was rejected with status %d",
+                    self._name,
+                    response.status,
+                )
+                self._tell(Rejected, entries, reason=reason, status=response.status)
+            case Verdict.RETRY:
+                self._failed(response)
+                self.drop(entries, "not_retried")
+            case Verdict.SPLIT:  # pragma: no cover - handled by the caller
+                raise AssertionError(verdict)
+            case _:  # pragma: no cover
+                assert_never(verdict)
+
+    def _put_off(self, unsettled: Sequence[Sequence[Entry]], started: float, response: Response) -> None:
+        """Close the gate after a failure that may pass. The caller releases the events."""
+        now = asyncio.get_running_loop().time()
+        pause = self.gate.fail(started, now, response.retry_after)
+        reason = self._failed(response)
+        self.retries[reason] += 1
+        entries = [entry for part in unsettled for entry in part]
+        message = "%s: %d events were not delivered (%s) and are kept; next attempt in %.1f s"
+        self._notices.say(reason, logging.WARNING, message, self._name, len(entries), reason, pause)
+        self._tell(Retried, entries, reason=reason, status=response.status or None, pause=pause)
+
+    def _failed(self, response: Response) -> str:
+        self.last_error = response.reason or f"status {response.status}"
+        return self.last_error
+
+    # --- what ends without an attempt
+
+    def drop(self, entries: Sequence[Entry], reason: str) -> None:
+        """Count out *entries* that are not in the store any more, say so and tell the hooks."""
+        if not entries:
+            return
+        self._ledger.drop([entry.mark for entry in entries], reason)
+        self._notices.say(
+            f"dropped:{reason}",
+            logging.WARNING,
+            "%s: events are dropped (%s)",
+            self._name,
+            reason,
+            count=len(entries),
+        )
+        self._tell(Dropped, entries, reason=reason)
+
+    def _tell(self, kind: Callable[..., Outcome], entries: Sequence[Entry], **details: object) -> None:
+        if self._hooks:
+            loop = asyncio._get_running_loop()  # noqa: SLF001 - public in C, and does not raise
+            since = min(entry.since for entry in entries)
+            outcome = kind(
+                emitter=self._name,
+                payloads=tuple(entry.payload for entry in entries),
+                attempts=max(entry.attempts for entry in entries),
+                waited=max(0.0, loop.time() - since) if loop is not None else 0.0,
+                **details,
+            )
+            self._hooks.call(outcome)

@@ -1,0 +1,399 @@
+"""An emitter that is a store, the delivery loop and a transport: what nearly every emitter is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import dataclasses
+import logging
+import os
+import time
+import warnings
+from collections.abc import Awaitable, Iterable, Sequence
+from types import MappingProxyType
+from typing import TypedDict
+
+from anyio import CancelScope, move_on_after
+
+from snowplow_aio.abc import Door, Entry, EventStore, Hook, Transport
+from snowplow_aio.delivery import Delivery
+from snowplow_aio.exceptions import QueueFullError
+from snowplow_aio.hooks import Hooks, OnFailure, OnSuccess, failure_hook, success_hook
+from snowplow_aio.ledger import Ledger
+from snowplow_aio.outcomes import EmitterStats, FlushResult
+from snowplow_aio.payload import Payload
+from snowplow_aio.policies import Batching, Retry, require, require_seconds
+from snowplow_aio.stores.memory import MemoryStore
+
+log: logging.Logger = logging.getLogger(__name__)
+
+# After so many events in a row the caller lets the loop run once: about half a
+# millisecond of work, so that a tight loop starves nobody.
+_STREAK = 64
+
+# Longest that one event waits for a crowded store while the destination works.
+_RELIEF_SECONDS = 1.0
+
+# How long a delivery that was cancelled from outside stays down. A loop that
+# `asyncio.run` is closing never gets there, and so can end.
+_REVIVE_SECONDS = 0.05
+
+# What is left for the transport to close after the time for draining is over.
+_CLOSE_SECONDS = 0.15
+
+
+class EmitterOptions(TypedDict, total=False):
+    """The arguments that every `BufferedEmitter` takes; it says what they mean."""
+
+    retry: Retry | None
+    store: EventStore | None
+    on_success: OnSuccess | None
+    on_failure: OnFailure | None
+    hooks: Iterable[Hook]
+    drain_timeout: float
+
+
+class BufferedEmitter(Door):
+    """
+    Takes events into a store, from which one delivery loop sends them.
+
+    It can be made anywhere. The loop starts with the first event that is taken
+    inside a running event loop, and moves to another one when that has ended.
+
+    Args:
+        transport: How events are sent.
+
+        batching: When a request is made and how much goes into it.
+
+        retry: What happens to events that were not delivered.
+
+        store: Where events wait; memory where it is None.
+
+        on_success: Called with the number of events of each request that was taken.
+
+        on_failure: Called with 0 and the events, as dicts, that were given up.
+
+        hooks: Called with every outcome.
+
+        drain_timeout: Seconds that `aclose` takes at most where it is not told, at least 0.
+
+        name: What statistics and logs call the emitter.
+
+    Raises ConfigurationError when a value is out of range.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        batching: Batching,
+        retry: Retry | None = None,
+        store: EventStore | None = None,
+        on_success: OnSuccess | None = None,
+        on_failure: OnFailure | None = None,
+        hooks: Iterable[Hook] = (),
+        drain_timeout: float = 5.0,
+        name: str,
+    ) -> None:
+        require_seconds("drain_timeout", drain_timeout, zero=True)
+        require(isinstance(name, str) and name != "", "name", name, "must be a non-empty string")
+        require(retry is None or isinstance(retry, Retry), "retry", retry, "must be a Retry")
+        require(store is None or isinstance(store, EventStore), "store", store, "must be an EventStore")
+        self.name: str = name
+        self._transport = transport
+        self._batching = batching
+        self._retry = retry or Retry()
+        self._store = store if store is not None else MemoryStore()
+        self._drain_timeout = drain_timeout
+        given = [success_hook(on_success)] if on_success else []
+        given += [failure_hook(on_failure)] if on_failure else []
+        self._hooks = Hooks([*given, *hooks])
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start the books anew, in this process."""
+        self._pid = os.getpid()
+        self._ledger = Ledger()
+        self._delivery = self._new_delivery()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._root: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[FlushResult] | None = None
+        self._closed: FlushResult | None = None
+        self._is_closed = False
+        self._streak = 0
+        self._restarts = 0
+
+    def _new_delivery(self) -> Delivery:
+        return Delivery(
+            name=self.name,
+            store=self._store,
+            transport=self._transport,
+            batching=self._batching,
+            retry=self._retry,
+            ledger=self._ledger,
+            hooks=self._hooks,
+        )
+
+    def __repr__(self) -> str:
+        stats = self.stats()
+        kind = type(self).__name__
+        return f"<{kind} {self.name!r}: {stats.pending} pending, {stats.leased} leased, {stats.state}>"
+
+    # --- the door
+
+    def admit_nowait(self, *payloads: Payload) -> None:
+        if self._pid != os.getpid():
+            self._after_fork()
+        self._take(payloads, self._now())
+
+    def admit(self, *payloads: Payload) -> Awaitable[None] | None:
+        loop = asyncio.get_running_loop()
+        # After a fork no inherited loop runs, so that another loop stands for another process as well.
+        if loop is not self._loop or self._root is None or self._root.done():
+            self._attach(loop)
+        if self._is_closed:
+            self._refuse_closed(payloads)
+            return None
+        if self._store.waits_for_room:
+            return self._add(payloads, loop.time())
+        self._take(payloads, loop.time())
+        self._streak += len(payloads)
+        if self._streak >= _STREAK or self._store.is_crowded:
+            return self._breathe()
+        return None
+
+    def _take(self, payloads: Sequence[Payload], now: float) -> None:
+        if self._is_closed:
+            self._refuse_closed(payloads)
+            return
+        mark = self._ledger.accept(len(payloads))
+        try:
+            dropped = self._store.add_nowait(payloads, now=now, mark=mark)
+        except QueueFullError:
+            self._ledger.refuse(mark, len(payloads))
+            raise
+        if dropped:
+            self._delivery.drop(dropped, "queue_full")
+
+    async def _add(self, payloads: Sequence[Payload], now: float) -> None:
+        mark = self._ledger.accept(len(payloads))
+        await self._store.add(payloads, now=now, mark=mark, dropped=self._dropped_at_the_door)
+        await self._breathe()
+
+    def _dropped_at_the_door(self, entries: Sequence[Entry]) -> None:
+        self._delivery.drop(entries, "queue_full")
+
+    def _refuse_closed(self, payloads: Sequence[Payload]) -> None:
+        mark = self._ledger.accept(len(payloads))
+        self._delivery.drop([Entry(payload, self._now(), mark) for payload in payloads], "closed")
+
+    async def _breathe(self) -> None:
+        """Let the loop run, and a destination that works make room."""
+        self._streak = 0
+        await asyncio.sleep(0)
+        if self._store.is_crowded and self._delivery.gate.failures == 0:
+            with move_on_after(_RELIEF_SECONDS):
+                await self._store.relief()
+
+    def _now(self) -> float:
+        return self._loop.time() if self._loop is not None else time.monotonic()
+
+    # --- process, loop and root task
+
+    def _attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the delivery run in *loop* and in this process."""
+        if self._pid != os.getpid():
+            self._after_fork()
+        if self._is_closed:
+            return
+        bound = self._loop
+        if bound is not None and bound is not loop and bound.is_running():
+            # Tracked from another thread with a loop of its own: the delivery stays where it is.
+            return
+        self._loop = loop
+        if self._root is None or self._root.done():
+            self._start(loop)
+
+    def _after_fork(self) -> None:
+        # The parent delivers what it has; its connections are not touched.
+        log.debug("%s: forked; the child begins with an empty store", self.name)
+        self._store.abandon()
+        self._transport.abandon()
+        self._hooks.abandon()
+        self._begin()
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        # An empty context: a request of the application must not live as long as the delivery.
+        self._root = loop.create_task(self._delivery.deliver(), context=contextvars.Context())
+        self._root.add_done_callback(self._root_ended)
+
+    def _root_ended(self, root: asyncio.Task[None]) -> None:
+        if not root.cancelled() and (error := root.exception()) is not None:
+            log.error("%s: the delivery failed and starts again", self.name, exc_info=error)
+        if self._is_closed or self._loop is None or self._loop.is_closed():
+            return
+        self._restarts += 1
+        if root is self._root:
+            self._loop.call_later(_REVIVE_SECONDS, self._revive, root)
+
+    def _revive(self, ended: asyncio.Task[None]) -> None:
+        if self._root is ended and not self._is_closed and self._loop is not None:
+            self._start(self._loop)
+
+    # --- flush and close
+
+    async def flush(self, timeout: float | None = None, *, wait: bool = True) -> FlushResult:  # noqa: ASYNC109
+        require_seconds("timeout", timeout, optional=True, zero=True)
+        loop = asyncio.get_running_loop()
+        self._attach(loop)
+        mark = self._ledger.close_window()
+        self._delivery.hurry(mark, loop.time())
+        if wait:
+            await self._settled(mark, timeout)
+        return self._ledger.report(mark)
+
+    async def _settled(self, mark: int, timeout: float | None) -> None:  # noqa: ASYNC109
+        """Wait until everything up to *mark* is settled, *timeout* seconds at most."""
+        loop = asyncio.get_running_loop()
+        settled = loop.create_future()
+
+        def settle() -> None:
+            if not settled.done():
+                settled.set_result(None)
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(settle)
+
+        self._ledger.when_settled(mark, wake)
+        try:
+            async with asyncio.timeout(timeout):
+                await settled
+        except TimeoutError:
+            pass
+        finally:
+            self._ledger.forget(wake)
+
+    async def aclose(self, timeout: float | None = None) -> FlushResult:  # noqa: ASYNC109
+        """
+        Send what is left, drop what cannot be sent in time, and end.
+
+        Every call gets the same answer. Cancelling one ends the draining at once.
+
+        Args:
+            timeout: Seconds that it takes at most; None for `drain_timeout`.
+        """
+        require_seconds("timeout", timeout, optional=True, zero=True)
+        if self._closed is not None:
+            return self._closed
+        self._hooks.release_closers()
+        loop = asyncio.get_running_loop()
+        if self._closing is None or self._closing.get_loop() is not loop:
+            self._attach(loop)
+            seconds = self._drain_timeout if timeout is None else timeout
+            self._closing = loop.create_task(self._close(seconds), context=contextvars.Context())
+        try:
+            return await asyncio.shield(self._closing)
+        except asyncio.CancelledError:
+            self._closing.cancel()
+            with CancelScope(shield=True):
+                await asyncio.wait([self._closing])
+            raise
+
+    async def _close(self, seconds: float) -> FlushResult:
+        mark = self._ledger.close_window()
+        deadline = asyncio.get_running_loop().time() + seconds
+        try:
+            if seconds > 0 and not self._ledger.is_settled(mark):
+                self._delivery.hurry(mark, asyncio.get_running_loop().time())
+                await self._settled(mark, seconds)
+        finally:
+            self._is_closed = True
+            with move_on_after(_CLOSE_SECONDS, shield=True):
+                await self._end()
+            self._delivery.drop(self._store.withdraw(), "closed")
+            # What the hooks do with the last events may take the rest of the time.
+            rest = max(_CLOSE_SECONDS / 2, deadline - asyncio.get_running_loop().time())
+            with move_on_after(rest, shield=True):
+                await self._hooks.settle()
+            # Events that came while we drained belong to the answer as well.
+            self._closed = self._ledger.report(self._ledger.close_window())
+            self._warn_of_loss(self._closed)
+        return self._closed
+
+    async def _end(self) -> None:
+        """Stop the delivery; what it was sending is back in the store afterwards."""
+        if (
+            self._root is not None
+            and not self._root.done()
+            and self._root.get_loop() is asyncio.get_running_loop()
+        ):
+            self._root.cancel()
+            await asyncio.wait([self._root])
+        await self._transport.aclose()
+        await self._store.aclose()
+
+    def _warn_of_loss(self, result: FlushResult) -> None:
+        lost = self._ledger.dropped["closed"]
+        if lost:
+            log.warning(
+                "%s: closed with %d events undelivered (last error: %s)",
+                self.name,
+                lost,
+                self._delivery.last_error,
+            )
+        elif result.dropped == 0:
+            log.info("%s: closed, everything is delivered", self.name)
+
+    def __del__(self) -> None:
+        if getattr(self, "_ledger", None) is None or self._is_closed or self._pid != os.getpid():
+            return
+        left = self._store.statistics()
+        if left.pending + left.leased:
+            warnings.warn(
+                f"{self.name}: dropped without aclose() with {left.pending + left.leased} events undelivered",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+
+    # --- while it runs
+
+    def set_flush_timer(self, seconds: float) -> None:
+        """
+        Send what waits every so often, from now on.
+
+        Args:
+            seconds: Longest that an event waits, above 0.
+
+        Raises ConfigurationError when it is not above 0.
+        """
+        require_seconds("seconds", seconds)
+        self._set_flush_interval(seconds)
+
+    def cancel_flush_timer(self) -> None:
+        """Send by count, bytes and `flush` only, from now on."""
+        self._set_flush_interval(None)
+
+    def _set_flush_interval(self, seconds: float | None) -> None:
+        self._batching = dataclasses.replace(self._batching, flush_interval=seconds)
+        self._delivery.batching = self._batching
+        self._store.notify()
+
+    def stats(self) -> EmitterStats:
+        store, ledger, delivery = self._store.statistics(), self._ledger, self._delivery
+        state = "closed" if self._is_closed else "backing_off" if delivery.gate.failures else "ok"
+        return EmitterStats(
+            accepted=ledger.accepted,
+            pending=store.pending,
+            leased=store.leased,
+            delivered=ledger.delivered,
+            rejected=MappingProxyType(dict(ledger.rejected)),
+            dropped=MappingProxyType(dict(ledger.dropped)),
+            bytes=store.bytes,
+            requests=delivery.requests,
+            retries=MappingProxyType(dict(delivery.retries)),
+            restarts=self._restarts + delivery.restarts,
+            hook_errors=self._hooks.errors,
+            last_error=delivery.last_error,
+            state=state,
+        )

@@ -1,0 +1,43 @@
+"""Events kept in a list: for tests, and to look at what a tracker makes."""
+
+from __future__ import annotations
+
+from snowplow_aio.abc import Door
+from snowplow_aio.outcomes import EmitterStats, FlushResult
+from snowplow_aio.payload import Payload
+
+
+class MemoryEmitter(Door):
+    """
+    Keeps every event; nothing is sent anywhere.
+
+    Args:
+        name: What statistics call the emitter.
+
+    Attributes:
+        payloads: The events, in the order in which they were tracked.
+    """
+
+    def __init__(self, *, name: str = "memory") -> None:
+        self.name = name
+        self.payloads: list[Payload] = []
+        self._taken = 0
+        self._reported = 0
+
+    def admit(self, *payloads: Payload) -> None:
+        self.payloads.extend(payloads)
+        self._taken += len(payloads)
+
+    def admit_nowait(self, *payloads: Payload) -> None:
+        self.admit(*payloads)
+
+    def clear(self) -> None:
+        """Forget the events; the statistics go on."""
+        self.payloads.clear()
+
+    async def flush(self, timeout: float | None = None, *, wait: bool = True) -> FlushResult:  # noqa: ASYNC109, ARG002
+        fresh, self._reported = self._taken - self._reported, self._taken
+        return FlushResult(delivered=fresh)
+
+    def stats(self) -> EmitterStats:
+        return EmitterStats(accepted=self._taken, delivered=self._taken)

@@ -1,0 +1,177 @@
+"""How events are gathered, repeated and bounded: frozen values with plain decisions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import Self
+
+from snowplow_aio.exceptions import ConfigurationError
+
+# A collector that asks for a longer rest than this is tried anyway (DELIVERY_NOTES.md §4.3).
+MAX_RETRY_AFTER = 300.0
+
+
+class Overflow(Enum):
+    """What a full store does with one more event."""
+
+    DROP_NEW = "drop_new"
+    """The new event is dropped."""
+
+    DROP_OLD = "drop_old"
+    """The oldest waiting events are dropped until there is room."""
+
+    WAIT = "wait"
+    """`track` waits for room, as long as the store's `wait_timeout`; then the new event is dropped."""
+
+    RAISE = "raise"
+    """`track` raises QueueFullError."""
+
+
+def require(valid: bool, argument: str, value: object, rule: str) -> None:  # noqa: FBT001 - an assertion
+    """Raise ConfigurationError about *argument* unless *valid*."""
+    if not valid:
+        raise ConfigurationError.about(argument, value, rule)
+
+
+def require_seconds(
+    argument: str, value: float | None, *, optional: bool = False, zero: bool = False
+) -> None:
+    """Raise ConfigurationError unless *value* is finite and above 0, or at least 0 with *zero*."""
+    if value is None and optional:
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    rule = f"must be seconds, {'at least' if zero else 'above'} 0{' or None' if optional else ''}"
+    require(number and (value > 0 or (zero and value == 0)), argument, value, rule)  # type: ignore[operator]
+
+
+def require_count(argument: str, value: object, *, most: int | None = None) -> None:
+    """Raise ConfigurationError unless *value* is a whole number from 1 to *most*."""
+    valid = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    rule = "must be a whole number from 1" + (f" to {most}" if most else "")
+    require(valid and (most is None or value <= most), argument, value, rule)  # type: ignore[operator]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """
+    How long to leave a failing destination alone.
+
+    Only failures that may pass are repeated. What the destination refuses is
+    rejected, because sending the same bytes again cannot help.
+
+    Args:
+        initial_delay: Longest first pause, in seconds, above 0.
+
+        factor: By how much the longest pause grows with each failure, from 1.
+
+        max_delay: Longest pause of all, in seconds. With a store on disk a high
+            value costs nothing; with memory it decides how much piles up.
+
+        max_age: Seconds after which an event is not sent any more, or None.
+
+        retry_codes: HTTP statuses that are repeated (True) or not (False)
+            whatever the rule for them is.
+
+        gives_up: Whether nothing is repeated; use `Retry.never()`.
+
+    Raises ConfigurationError when a value is out of range.
+    """
+
+    initial_delay: float = 0.5
+    factor: float = 2.0
+    max_delay: float = 60.0
+    max_age: float | None = None
+    retry_codes: Mapping[int, bool] = field(default_factory=lambda: MappingProxyType({}))
+    gives_up: bool = False
+
+    def __post_init__(self) -> None:
+        require_seconds("initial_delay", self.initial_delay)
+        require_seconds("max_delay", self.max_delay)
+        require_seconds("max_age", self.max_age, optional=True)
+        require(self.factor >= 1, "factor", self.factor, "must be at least 1")
+        for code in self.retry_codes:
+            require(
+                isinstance(code, int) and 100 <= code <= 599, "retry_codes", code, "must map HTTP statuses"
+            )
+
+    @classmethod
+    def never(cls) -> Self:
+        """Return the policy that gives up at once: what fails is dropped and handed to `on_failure`."""
+        return cls(gives_up=True)
+
+    def pause_after(self, failures: int, *, random: float, retry_after: float | None = None) -> float:
+        """
+        Return the seconds to wait after *failures* failed requests in a row.
+
+        *random* is a number in [0, 1) from the caller: the policy has no source
+        of chance of its own. *retry_after* is what the destination asked for,
+        in seconds: a lower bound, up to five minutes.
+        """
+        # 2.0 ** 1024 overflows a float; endless repeats get there.
+        growth = self.factor ** min(failures - 1, 64)
+        # Full jitter: the whole interval, so that many clients spread out.
+        pause = min(self.max_delay, self.initial_delay * growth) * random
+        return pause if retry_after is None else max(pause, min(retry_after, MAX_RETRY_AFTER))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batching:
+    """
+    When a request is made and how much goes into it.
+
+    Args:
+        batch_size: Waiting events that make a request due, from 1.
+
+        max_batch: Most events in one request, from 1.
+
+        byte_limit: Most bytes of one request, from 1.
+
+        flush_interval: Seconds after which a waiting event is sent in any case,
+            or None for never.
+
+        max_connections: Most requests at the same time, from 1.
+
+    Raises ConfigurationError when a value is out of range.
+    """
+
+    batch_size: int = 50
+    max_batch: int = 500
+    byte_limit: int = 500_000
+    flush_interval: float | None = 1.0
+    max_connections: int = 16
+
+    def __post_init__(self) -> None:
+        require_count("batch_size", self.batch_size)
+        require_count("max_batch", self.max_batch)
+        require_count("byte_limit", self.byte_limit)
+        require_count("max_connections", self.max_connections)
+        require_seconds("flush_interval", self.flush_interval, optional=True)
+
+    def is_due(
+        self, *, waiting: int, waiting_bytes: int, waited: float, in_flight: int, flushing: bool
+    ) -> bool:
+        """
+        Return whether one more request should be made now.
+
+        Args:
+            waiting: Events that wait, and `waiting_bytes` of them.
+
+            waited: Seconds that the oldest has waited.
+
+            in_flight: Requests under way.
+
+            flushing: Whether somebody waits for the oldest.
+        """
+        if waiting == 0 or in_flight >= self.max_connections:
+            return False
+        if flushing or waiting >= self.max_batch or waiting_bytes >= self.byte_limit:
+            return True
+        if self.flush_interval is not None and waited >= self.flush_interval:
+            return True
+        # While a request is under way the next one fills up: connections are
+        # opened as the backlog asks, not for every fifty events.
+        return in_flight == 0 and waiting >= self.batch_size

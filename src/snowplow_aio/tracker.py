@@ -1,0 +1,392 @@
+"""The tracker: makes events complete and hands them to its emitters."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import warnings
+from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+import orjson
+
+from snowplow_aio.abc import Clock, Door, Emitter, NewId
+from snowplow_aio.custom_emitter import CustomEmitter
+from snowplow_aio.encoding import JSONDefault
+from snowplow_aio.event_id import new_event_id
+from snowplow_aio.exceptions import InvalidEventError, QueueFullError
+from snowplow_aio.outcomes import EmitterStats, FlushResult
+from snowplow_aio.payload import Event, Payload, encode
+from snowplow_aio.policies import require
+from snowplow_aio.subject import (
+    IDENTIFYING_KEYS,
+    Subject,
+    current_subject,
+    merge,
+    platform_code,
+    protocol_text,
+)
+from snowplow_aio.timestamps import DeviceTimestamp, TrueTimestamp, milliseconds
+from snowplow_aio.track_methods import Context, Timestamp, TrackMethods
+from snowplow_aio.validation import UUID_FORM
+from snowplow_aio.version import __version__
+
+TRACKER_VERSION = f"pyaio-{__version__}"
+
+
+class Tracking(TrackMethods, Coroutine[Any, Any, str]):
+    """
+    Events that are validated and encoded, and reach the emitters when this is awaited.
+
+    It is a coroutine to everything that takes one (`asyncio.create_task`,
+    `gather`, task groups, `wait_for`), and chains: each `track` method called on
+    it adds an event, in order. Awaiting it gives the id of the last one. Never
+    awaited, it warns as a coroutine does.
+    """
+
+    __slots__ = ("_run", "_steps", "_tracker", "event_id")
+
+    def __init__(self, tracker: Tracker, payload: Payload, event_id: str) -> None:
+        self._tracker = tracker
+        self._steps = [payload]
+        self._run: Generator[Any, Any, str] | None = None
+        self.event_id: str = event_id
+
+    def track(self, event: Event, **metadata: Any) -> Tracking:
+        """Track one more event after those before; takes what `Tracker.track` takes."""
+        if self._run is not None:
+            raise RuntimeError("these events are tracked already; begin again with the tracker")
+        payload, self.event_id = self._tracker.encode(event, **metadata)
+        self._steps.append(payload)
+        return self
+
+    def __await__(self) -> Generator[Any, Any, str]:
+        if self._run is not None:
+            raise RuntimeError("these events are tracked already: await it once")
+        self._run = self._hand_over()
+        return self._run
+
+    def _hand_over(self) -> Generator[Any, Any, str]:
+        for payload in self._steps:
+            wait = self._tracker.hand_over(payload)
+            if wait is not None:
+                yield from wait.__await__()
+        return self.event_id
+
+    def send(self, value: Any) -> Any:
+        """Run until the next wait, as a coroutine does."""
+        return (self._run or self.__await__()).send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Raise an error where it waits, as a coroutine does."""
+        return (self._run or self.__await__()).throw(*error)
+
+    def close(self) -> None:
+        """End it where it waits, as a coroutine does."""
+        (self._run or self.__await__()).close()
+
+    def __del__(self) -> None:
+        if self._run is None:
+            warnings.warn(
+                f"{len(self._steps)} tracked events were never awaited, so no emitter has them",
+                RuntimeWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+
+class Tracker(TrackMethods):
+    """
+    Tracks events.
+
+    ``async with Tracker(...) as tracker`` closes it at the end; it needs no
+    loop before the first event.
+
+    Args:
+        emitters: An emitter, or a sequence of at least one. Also an object of
+            the application's own with an `input` method.
+
+        namespace: The tracker's name, sent with every event; at most 128
+            characters, without ``:`` and ``;``.
+
+        app_id: The application's id; at most 255 characters.
+
+        subject: Whom events are about; a new one where it is None.
+
+        platform: The platform code of events whose subject has none.
+
+        encode_base64: Whether self-describing data is sent as URL-safe base64.
+
+        json_default: Turns values that JSON does not know into some that it does.
+
+        clock: The wall clock in nanoseconds since the epoch.
+
+        new_id: Makes event ids.
+
+    Raises ConfigurationError when there is no emitter or one has no `input`,
+    InvalidEventError when a field breaks a rule of the protocol.
+    """
+
+    def __init__(
+        self,
+        emitters: Emitter | Sequence[Emitter] | Any,
+        *,
+        namespace: str | None = None,
+        app_id: str | None = None,
+        subject: Subject | None = None,
+        platform: str = "pc",
+        encode_base64: bool = True,
+        json_default: JSONDefault | None = None,
+        clock: Clock = time.time_ns,
+        new_id: NewId = new_event_id,
+    ) -> None:
+        self._fixed = {"tv": TRACKER_VERSION, **_names(namespace, app_id)}
+        self._fixed["p"] = platform_code("platform", platform)
+        self._base64 = encode_base64
+        self._json_default = json_default
+        self._clock = clock
+        self._new_id = new_id
+        self._emitters: list[Door] = []
+        self._constant: tuple[Subject, int, bytes] | None = None
+        self.subject: Subject = _subject(subject)
+        given = list(emitters) if isinstance(emitters, list | tuple) else [emitters]
+        require(bool(given), "emitters", emitters, "must be an emitter or a sequence of at least one")
+        for emitter in given:
+            self.add_emitter(emitter)
+
+    def __repr__(self) -> str:
+        return f"<Tracker {self._fixed.get('tna', '')!r} to {', '.join(self.stats())}>"
+
+    @property
+    def emitters(self) -> tuple[Emitter, ...]:
+        """The emitters; an object of the application's own is wrapped in one."""
+        return tuple(self._emitters)
+
+    def add_emitter(self, emitter: Emitter | Any) -> Self:
+        """
+        Hand events to one more *emitter*, from now on. Returns the tracker.
+
+        Raises ConfigurationError when it has no `input`.
+        """
+        rule = "must be an emitter: an object with an input method"
+        require(
+            callable(getattr(emitter, "input", None)) and not isinstance(emitter, type),
+            "emitters",
+            emitter,
+            rule,
+        )
+        self._emitters.append(emitter if isinstance(emitter, Door) else CustomEmitter(emitter))
+        return self
+
+    def set_subject(self, subject: Subject | None) -> Self:
+        """Have events be about *subject* from now on; None for a new one. Returns the tracker."""
+        self.subject = _subject(subject)
+        return self
+
+    # --- tracking
+
+    def track(self, event: Event, **metadata: Any) -> Tracking:
+        """Track *event*; takes what `TrackMethods.track` takes."""
+        payload, event_id = self.encode(event, **metadata)
+        return Tracking(self, payload, event_id)
+
+    def track_nowait(self, event: Event, **metadata: Any) -> str:
+        """
+        Track *event* without waiting, from any thread, with or without a running loop.
+
+        Takes what `track` takes, and returns the event id.
+
+        Raises InvalidEventError when something breaks a rule, QueueFullError when
+        an emitter has no room and its overflow policy is RAISE.
+        """
+        payload, event_id = self.encode(event, **metadata)
+        full: QueueFullError | None = None
+        for emitter in self._emitters:
+            try:
+                emitter.admit_nowait(payload)
+            except QueueFullError as error:
+                full = error
+        if full is not None:
+            raise full
+        return event_id
+
+    def encode(
+        self,
+        event: Event,
+        *,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        true_timestamp: float | datetime | TrueTimestamp | None = None,
+        subject: Subject | None = None,
+        event_id: str | UUID | None = None,
+        anonymous: bool = False,
+    ) -> tuple[Payload, str]:
+        """Return the payload that `track` would hand over with the same arguments, and its event id."""
+        own = {"eid": self._new_id() if event_id is None else _event_id(event_id)}
+        own.update(self._timestamps(tstamp, true_timestamp))
+        payload = encode(
+            event,
+            self._constant_fields(subject, anonymous=anonymous),
+            own,
+            _entities(context),
+            base64=self._base64,
+            default=self._json_default,
+            anonymous=anonymous,
+        )
+        return payload, own["eid"]
+
+    def _timestamps(self, tstamp: Timestamp, true_timestamp: object) -> dict[str, str]:
+        if tstamp is None and true_timestamp is None:
+            return {"dtm": str(self._clock() // 1_000_000)}
+        if isinstance(tstamp, TrueTimestamp):
+            if true_timestamp is not None:
+                raise InvalidEventError.about(
+                    "true_timestamp", true_timestamp, "must be None where tstamp is a true one"
+                )
+            return {"ttm": str(tstamp.milliseconds)}
+        if isinstance(tstamp, DeviceTimestamp):
+            device = tstamp.milliseconds
+        else:
+            device = self._clock() // 1_000_000 if tstamp is None else milliseconds(tstamp)
+        if true_timestamp is None:
+            return {"dtm": str(device)}
+        if isinstance(true_timestamp, TrueTimestamp):
+            return {"dtm": str(device), "ttm": str(true_timestamp.milliseconds)}
+        return {"dtm": str(device), "ttm": str(milliseconds(true_timestamp, "true_timestamp"))}
+
+    def _constant_fields(self, subject: Subject | None, *, anonymous: bool) -> bytes:
+        """Return what tracker and subjects add to an event, as members of a JSON object."""
+        bound = current_subject()
+        own = self.subject
+        if bound is None and subject is None and not anonymous:
+            # Read and replaced as one: another thread may be tracking too.
+            constant, revision = self._constant, own.revision
+            if constant is None or constant[0] is not own or constant[1] != revision:
+                constant = self._constant = (own, revision, orjson.dumps(self._fixed | merge((own,)))[1:-1])
+            return constant[2]
+        given = None if subject is None else _subject(subject)
+        layers = [layer for layer in (own, bound, given) if layer is not None]
+        fields = merge(layers)
+        if anonymous:
+            fields = {key: value for key, value in fields.items() if key not in IDENTIFYING_KEYS}
+        return orjson.dumps(self._fixed | fields)[1:-1]
+
+    def hand_over(self, payload: Payload) -> Awaitable[None] | None:
+        """
+        Give *payload* to every emitter; one that fails keeps it from no other.
+
+        Returns what the caller must await, or None.
+
+        Raises QueueFullError when an emitter has no room and its overflow policy is RAISE.
+        """
+        waits: list[Awaitable[None]] = []
+        full: QueueFullError | None = None
+        for emitter in self._emitters:
+            try:
+                wait = emitter.admit(payload)
+            except QueueFullError as error:
+                full = error
+            else:
+                if wait is not None:
+                    waits.append(wait)
+        if full is None and not waits:
+            return None
+        return waits[0] if full is None and len(waits) == 1 else _wait_for_all(waits, full)
+
+    # --- flush and close
+
+    async def flush(self, timeout: float | None = None, *, wait: bool = True) -> FlushResult:  # noqa: ASYNC109
+        """
+        Have everything sent that was tracked before the call.
+
+        Args:
+            timeout: Longest wait, in seconds; None for as long as it takes.
+
+            wait: Whether to wait at all.
+
+        Returns what became of what was tracked since the last flush.
+        """
+        results = await asyncio.gather(*(emitter.flush(timeout, wait=wait) for emitter in self._emitters))
+        return self._total(results)
+
+    async def aclose(self, timeout: float | None = None) -> FlushResult:  # noqa: ASYNC109
+        """
+        Send what is left, and close every emitter; what cannot be sent in time is dropped and counted.
+
+        Tracking afterwards does not raise: the events are counted as dropped.
+
+        Args:
+            timeout: Seconds that it takes at most; None for each emitter's own `drain_timeout`.
+
+        Returns what became of what was tracked since the last flush.
+        """
+        results = await asyncio.gather(*(emitter.aclose(timeout) for emitter in self._emitters))
+        return self._total(results)
+
+    def _total(self, results: Sequence[FlushResult]) -> FlushResult:
+        return FlushResult.of(dict(zip(self._emitter_names(), results, strict=True)))
+
+    def _emitter_names(self) -> list[str]:
+        """Return a name for each emitter; one that comes again gets a number."""
+        names: list[str] = []
+        for emitter in self._emitters:
+            name, number = emitter.name, 2
+            while name in names:
+                name, number = f"{emitter.name}-{number}", number + 1
+            names.append(name)
+        return names
+
+    def stats(self) -> Mapping[str, EmitterStats]:
+        """Return the numbers of each emitter by name; cheap and never waits."""
+        numbers = (emitter.stats() for emitter in self._emitters)
+        return MappingProxyType(dict(zip(self._emitter_names(), numbers, strict=True)))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+async def _wait_for_all(waits: Sequence[Awaitable[None]], full: QueueFullError | None) -> None:
+    await asyncio.gather(*waits)
+    if full is not None:
+        raise full
+
+
+def _subject(subject: Subject | None) -> Subject:
+    if subject is not None and not isinstance(subject, Subject):
+        raise InvalidEventError.about("subject", subject, "must be a Subject")
+    return subject if subject is not None else Subject()
+
+
+def _names(namespace: str | None, app_id: str | None) -> dict[str, str]:
+    names: dict[str, str] = {}
+    if namespace is not None:
+        names["tna"] = protocol_text("tna", "namespace", namespace)
+        if set(":;") & set(namespace):
+            raise InvalidEventError.about("namespace", namespace, "must not contain ':' or ';'")
+    if app_id is not None:
+        names["aid"] = protocol_text("aid", "app_id", app_id)
+    return {key: name for key, name in names.items() if name}
+
+
+def _event_id(event_id: str | UUID) -> str:
+    text = str(event_id)
+    if not isinstance(event_id, str | UUID) or UUID_FORM.fullmatch(text) is None:
+        raise InvalidEventError.about("event_id", event_id, "must be a UUID in its canonical form")
+    return text.lower()
+
+
+def _entities(context: Context) -> Context:
+    if context is None or isinstance(context, list | tuple):
+        return context
+    raise InvalidEventError.about("context", context, "must be a list of entities, or None")

@@ -1,0 +1,130 @@
+"""Callbacks and hooks hear of every outcome, and can do no harm."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from snowplow_aio import Delivered, Dropped, HttpEmitter, PageView, Rejected, Retried, Retry, Tracker
+from tests.faults import Answer, Collector
+
+pytestmark = pytest.mark.anyio
+
+PAGE = PageView(page_url="https://shop.example/")
+
+
+async def test_hooks_receive_each_outcome_with_its_details(collector: Collector) -> None:
+    seen: list[object] = []
+    collector.answer_next(503, 200, 422)
+    emitter = HttpEmitter(collector.url, name="h", retry=Retry(initial_delay=0.01), hooks=[seen.append])
+    async with Tracker(emitter) as tracker:
+        first = await tracker.track(PAGE)
+        await tracker.flush()
+        await tracker.track(PAGE)
+        await tracker.flush()
+    retried, delivered, rejected = seen
+    assert isinstance(retried, Retried)
+    assert (retried.status, retried.reason, retried.attempts) == (503, "status 503", 1)
+    assert 0 <= retried.pause <= 0.01
+    assert isinstance(delivered, Delivered)
+    assert (delivered.emitter, delivered.status, delivered.attempts) == ("h", 200, 2)
+    assert [payload["eid"] for payload in delivered.payloads] == [first]
+    assert delivered.waited > 0
+    assert isinstance(rejected, Rejected)
+    assert (rejected.status, rejected.reason) == (422, "refused")
+
+
+async def test_on_success_counts_and_may_be_a_coroutine_function(collector: Collector) -> None:
+    counts: list[int] = []
+
+    async def on_success(count: int) -> None:
+        await asyncio.sleep(0)
+        counts.append(count)
+
+    async with Tracker(HttpEmitter(collector.url, on_success=on_success)) as tracker:
+        for _ in range(3):
+            await tracker.track(PAGE)
+    assert sum(counts) == 3
+
+
+async def test_a_hook_that_raises_is_logged_and_harms_nothing(
+    collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_outcome: object) -> None:
+        raise ZeroDivisionError
+
+    async def broken_too(_outcome: object) -> None:
+        raise KeyError
+
+    async with Tracker(HttpEmitter(collector.url, hooks=[broken, broken_too])) as tracker:
+        for _ in range(3):
+            await tracker.track(PAGE)
+            await tracker.flush()
+    stats = tracker.stats()["http"]
+    assert (stats.delivered, stats.hook_errors) == (3, 6)
+    assert {record.levelno for record in caplog.records if "hook" in record.getMessage()} == {logging.ERROR}
+
+
+async def test_a_hook_may_track_flush_and_close(collector: Collector) -> None:
+    trackers: list[Tracker] = []
+
+    async def hook(outcome: object) -> None:
+        if isinstance(outcome, Delivered) and len(collector.requests) == 1:
+            await trackers[0].track(PAGE)
+            await trackers[0].flush()
+            await trackers[0].aclose()
+
+    # With such a drain time, a close that waited for its own hook would be noticed.
+    trackers.append(tracker := Tracker(HttpEmitter(collector.url, hooks=[hook], drain_timeout=3600)))
+    await tracker.track(PAGE)
+    await tracker.flush()
+    await collector.requested(2)
+    await tracker.aclose()
+    assert tracker.stats()["http"].delivered == 2
+
+
+async def test_what_is_lost_at_close_is_handed_to_hooks(collector: Collector) -> None:
+    collector.rule = lambda _request: Answer(503)
+    dropped: list[Dropped] = []
+    unsent: list[dict[str, str]] = []
+    emitter = HttpEmitter(
+        collector.url,
+        hooks=[lambda outcome: dropped.append(outcome) if isinstance(outcome, Dropped) else None],
+        on_failure=lambda _sent, events: unsent.extend(events),
+    )
+    tracker = Tracker(emitter)
+    ids = [await tracker.track(PAGE) for _ in range(4)]
+    await tracker.aclose(0)
+    assert [event["eid"] for event in unsent] == ids
+    assert [outcome.reason for outcome in dropped] == ["closed"]
+
+
+async def test_closing_waits_for_what_hooks_do_with_the_last_events(collector: Collector) -> None:
+    collector.rule = lambda _request: Answer(503)
+    stored: list[dict[str, str]] = []
+
+    async def store(_sent: int, events: list[dict[str, str]]) -> None:
+        await asyncio.to_thread(stored.extend, events)
+
+    tracker = Tracker(HttpEmitter(collector.url, on_failure=store))
+    event_id = await tracker.track(PAGE)
+    await tracker.aclose(0)
+    assert [event["eid"] for event in stored] == [event_id]
+
+
+async def test_nothing_of_an_event_is_logged_above_debug(
+    collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    collector.answer_next(503, 400)
+    emitter = HttpEmitter(collector.url, retry=Retry(initial_delay=0.01), drain_timeout=0)
+    with caplog.at_level(logging.DEBUG, "snowplow_aio"):
+        async with Tracker(emitter) as tracker:
+            await tracker.track(PageView(page_url="https://shop.example/secret", page_title="secret"))
+            await tracker.flush()
+            collector.rule = lambda _request: Answer(503)
+            await tracker.track(PageView(page_url="https://shop.example/secret"))
+    loud = [record.getMessage() for record in caplog.records if record.levelno > logging.DEBUG]
+    assert loud
+    assert not [line for line in loud if "secret" in line]

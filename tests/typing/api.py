@@ -1,0 +1,214 @@
+"""What users write, as their type checkers see it. Nothing here is run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, assert_type
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from snowplow_aio import (
+    CLEAR,
+    AddToCart,
+    ConsoleEmitter,
+    Delivered,
+    DeviceTimestamp,
+    Dropped,
+    EcommerceTransaction,
+    EcommerceTransactionItem,
+    Emitter,
+    EmitterStats,
+    FlushResult,
+    FormChange,
+    FormElement,
+    FormSubmit,
+    HttpEmitter,
+    LinkClick,
+    MemoryEmitter,
+    MemoryStore,
+    MobileScreenView,
+    Overflow,
+    PagePing,
+    PageView,
+    Payload,
+    Rejected,
+    RemoveFromCart,
+    Retried,
+    Retry,
+    SchemaKey,
+    ScreenView,
+    SelfDescribing,
+    SelfDescribingJson,
+    SiteSearch,
+    StructuredEvent,
+    Subject,
+    Tracker,
+    TrueTimestamp,
+    current_subject,
+    use_subject,
+)
+
+# --- models
+
+
+class Player(BaseModel):
+    name: str
+
+
+class SaveGame(SelfDescribing, schema="iglu:com.acme/save_game/jsonschema/1-0-2"):
+    save_id: str
+    level: int = 1
+    player: Player | None = None
+    json_: str = Field(default="", alias="json")
+
+
+class Autosave(SaveGame):
+    automatic: bool = True
+
+
+KEY = SchemaKey.parse("iglu:com.acme/load_game/jsonschema/1-0-0")
+
+
+class LoadGame(SelfDescribing, schema=KEY):
+    save_id: UUID
+
+
+assert_type(SaveGame.schema_key, SchemaKey)
+assert_type(SaveGame.iglu_schema(), dict[str, Any])
+
+GAME = SaveGame(save_id="4321", level=23, player=Player(name="a"))
+assert_type(GAME.level, int)
+
+ENTITIES: list[SelfDescribing | SelfDescribingJson] = [
+    GAME,
+    SelfDescribingJson("iglu:com.acme/user/jsonschema/1-0-0", {"tier": "gold"}),
+]
+
+EVENTS = (
+    PageView(page_url="https://example.com/", page_title="Home", referrer=None),
+    PagePing(page_url="https://example.com/", min_x=0, max_y=100),
+    ScreenView(name="HUD"),
+    ScreenView(id_="screen23"),
+    MobileScreenView(name="HUD", id_="5cea9899-10df-4ccf-bf66-8c36f4a4bba2"),
+    StructuredEvent(category="shop", action="add", property_="pcs", value=Decimal("13.99")),
+    StructuredEvent(category="shop", action="add", value=2),
+    LinkClick(target_url="https://example.com/", element_classes=["a", "b"]),
+    AddToCart(sku="123", quantity=2, unit_price=23.99),
+    RemoveFromCart(sku="123", quantity=1),
+    FormChange(form_id="f", element_id="e", node_name="INPUT", value=None, type_="email"),
+    FormSubmit(form_id="f", elements=[FormElement(name="n", value="v", node_name="SELECT")]),
+    SiteSearch(terms=("a",), filters={"nsfw": True, "lang": "en"}, total_results=0),
+    EcommerceTransaction(order_id="o", total_value=35, city="London"),
+    EcommerceTransactionItem(order_id="o", sku="s", price=Decimal("20.00"), quantity=1),
+    GAME,
+    SelfDescribingJson("iglu:com.acme/x/jsonschema/1-0-0", {}),
+)
+
+
+# --- emitters
+
+
+class Printing:
+    """An object with `input` is enough."""
+
+    async def input(self, payload: Mapping[str, str]) -> None:
+        print(payload["e"])  # noqa: T201
+
+
+class Counting(Emitter):
+    """Or a subclass with all of it."""
+
+    def __init__(self) -> None:
+        self.name = "counting"
+        self.count = 0
+
+    async def input(self, payload: Mapping[str, str]) -> None:
+        self.count += 1
+
+    def stats(self) -> EmitterStats:
+        return EmitterStats(accepted=self.count, delivered=self.count)
+
+
+def on_outcome(outcome: Delivered | Rejected | Dropped | Retried) -> None:
+    print(outcome)  # noqa: T201
+
+
+async def on_failure(sent: int, unsent: list[dict[str, str]]) -> None:
+    await asyncio.to_thread(print, sent, unsent)
+
+
+def http_emitter() -> HttpEmitter:
+    return HttpEmitter(
+        "https://collector.example.com",
+        batch_size=10,
+        flush_interval=0.5,
+        retry=Retry(initial_delay=1, retry_codes={429: True, 501: False}),
+        store=MemoryStore(capacity=1_000, overflow=Overflow.DROP_OLD),
+        on_success=print,
+        on_failure=on_failure,
+        hooks=[on_outcome],
+    )
+
+
+# --- tracking
+
+
+async def track() -> None:
+    subject = Subject(user_id="u", screen_resolution=(1366, 768)).set_platform("mob").set_lang("en")
+    assert_type(subject, Subject)
+    assert_type(subject.user_id, str | None)
+    assert_type(subject.viewport, tuple[int, int] | None)
+
+    async with Tracker(
+        [http_emitter(), ConsoleEmitter(), Printing(), Counting()], namespace="cf", subject=subject
+    ) as tracker:
+        assert_type(tracker, Tracker)
+        tracker.set_subject(Subject()).add_emitter(MemoryEmitter())
+        tracker.subject.set_viewport(300, 200).set_color_depth(24).set_user_id(CLEAR)
+
+        for event in EVENTS:
+            assert_type(await tracker.track(event, context=ENTITIES), str)
+        await tracker.track(
+            GAME,
+            tstamp=datetime.now(UTC),
+            true_timestamp=TrueTimestamp(1_368_725_287_000),
+            subject=Subject(user_id="other"),
+            event_id=UUID(int=1),
+            anonymous=True,
+        )
+        assert_type(tracker.track_nowait(GAME, tstamp=DeviceTimestamp(1)), str)
+        await chain(tracker)
+        assert_type(await tracker.flush(timeout=5), FlushResult)
+        assert_type(tracker.stats(), Mapping[str, EmitterStats])
+
+
+async def chain(tracker: Tracker) -> None:
+    last = await tracker.track_page_view("https://example.com/").track_screen_view("title", tstamp=1.5)
+    assert_type(last, str)
+    await tracker.set_subject(None).track_struct_event("shop", "add", None, "pcs", 2)
+    await tracker.track_page_ping("https://example.com/", min_x=0).track_self_describing_event(GAME, ENTITIES)
+    await tracker.track_mobile_screen_view("HUD", UUID(int=1)).track_unstruct_event(GAME).track(GAME)
+
+
+async def in_tasks(tracker: Tracker) -> None:
+    coroutine: Coroutine[Any, Any, str] = tracker.track(GAME)
+    assert_type(await asyncio.wait_for(coroutine, 1), str)
+    assert_type(await asyncio.create_task(tracker.track(GAME)), str)
+    await asyncio.gather(tracker.track(GAME), tracker.track_page_view("https://example.com/"))
+
+
+def bind() -> None:
+    with use_subject(user_id="u-42", lang=CLEAR) as bound, use_subject(Subject(lang="en")):
+        assert_type(bound, Subject)
+        assert_type(current_subject(), Subject | None)
+
+
+def look(payload: Payload) -> None:
+    assert_type(payload["e"], str)
+    assert_type(payload.get("uid"), str | None)
+    assert_type(dict(payload), dict[str, str])
+    assert_type(payload.json, bytes)
