@@ -1,0 +1,91 @@
+"""``snowplow-aio micro``: the embeddable collector as a program of its own."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import functools
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from snowplow_aio.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from snowplow_aio.micro import Micro
+
+# Snowplow Micro's own.
+_PORT = 9090
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the sub-command to *subparsers*; `run` does what the parsed arguments say."""
+    parser = subparsers.add_parser(
+        "micro",
+        help="run a collector that says what the pipeline would make of each event",
+        description="Run a collector on this machine that says what the pipeline would make of each event.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=_port, default=_PORT, help="port to listen on, 0 for a free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--schemas",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="folder of Iglu schemas, <PATH>/<vendor>/<name>/jsonschema/<version>; may be repeated",
+    )
+    parser.add_argument("--quiet", action="store_true", help="do not print a line for each event")
+    parser.set_defaults(run=run)
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"must be a port from 0 to 65535, got {text!r}")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Collect until SIGINT or SIGTERM; return the exit status, 1 when it cannot start."""
+    try:
+        from snowplow_aio.micro import Micro  # noqa: PLC0415 - needs an extra
+        from snowplow_aio.micro.summary import describe  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name not in {"jsonschema", "referencing"}:
+            raise
+        return _fail('the collector needs jsonschema: pip install "snowplow-aio[micro]"')
+    show = None if args.quiet else functools.partial(_show, describe)
+    try:
+        micro = Micro(host=args.host, port=args.port, schemas=args.schemas, on_event=show)
+        asyncio.run(_serve(micro))
+    except ConfigurationError as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"cannot listen on {args.host}:{args.port}: {error.strerror or error}")
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"snowplow-aio micro: {message}", file=sys.stderr)
+    return 1
+
+
+def _show(describe: Any, record: Mapping[str, Any]) -> None:
+    print(describe(record), flush=True)
+
+
+async def _serve(micro: Micro) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, stopped.set)
+    async with micro:
+        print(f"Listening on {micro.url}")
+        print(f'Point a tracker at it:  Tracker(HttpEmitter("{micro.url}"), namespace="...", app_id="...")')
+        print(f"What has arrived:       {micro.url}/micro/all, /micro/good, /micro/bad", flush=True)
+        await stopped.wait()
+    counts = micro.counts()
+    print(f"Stopped: {counts['good']} good, {counts['bad']} bad events")

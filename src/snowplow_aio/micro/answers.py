@@ -1,0 +1,76 @@
+"""What the collector answers: bodies, cookies and the headers that browsers ask for (PROTOCOL §2.1, §2.5)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from email.utils import format_datetime
+from http import HTTPStatus
+
+from aiohttp import web
+
+from snowplow_aio.micro.collector import CollectorRequest
+
+# One transparent pixel, 43 bytes.
+PIXEL = (
+    b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00"
+    b"!\xf9\x04\x01\x00\x00\x00\x00"
+    b",\x00\x00\x00\x00\x01\x00\x01\x00\x00"
+    b"\x02\x02D\x01\x00;"
+)
+
+_COOKIE_LIFE = dt.timedelta(days=365)
+# RFC 6265, cookie-octet.
+_NOT_IN_A_COOKIE = re.compile(r"[^\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]")
+
+_COOKIE_ATTRIBUTES = "Path=/; Secure; HttpOnly; SameSite=None"
+
+
+def accepted(request: CollectorRequest, *, user_id: str) -> web.Response:
+    """Return the answer to a *request* whose events are stored: a pixel, or ``ok`` to a POST."""
+    if request.method == "POST":
+        response = web.Response(text="ok")
+    else:
+        response = web.Response(body=PIXEL, content_type="image/gif")
+        response.headers["Cache-Control"] = "no-cache, no-store, must-revalidate"
+    cookie = _cookie(request, user_id)
+    if cookie is not None:
+        response.headers["Set-Cookie"] = cookie
+    return response
+
+
+def _cookie(request: CollectorRequest, user_id: str) -> str | None:
+    if not request.is_anonymous:
+        return _set_cookie(user_id, request.received + _COOKIE_LIFE)
+    if request.cookie is None:
+        return None
+    # Whoever becomes anonymous gives the cookie back.
+    return _set_cookie("", dt.datetime.fromtimestamp(0, dt.UTC))
+
+
+def _set_cookie(value: str, expires: dt.datetime) -> str:
+    # A nuid in the query string can be any text.
+    safe = _NOT_IN_A_COOKIE.sub("", value)
+    return f"sp={safe}; Expires={format_datetime(expires, usegmt=True)}; {_COOKIE_ATTRIBUTES}"
+
+
+def refused(status: int) -> web.Response:
+    """Return the answer with *status* and its name."""
+    try:
+        reason = HTTPStatus(status).phrase
+    except ValueError:
+        reason = ""
+    return web.Response(status=status, text=reason)
+
+
+def preflight() -> web.Response:
+    """Return the answer to a browser that asks whether it may send."""
+    headers = {"Access-Control-Allow-Headers": "Content-Type, SP-Anonymous", "Access-Control-Max-Age": "3600"}
+    return web.Response(headers=headers)
+
+
+async def allow_origin(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Let the page that sent *request* read *response*: a hook for all answers."""
+    origin = request.headers.get("Origin", "").partition(" ")[0]
+    response.headers["Access-Control-Allow-Origin"] = origin if "://" in origin else "*"
+    response.headers["Access-Control-Allow-Credentials"] = "true"

@@ -1,0 +1,315 @@
+"""The embeddable collector."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime as dt
+import logging
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Self
+
+import anyio
+from aiohttp import web
+
+from snowplow_aio.exceptions import ConfigurationError
+from snowplow_aio.micro import answers as responses
+from snowplow_aio.micro import rest
+from snowplow_aio.micro.collector import MAX_BODY_BYTES, CollectorRequest, network_user_id, refusal
+from snowplow_aio.micro.jsontext import JSONObject
+from snowplow_aio.micro.pipeline import process
+from snowplow_aio.micro.registry import Registry, SchemaSource
+from snowplow_aio.micro.storage import Storage
+
+log: logging.Logger = logging.getLogger(__name__)
+
+# aiohttp's own limits, far beyond the collector's, so that those decide.
+_ROOMY_BYTES = 1 << 20
+
+# How long a request under way may still take when the collector closes, in seconds.
+_LAST_REQUESTS_TIMEOUT = 1.0
+
+
+class Micro:
+    """
+    A collector on this machine that gives the pipeline's verdict on every event.
+
+    It runs in the caller's event loop, accepts what the real collector
+    accepts, and keeps the events in memory, good and bad, until it is reset.
+    One instance runs once::
+
+        async with Micro() as micro:
+            tracker = Tracker(HttpEmitter(micro.url), namespace="test", app_id="shop")
+
+    Args:
+        port: 0 takes a free one.
+
+        schemas: Folders of Iglu schemas (``<root>/<vendor>/<name>/jsonschema/<M-R-A>``
+            or ``<root>/schemas/…``) and SelfDescribing classes, asked before the
+            models that the library ships.
+
+        record: Called with each request to the collector before it is judged:
+            method, path, query (raw), headers (pairs), body (or body_b64), and
+            answered, the status, where `answers` decided it.
+
+        answers: Statuses for the next requests that would be accepted; their
+            events are not stored.
+
+        on_event: Called with each good or bad event when it has arrived. What
+            this or `record` raises is logged and harms nothing.
+
+    Raises ConfigurationError for a folder that does not exist, or a status that is none.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        schemas: Iterable[SchemaSource] = (),
+        record: Callable[[JSONObject], object] | None = None,
+        answers: Iterable[int] = (),
+        on_event: Callable[[JSONObject], object] | None = None,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._registry = Registry(schemas)
+        self._record = record
+        self._on_event = on_event
+        self._answers: deque[int] = deque()
+        self.fail_next(*answers)
+        self._storage = Storage()
+        self._arrived = asyncio.Event()
+        self._runner: web.AppRunner | None = None
+        self._was_started = False
+
+    def __repr__(self) -> str:
+        state = self.url if self._runner is not None else "closed" if self._was_started else "not started"
+        counts = self.counts()
+        return f"<Micro {state} good={counts['good']} bad={counts['bad']}>"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def start(self) -> None:
+        """
+        Listen.
+
+        Raises OSError when the port is taken, and RuntimeError at the second call.
+        """
+        if self._was_started:
+            state = "is running" if self._runner is not None else "was closed"
+            raise RuntimeError(f"this Micro {state}: it runs once, make another one")
+        self._was_started = True
+        runner = web.AppRunner(
+            self._application(),
+            access_log=None,
+            logger=log,
+            shutdown_timeout=_LAST_REQUESTS_TIMEOUT,
+            # The collector stores a compressed body as it is.
+            auto_decompress=False,
+            max_line_size=_ROOMY_BYTES,
+            max_field_size=_ROOMY_BYTES,
+            max_headers=_ROOMY_BYTES,
+        )
+        try:
+            await runner.setup()
+            await web.TCPSite(runner, self._host, self._port).start()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await runner.cleanup()
+            raise
+        self._runner = runner
+        self._port = runner.addresses[0][1]
+
+    async def aclose(self) -> None:
+        """
+        Stop listening and close all connections; what has arrived stays readable.
+
+        A request under way has one second. Does nothing when it is not running.
+        """
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            with anyio.CancelScope(shield=True):
+                await runner.cleanup()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, or listened on."""
+        if not self._was_started or self._port == 0:
+            raise RuntimeError("this Micro has no port yet: start it first")
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """Where it listens, or listened, like ``http://127.0.0.1:9090``."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self.port}"
+
+    @property
+    def good(self) -> list[JSONObject]:
+        """The good events in the order of their arrival, in the shape of ``GET /micro/good``."""
+        return list(self._storage.good)
+
+    @property
+    def bad(self) -> list[JSONObject]:
+        """The bad events in the order of their arrival, in the shape of ``GET /micro/bad``."""
+        return list(self._storage.bad)
+
+    def counts(self) -> dict[str, int]:
+        """Return ``total``, ``good`` and ``bad``."""
+        return self._storage.counts()
+
+    def reset(self) -> None:
+        """Forget all events."""
+        self._storage.clear()
+
+    def fail_next(self, *statuses: int) -> None:
+        """
+        Answer the next requests with *statuses*, in turn, instead of accepting them.
+
+        Raises ConfigurationError for what is no HTTP status from 200 to 599.
+        """
+        for status in statuses:
+            if type(status) is not int or not 200 <= status <= 599:
+                raise ConfigurationError.about("answers", status, "must be an HTTP status from 200 to 599")
+        self._answers += statuses
+
+    async def wait_for(self, n: int, timeout: float = 5.0) -> None:  # noqa: ASYNC109
+        """
+        Wait until *n* events, good and bad together, are here.
+
+        Args:
+            timeout: In seconds.
+
+        Raises TimeoutError, which says how many arrived, when they do not come in time.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while self.counts()["total"] < n:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        except TimeoutError:
+            counts = self.counts()
+            raise TimeoutError(
+                f"waited {timeout} s for {n} events, {counts['total']} arrived"
+                f" ({counts['good']} good, {counts['bad']} bad)"
+            ) from None
+
+    def _application(self) -> web.Application:
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        app.on_response_prepare.append(responses.allow_origin)
+        app.router.add_route("OPTIONS", "/{path:.*}", _preflight)
+        rest.add_routes(app, self._storage)
+        for path in ("/health", "/sink-health", "/robots.txt"):
+            app.router.add_route("GET", path, _ROUTES_OF_TEXT[path])
+        app.router.add_route("*", "/{path:.*}", self._collect)
+        return app
+
+    async def _collect(self, incoming: web.Request) -> web.Response:
+        try:
+            request = await _read(incoming)
+        except (ConnectionError, web.RequestPayloadError):
+            # The client is gone, or its chunks are broken.
+            return responses.refused(400)
+        return self._answer(request)
+
+    def _answer(self, request: CollectorRequest) -> web.Response:
+        status = refusal(request)
+        planned = self._answers.popleft() if status is None and self._answers else None
+        if self._record is not None:
+            _tell(self._record, raw_record(request, answered=planned))
+        status = planned if status is None else status
+        if status is not None:
+            return responses.refused(status)
+        given = network_user_id(request)
+        user_id = str(uuid.uuid4()) if given is None else given
+        self._keep(request, user_id)
+        return responses.accepted(request, user_id=user_id)
+
+    def _keep(self, request: CollectorRequest, user_id: str) -> None:
+        records = process(request, self._registry, user_id=user_id, new_id=lambda: str(uuid.uuid4()))
+        self._storage.add(records)
+        self._arrived.set()
+        if self._on_event is not None:
+            for record in records:
+                _tell(self._on_event, record.json)
+
+
+def _tell(listener: Callable[[JSONObject], object], what: JSONObject) -> None:
+    try:
+        listener(what)
+    except Exception:
+        log.exception("a listener of the collector failed")
+
+
+def raw_record(request: CollectorRequest, *, answered: int | None) -> JSONObject:
+    """Return *request* as plain JSON that can be judged again."""
+    record: JSONObject = {
+        "method": request.method,
+        "path": request.path,
+        "query": request.query,
+        "headers": [list(pair) for pair in request.headers],
+    }
+    if request.body is not None:
+        try:
+            record["body"] = request.body.decode("utf-8")
+        except UnicodeDecodeError:
+            record["body_b64"] = base64.b64encode(request.body).decode("ascii")
+    return record if answered is None else {**record, "answered": answered}
+
+
+async def _read(incoming: web.Request) -> CollectorRequest:
+    path, _, query = incoming.raw_path.partition("?")
+    body = None if incoming.method in {"GET", "HEAD"} else await _read_body(incoming)
+    return CollectorRequest(
+        method=incoming.method,
+        path=path,
+        query=query,
+        headers=tuple((_text(name), _text(value)) for name, value in incoming.raw_headers),
+        body=body,
+        peer=incoming.remote or "",
+        received=dt.datetime.now(dt.UTC),
+    )
+
+
+async def _read_body(incoming: web.Request) -> bytes:
+    # One byte too many tells enough.
+    body = bytearray()
+    while len(body) <= MAX_BODY_BYTES:
+        chunk = await incoming.content.read(MAX_BODY_BYTES + 1 - len(body))
+        if not chunk:
+            break
+        body += chunk
+    return bytes(body)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
+
+
+async def _preflight(_request: web.Request) -> web.Response:
+    return responses.preflight()
+
+
+async def _ok(_request: web.Request) -> web.Response:
+    return web.Response(text="ok")
+
+
+async def _robots(_request: web.Request) -> web.Response:
+    return web.Response(text="User-agent: *\nDisallow: /\n")
+
+
+_ROUTES_OF_TEXT = {"/health": _ok, "/sink-health": _ok, "/robots.txt": _robots}

@@ -1,0 +1,276 @@
+"""
+The verdict on one event (PROTOCOL §1.1 stages 3 to 5, §1.4 to §1.6, §1.8).
+
+All problems of an event are collected, those of later stages too: whoever
+reads them wants to mend an event once.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from snowplow_aio.iglu import SchemaKey
+from snowplow_aio.micro.adapter import RawEvent, open_envelope
+from snowplow_aio.micro.columns import COLUMNS
+from snowplow_aio.micro.fields import FIELDS, LIMITS, clean, timestamp
+from snowplow_aio.micro.jsontext import JSONObject, JSONValue, NotIgluError, plain, self_describing
+from snowplow_aio.micro.problems import (
+    Problem,
+    RefusedError,
+    Stage,
+    invalid_input,
+    not_iglu,
+    unreadable_field,
+)
+from snowplow_aio.micro.querystring import parse_query
+from snowplow_aio.micro.registry import Registry
+from snowplow_aio.validation import exceeds, stored_length, url_parts
+from snowplow_aio.version import __version__
+
+VERSION = f"snowplow-aio-micro-{__version__}"
+
+# The names that enrich gives to events without a schema of their own; it looks none of them up.
+_FIXED_SCHEMAS: Mapping[str, SchemaKey] = MappingProxyType(
+    {
+        event: SchemaKey.parse(f"iglu:{vendor}/{name}/jsonschema/1-0-0")
+        for event, vendor, name in (
+            ("page_view", "com.snowplowanalytics.snowplow", "page_view"),
+            ("page_ping", "com.snowplowanalytics.snowplow", "page_ping"),
+            ("transaction", "com.snowplowanalytics.snowplow", "transaction"),
+            ("transaction_item", "com.snowplowanalytics.snowplow", "transaction_item"),
+            ("struct", "com.google.analytics", "event"),
+        )
+    }
+)
+
+_ENVELOPE_KEYS: Mapping[str, str] = MappingProxyType(
+    {"co": "contexts", "cx": "contexts", "ue_pr": "unstruct_event", "ue_px": "unstruct_event"}
+)
+
+_PORT = re.compile(r"[^/?#]*//[^/?#]*:(?P<port>[0-9]{1,9})(?:[/?#]|$)")
+
+# The Gregorian calendar repeats itself; Python's starts a year after the pipeline's.
+_FOUR_CENTURIES_MS = 146_097 * 86_400_000
+_YEAR_ONE_MS = -62_135_596_800_000
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+@dataclass(slots=True)
+class Verdict:
+    """
+    What the pipeline makes of an event.
+
+    Args:
+        columns: The enriched event, as far as it could be made.
+
+        schema: Of the event; None for an event without a name.
+
+        contexts: The schemas of its entities.
+
+        problems: Why it is lost; empty for a good event.
+    """
+
+    raw: RawEvent
+    columns: JSONObject
+    schema: SchemaKey | None = None
+    contexts: list[SchemaKey] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the event arrives."""
+        return not self.problems
+
+    def add(self, stage: Stage, *details: JSONObject) -> None:
+        """Add the problems that *details* describe."""
+        self.problems += [Problem(stage, detail) for detail in details]
+
+
+def judge(raw: RawEvent, registry: Registry, *, new_id: Callable[[], str]) -> Verdict:
+    """
+    Return the verdict on *raw*.
+
+    Args:
+        new_id: Makes the id of an event that brings none.
+    """
+    verdict = Verdict(raw, dict.fromkeys(COLUMNS))
+    _add_collected(verdict)
+    _read_fields(verdict)
+    _read_envelopes(verdict, registry)
+    _read_addresses(verdict)
+    _name_event(verdict)
+    _add_timestamps(verdict)
+    _check_lengths(verdict)
+    verdict.columns["event_id"] = verdict.columns["event_id"] or new_id()
+    return verdict
+
+
+def _add_collected(verdict: Verdict) -> None:
+    payload = verdict.raw.payload
+    verdict.columns |= {
+        "v_collector": VERSION,
+        "v_etl": VERSION,
+        "user_ipaddress": payload.ip_address,
+        "network_userid": payload.user_id,
+        "contexts": {},
+        "derived_contexts": {},
+    }
+
+
+def _read_fields(verdict: Verdict) -> None:
+    parameters = verdict.raw.parameters
+    for key, text in parameters.items():
+        if text is None or key not in FIELDS:
+            continue
+        try:
+            values = FIELDS[key].convert(text)
+        except ValueError as error:
+            column = FIELDS[key].columns[0]
+            verdict.add(Stage.SCHEMA, unreadable_field(key, column, text, str(error)))
+            continue
+        # An empty text leaves what the collector knows itself.
+        found = zip(FIELDS[key].columns, values, strict=True)
+        verdict.columns |= {column: value for column, value in found if value is not None}
+    # Whatever their order: what a tracker sets wins over what a browser had.
+    verdict.columns["network_userid"] = (
+        clean(parameters.get("tnuid") or "") or verdict.columns["network_userid"]
+    )
+    verdict.columns["useragent"] = verdict.columns["useragent"] or verdict.raw.payload.useragent
+
+
+def _read_envelopes(verdict: Verdict, registry: Registry) -> None:
+    # Where both forms are there, one is used: the later one.
+    found = {
+        _ENVELOPE_KEYS[key]: (key, text)
+        for key, text in verdict.raw.parameters.items()
+        if key in _ENVELOPE_KEYS and text is not None
+    }
+    for name, (key, text) in found.items():
+        try:
+            envelope, data = open_envelope(key, text, name)
+        except RefusedError as refused:
+            verdict.add(Stage.SCHEMA, *refused.details)
+            continue
+        verdict.columns[name] = {"schema": str(envelope), "data": plain(data)}
+        if name == "contexts":
+            entities = [_check_data(verdict, registry, key, entity) for entity in data]
+            verdict.contexts = [entity for entity in entities if entity is not None]
+        else:
+            verdict.schema = _check_data(verdict, registry, key, data)
+
+
+def _check_data(verdict: Verdict, registry: Registry, key: str, value: JSONValue) -> SchemaKey | None:
+    try:
+        schema, data = self_describing(value)
+    except NotIgluError as error:
+        verdict.add(Stage.SCHEMA, not_iglu(key, value, str(error)))
+        return None
+    details = registry.details(schema, data)
+    verdict.add(Stage.SCHEMA, *details)
+    return None if details else schema
+
+
+def _read_addresses(verdict: Verdict) -> None:
+    columns = verdict.columns
+    columns["page_url"] = columns["page_url"] or verdict.raw.payload.referer
+    for column, prefix in (("page_url", "page_url"), ("page_referrer", "refr_url")):
+        if columns[column]:
+            columns |= {f"{prefix}{part}": value for part, value in _address_parts(columns[column]).items()}
+    if columns["page_url"]:
+        columns["page_url"] = columns["page_url"].replace(" ", "%20")
+        _read_cross_navigation(verdict)
+
+
+def _address_parts(url: str) -> dict[str, str | int]:
+    parts: dict[str, str | int] = {**url_parts(url)}
+    scheme = parts.get("scheme")
+    if scheme is not None and not url[len(str(scheme)) + 1 :].startswith("/"):
+        # mailto:x@example.com has nothing else for java.net.URI, nor has example.com:80/x.
+        parts = {name: value for name, value in parts.items() if name in {"scheme", "fragment"}}
+    if "_" in str(parts.get("host", "")):
+        del parts["host"]
+    port = _PORT.match(url)
+    parts["port"] = int(port["port"]) if port else 443 if scheme == "https" else 80
+    return parts
+
+
+def _read_cross_navigation(verdict: Verdict) -> None:
+    # _sp=<domain user id>.<milliseconds>.… is read with no enrichment configured (PROTOCOL §1.6).
+    try:
+        query = dict(parse_query(verdict.columns["page_urlquery"] or ""))
+    except ValueError:
+        return
+    fields = (query.get("_sp") or "").split(".")
+    if not 1 < len(fields) <= 7:
+        return
+    verdict.columns["refr_domain_userid"] = clean(fields[0])
+    if not fields[1]:
+        return
+    try:
+        verdict.columns["refr_dvce_tstamp"] = timestamp(fields[1])
+    except ValueError as error:
+        message = invalid_input("sp_dtm", fields[1], f"the _sp parameter of url {error}")
+        verdict.add(Stage.ENRICHMENT, {"enrichment": None, "message": message})
+
+
+def _name_event(verdict: Verdict) -> None:
+    columns = verdict.columns
+    event = columns["event"]
+    if event is None and verdict.raw.parameters.get("e") is None:
+        detail = invalid_input("event", None, "must have e, the event's type")
+        verdict.add(Stage.ENRICHMENT, {"enrichment": None, "message": detail})
+    elif event == "ad_impression":
+        detail = invalid_input("event", event, "must be a type of event that has a schema")
+        verdict.add(Stage.ENRICHMENT, {"enrichment": None, "message": detail})
+    verdict.schema = _FIXED_SCHEMAS.get(event or "", verdict.schema)
+    if verdict.schema is not None:
+        columns |= {
+            "event_vendor": verdict.schema.vendor,
+            "event_name": verdict.schema.name,
+            "event_format": verdict.schema.format,
+            "event_version": str(verdict.schema.version),
+        }
+
+
+def _add_timestamps(verdict: Verdict) -> None:
+    columns = verdict.columns
+    collected = (verdict.raw.payload.timestamp - _EPOCH) // dt.timedelta(milliseconds=1)
+    columns |= {"collector_tstamp": collected, "etl_tstamp": collected}
+    columns["derived_tstamp"] = _derived(
+        collected, columns["true_tstamp"], columns["dvce_created_tstamp"], columns["dvce_sent_tstamp"]
+    )
+    for column in columns:
+        if column.endswith("_tstamp") and columns[column] is not None:
+            columns[column] = iso(columns[column])
+
+
+def _derived(collected: int, true: int | None, created: int | None, sent: int | None) -> int:
+    if true is not None:
+        return true
+    if created is not None and sent is not None and created < sent:
+        return collected - (sent - created)
+    return collected
+
+
+def iso(milliseconds: int) -> str:
+    """Return a time since the epoch as ISO 8601 with milliseconds, in UTC."""
+    cycles = max(0, -((milliseconds - _YEAR_ONE_MS) // _FOUR_CENTURIES_MS))
+    moment = _EPOCH + dt.timedelta(milliseconds=milliseconds + cycles * _FOUR_CENTURIES_MS)
+    return f"{moment.year - 400 * cycles:04d}-{moment:%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def _check_lengths(verdict: Verdict) -> None:
+    for column, limit in LIMITS.items():
+        text = verdict.columns[column]
+        if isinstance(text, str) and exceeds(text, limit):
+            rule = f"must have at most {limit} characters, it has {stored_length(text)}"
+            verdict.add(Stage.ATOMIC, unreadable_field(_key_of(verdict, column), column, text, rule))
+
+
+def _key_of(verdict: Verdict, column: str) -> str:
+    keys = (key for key, target in FIELDS.items() if target.columns == (column,))
+    return next((key for key in keys if verdict.raw.parameters.get(key)), column)

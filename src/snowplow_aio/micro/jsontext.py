@@ -1,0 +1,104 @@
+"""JSON and base64 as the pipeline reads them (PROTOCOL §1.5), and its self-describing form."""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, NoReturn, TypeAlias
+
+from snowplow_aio.exceptions import InvalidEventError
+from snowplow_aio.iglu import SchemaKey
+from snowplow_aio.validation import MAX_JSON_DEPTH
+
+JSONValue: TypeAlias = Any
+JSONObject: TypeAlias = dict[str, Any]
+
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
+_STANDARD_ALPHABET = str.maketrans("-_", "+/")
+
+
+def parse_json(text: str) -> JSONValue:
+    """
+    Return the JSON value in *text*, its fractions as exact Decimals.
+
+    Raises ValueError for what the pipeline's parser refuses: anything that is
+    not JSON, NaN and infinities, nesting beyond 40 levels.
+    """
+    try:
+        value = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("maximum allowed JSON depth exceeded") from None
+    if _is_deeper(value, MAX_JSON_DEPTH):
+        raise ValueError("maximum allowed JSON depth exceeded")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _is_deeper(value: JSONValue, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return False
+    return True
+
+
+def _children(value: JSONValue) -> list[JSONValue]:
+    match value:
+        case list():
+            return list(value)
+        case dict():
+            return list(value.values())
+        case _:
+            return []
+
+
+def plain(value: JSONValue) -> JSONValue:
+    """Return *value* with floats for Decimals, as every JSON writer and `==` in a test take it."""
+    match value:
+        case Decimal():
+            return float(value) if abs(float(value)) != float("inf") else str(value)
+        case list():
+            return [plain(item) for item in value]
+        case dict():
+            return {name: plain(item) for name, item in value.items()}
+        case _:
+            return value
+
+
+def decode_base64(text: str) -> str:
+    """
+    Return the text in *text*, as leniently as the pipeline's decoder.
+
+    Both alphabets, padding or none, foreign characters skipped: it never
+    fails, and what is no UTF-8 becomes U+FFFD.
+    """
+    kept = _NOT_BASE64.sub("", text.partition("=")[0].translate(_STANDARD_ALPHABET))
+    if len(kept) % 4 == 1:
+        # Six bits are less than a byte.
+        kept = kept[:-1]
+    return binascii.a2b_base64(kept + "=" * (-len(kept) % 4)).decode("utf-8", "replace")
+
+
+class NotIgluError(ValueError):
+    """A JSON value is not self-describing; the message is the pipeline's code for the reason."""
+
+
+def self_describing(value: JSONValue) -> tuple[SchemaKey, JSONValue]:
+    """
+    Return the schema key and the data of a self-describing JSON *value*.
+
+    Raises NotIgluError when it has no ``schema`` and ``data``, or the schema is no Iglu URI.
+    """
+    if not isinstance(value, Mapping) or not isinstance(value.get("schema"), str) or "data" not in value:
+        raise NotIgluError("INVALID_DATA_PAYLOAD")
+    try:
+        return SchemaKey.parse(value["schema"]), value["data"]
+    except InvalidEventError as error:
+        raise NotIgluError("INVALID_IGLUURI") from error

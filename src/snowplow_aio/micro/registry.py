@@ -1,0 +1,118 @@
+"""The schemas that self-describing data is checked against."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TypeAlias, TypeGuard
+
+from snowplow_aio import entities, events
+from snowplow_aio.exceptions import ConfigurationError
+from snowplow_aio.iglu import SchemaKey
+from snowplow_aio.micro.jsontext import JSONObject, JSONValue
+from snowplow_aio.micro.problems import invalid_data, shortened, unresolved
+from snowplow_aio.micro.validator import DataValidator
+from snowplow_aio.self_describing import SelfDescribing
+
+SchemaSource: TypeAlias = str | os.PathLike[str] | type[SelfDescribing]
+
+_RULE = "must be an existing folder of Iglu schemas or a SelfDescribing class with a schema"
+
+
+class Registry:
+    """
+    Schemas of folders, of given classes and of the models that the library ships, asked in this order.
+
+    Args:
+        sources: Folders in the static layout, ``<root>/<vendor>/<name>/jsonschema/<M-R-A>``
+            or ``<root>/schemas/…``, and `SelfDescribing` classes.
+
+    Raises ConfigurationError for a folder that does not exist, or another kind of source.
+    """
+
+    def __init__(self, sources: Iterable[SchemaSource] = ()) -> None:
+        self._roots: list[Path] = []
+        self._models: dict[SchemaKey, type[SelfDescribing]] = {}
+        self._validators: dict[SchemaKey, DataValidator] = {}
+        for source in sources:
+            self._add(source)
+
+    def _add(self, source: SchemaSource) -> None:
+        if _has_schema(source):
+            self._models[source.schema_key] = source
+        elif isinstance(source, str | os.PathLike) and Path(source).is_dir():
+            self._roots += [Path(source) / "schemas", Path(source)]
+        else:
+            raise ConfigurationError.about("schemas", source, _RULE)
+
+    def details(self, key: SchemaKey, data: JSONValue) -> list[JSONObject]:
+        """
+        Return why *data* does not fit the schema *key*, as details of a bad row; an empty list when it does.
+
+        An unknown schema is a ResolutionError, as it is for the pipeline.
+        """
+        try:
+            validator = self._validator(key)
+            reports = [] if validator is None else validator.reports(data)
+        except (OSError, ValueError) as error:
+            # A file that is there and is no schema: its author wants to see why.
+            return [unresolved(key, {"error": "ClientFailure", "message": shortened(str(error))})]
+        if validator is None:
+            return [unresolved(key, {"error": "NotFound"})]
+        return [invalid_data(str(key), reports)] if reports else []
+
+    def _validator(self, key: SchemaKey) -> DataValidator | None:
+        # What was not found is looked up again: a schema may be written while the collector runs.
+        if key not in self._validators:
+            schema = self._schema(key)
+            if schema is None:
+                return None
+            self._validators[key] = DataValidator(schema)
+        return self._validators[key]
+
+    def _schema(self, key: SchemaKey) -> JSONObject | None:
+        for root in self._roots:
+            file = root / key.path
+            # The form of a key allows a vendor "..".
+            if key.vendor not in {".", ".."} and file.is_file():
+                return _exact(file.read_text("utf-8"))
+        model = self._models.get(key) or shipped_models().get(key)
+        return None if model is None else _exact(json.dumps(model.iglu_schema(), default=float))
+
+
+def _exact(text: str) -> JSONObject:
+    schema = json.loads(text, parse_float=Decimal)
+    if not isinstance(schema, dict):
+        raise ValueError("a schema must be a JSON object")  # noqa: TRY004 - it is the text that is wrong
+    return schema
+
+
+def _has_schema(source: object) -> TypeGuard[type[SelfDescribing]]:
+    return (
+        isinstance(source, type)
+        and issubclass(source, SelfDescribing)
+        and isinstance(getattr(source, "schema_key", None), SchemaKey)
+    )
+
+
+@cache
+def shipped_models() -> dict[SchemaKey, type[SelfDescribing]]:
+    """Return the self-describing events and entities that the library ships. Imports them all, once."""
+    models = (model for package in (events, entities) for model in _models_of(package))
+    return {model.schema_key: model for model in models}
+
+
+def _models_of(package: ModuleType) -> Iterator[type[SelfDescribing]]:
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        for _, member in inspect.getmembers(importlib.import_module(module.name)):
+            # Only where it is declared: a subclass without a schema has its parent's.
+            if _has_schema(member) and "schema_key" in vars(member):
+                yield member

@@ -1,0 +1,104 @@
+"""Snowplow Micro's REST API: `/micro/all`, `/micro/good`, `/micro/bad`, `/micro/reset` (PROTOCOL §4.1)."""
+
+from __future__ import annotations
+
+import json
+
+from aiohttp import web
+
+from snowplow_aio.micro.jsontext import JSONObject, JSONValue
+from snowplow_aio.micro.storage import BadFilter, GoodFilter, Storage
+
+_NOT_FOUND = "Supported endpoints: /micro/all, /micro/good, /micro/bad, /micro/reset"
+
+
+def add_routes(app: web.Application, storage: Storage) -> None:
+    """Add the API on *storage* to *app*."""
+
+    async def summary(_request: web.Request) -> web.Response:
+        return web.json_response(storage.counts())
+
+    async def reset(_request: web.Request) -> web.Response:
+        storage.clear()
+        return web.json_response(storage.counts())
+
+    async def good(request: web.Request) -> web.Response:
+        try:
+            wanted = good_filter(await _filter_text(request))
+        except ValueError as error:
+            return web.Response(status=400, text=str(error))
+        return web.json_response(storage.newest_good(wanted))
+
+    async def bad(request: web.Request) -> web.Response:
+        try:
+            wanted = bad_filter(await _filter_text(request))
+        except ValueError as error:
+            return web.Response(status=400, text=str(error))
+        return web.json_response(storage.newest_bad(wanted))
+
+    for name, answer in (("all", summary), ("good", good), ("bad", bad), ("reset", reset)):
+        for method in ("GET", "POST"):
+            app.router.add_route(method, f"/micro/{name}", answer)
+    app.router.add_route("*", "/micro/{name:.*}", _not_found)
+
+
+async def _not_found(_request: web.Request) -> web.Response:
+    return web.Response(status=404, text=_NOT_FOUND)
+
+
+async def _filter_text(request: web.Request) -> str:
+    return await request.text() if request.method == "POST" else "{}"
+
+
+def good_filter(text: str) -> GoodFilter:
+    """
+    Return the filter that the JSON *text* describes.
+
+    Raises ValueError when it is no JSON object, or has a field of another type.
+    """
+    fields = _fields(text)
+    contexts = fields.get("contexts") or []
+    if not isinstance(contexts, list) or not all(isinstance(uri, str) for uri in contexts):
+        raise ValueError("contexts: must be a list of Iglu URIs")
+    return GoodFilter(
+        event_type=_text(fields, "event_type"),
+        schema=_text(fields, "schema"),
+        contexts=tuple(contexts),
+        limit=_limit(fields),
+    )
+
+
+def bad_filter(text: str) -> BadFilter:
+    """
+    Return the filter that the JSON *text* describes.
+
+    Raises ValueError when it is no JSON object, or has a field of another type.
+    """
+    fields = _fields(text)
+    return BadFilter(vendor=_text(fields, "vendor"), version=_text(fields, "version"), limit=_limit(fields))
+
+
+def _fields(text: str) -> JSONObject:
+    try:
+        fields: JSONValue = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the filters must be JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise ValueError("the filters must be a JSON object")  # noqa: TRY004 - the text is what is wrong
+    return fields
+
+
+def _text(fields: JSONObject, name: str) -> str | None:
+    value = fields.get(name)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{name}: must be a string")
+    return value
+
+
+def _limit(fields: JSONObject) -> int | None:
+    limit = fields.get("limit")
+    if limit is None:
+        return None
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+        raise ValueError("limit: must be a whole number from 0")
+    return limit

@@ -1,0 +1,74 @@
+"""The records of a run, and the filters of the REST API (PROTOCOL §4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+
+from snowplow_aio.micro.jsontext import JSONObject
+from snowplow_aio.micro.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class GoodFilter:
+    """Which good events to show; None takes all."""
+
+    event_type: str | None = None
+    schema: str | None = None
+    contexts: tuple[str, ...] = ()
+    limit: int | None = None
+
+    def takes(self, record: JSONObject) -> bool:
+        """Return whether *record* is of the type and schema and has all the contexts."""
+        return (
+            self.event_type in {None, record["eventType"]}
+            and self.schema in {None, record["schema"]}
+            and set(self.contexts) <= set(record["contexts"])
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BadFilter:
+    """Which bad events to show, by the path of their request; None takes all."""
+
+    vendor: str | None = None
+    version: str | None = None
+    limit: int | None = None
+
+    def takes(self, record: JSONObject) -> bool:
+        """Return whether *record* came by that path; one that lost its request always passes."""
+        if record["collectorPayload"] is None:
+            return True
+        api = record["collectorPayload"]["api"]
+        return self.vendor in {None, api["vendor"]} and self.version in {None, api["version"]}
+
+
+@dataclass(slots=True)
+class Storage:
+    """All records since the start or the last reset, in the order of their arrival."""
+
+    good: list[JSONObject] = field(default_factory=list)
+    bad: list[JSONObject] = field(default_factory=list)
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Keep *records*."""
+        for record in records:
+            (self.good if record.is_good else self.bad).append(record.json)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many events are here."""
+        return {"total": len(self.good) + len(self.bad), "good": len(self.good), "bad": len(self.bad)}
+
+    def clear(self) -> None:
+        """Forget all records."""
+        self.good.clear()
+        self.bad.clear()
+
+    def newest_good(self, wanted: GoodFilter) -> list[JSONObject]:
+        """Return the *wanted* good events, newest first."""
+        return list(islice(filter(wanted.takes, reversed(self.good)), wanted.limit))
+
+    def newest_bad(self, wanted: BadFilter) -> list[JSONObject]:
+        """Return the *wanted* bad events, newest first."""
+        return list(islice(filter(wanted.takes, reversed(self.bad)), wanted.limit))

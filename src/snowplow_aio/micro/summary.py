@@ -1,0 +1,55 @@
+"""A record in one line, for people at a terminal and for failing tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from snowplow_aio.micro.jsontext import JSONObject, JSONValue
+
+_MOST_ERRORS = 3
+
+
+def describe(record: Mapping[str, JSONValue]) -> str:
+    """Return what *record*, a good or bad event in Snowplow Micro's shape, says in one line."""
+    if "errors" not in record:
+        event = record["event"]
+        kind = f"type:{record['eventType']} ({record['schema'] or 'no schema'})"
+        return f"GOOD id:{event['event_id']} app_id:{event['app_id']} {kind}"
+    found = list(error_messages(record))
+    more = f"; and {len(found) - _MOST_ERRORS} more" if len(found) > _MOST_ERRORS else ""
+    return f"BAD {_origin(record)}{'; '.join(found[:_MOST_ERRORS])}{more}"
+
+
+def _origin(record: Mapping[str, JSONValue]) -> str:
+    raw = record["rawEvent"]
+    return "" if raw is None else f"id:{raw['parameters'].get('eid')} app_id:{raw['parameters'].get('aid')} "
+
+
+def error_messages(record: Mapping[str, JSONValue]) -> Iterator[str]:
+    """Give what is wrong in the bad event *record*, one sentence each."""
+    for text in record["errors"][1:]:
+        failure = json.loads(text)["data"]["failure"]
+        messages = failure.get("messages") or [failure.get("message", failure)]
+        for message in messages:
+            yield from _sentences(message)
+
+
+def _sentences(message: JSONObject) -> Iterator[str]:
+    match message:
+        case {"message": dict() as inner}:
+            yield from _sentences(inner)
+        case {"schemaKey": schema, "error": {"dataReports": reports}}:
+            for report in reports:
+                yield f"{report['message']} ({schema})"
+        case {"schemaKey": schema, "error": {"lookupHistory": history}}:
+            reason = history[0]["errors"][0]
+            yield f"schema {schema}: {reason.get('message', 'not found')}"
+        case {"schemaKey": schema, "schemaCriterion": criterion}:
+            yield f"schema {schema}: must be {criterion}"
+        case {"field": field, "json": value, "error": code}:
+            yield f"{field}: {code}, got {json.dumps(value)[:100]}"
+        case {"field": field, "value": value}:
+            yield f"{field}: {message.get('expectation') or message.get('error')}, got {value!r}"
+        case _:
+            yield str(message.get("expectation", message))

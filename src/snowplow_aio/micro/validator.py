@@ -1,0 +1,114 @@
+"""
+Data against a JSON schema as the pipeline's validator understands it (PROTOCOL §1.5).
+
+That is draft 4 with asserted formats, where 5.0 is no integer and `multipleOf`
+is exact in decimals. Nothing above this module names the jsonschema package.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import referencing
+import referencing.exceptions
+
+# The package has no types of its own; pyright brings stubs, mypy asks for another package.
+from jsonschema import (  # type: ignore[import-untyped]
+    Draft4Validator,
+    FormatChecker,
+    SchemaError,
+    ValidationError,
+    validators,
+)
+
+from snowplow_aio.micro.formats import FORMATS
+from snowplow_aio.micro.jsontext import JSONObject, JSONValue
+from snowplow_aio.micro.problems import report, shortened
+
+
+class DataValidator:
+    """
+    Checks data against one schema.
+
+    Args:
+        schema: Draft 4; fractions as Decimals, so that limits are exact.
+
+    Raises ValueError when *schema* is not a schema.
+    """
+
+    def __init__(self, schema: JSONObject) -> None:
+        # The Iglu meta-schema: of no use here, and unknown to the package, which would warn.
+        rules = {keyword: value for keyword, value in schema.items() if keyword != "$schema"}
+        try:
+            # Without formats: a regular expression that only Java reads is no reason to refuse the rest.
+            _Draft4.check_schema(rules, format_checker=FormatChecker(formats=()))
+        except SchemaError as error:
+            raise ValueError(f"this is not a draft-4 schema: {error.message}") from None
+        # An empty registry of references: a $ref to elsewhere is never fetched.
+        self._validator: Any = _Draft4(rules, format_checker=_FORMATS, registry=referencing.Registry())
+
+    def reports(self, data: JSONValue) -> list[JSONObject]:
+        """
+        Return what does not fit in *data*, as the reports of a bad row; an empty list when all does.
+
+        Raises ValueError when the schema refers to one that is not in it.
+        """
+        try:
+            errors = list(self._validator.iter_errors(data))
+        except referencing.exceptions.Unresolvable as error:
+            raise ValueError(f"the schema has a $ref to elsewhere: {error.ref}") from None
+        return sorted((_report(error) for error in errors), key=str)
+
+
+def _report(error: Any) -> JSONObject:
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
+    path = "$" + "".join(steps)
+    return report(f"{path}: {shortened(error.message)}", path, str(error.validator))
+
+
+def _of_texts(has_form: Callable[[str], bool]) -> Callable[[object], bool]:
+    return lambda value: not isinstance(value, str) or has_form(value)
+
+
+_FORMATS = FormatChecker(formats=())
+for _name, _has_form in FORMATS.items():
+    _FORMATS.checks(_name)(_of_texts(_has_form))
+
+
+def _is_number(_checker: object, value: object) -> bool:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+
+
+def _multiple_of(
+    validator: Any, divisor: JSONValue, instance: JSONValue, _schema: JSONObject
+) -> Iterator[Any]:
+    if validator.is_type(instance, "number") and not _is_multiple(instance, divisor):
+        yield ValidationError(f"{instance} is not a multiple of {divisor}")
+
+
+def _is_multiple(number: JSONValue, divisor: JSONValue) -> bool:
+    top, bottom = (Decimal(str(value)).as_integer_ratio() for value in (number, divisor))
+    # By fractions: Decimal's own remainder fails beyond 28 digits.
+    return top[0] * bottom[1] % (top[1] * bottom[0]) == 0
+
+
+def _pattern(validator: Any, pattern: str, instance: JSONValue, _schema: JSONObject) -> Iterator[Any]:
+    if not validator.is_type(instance, "string"):
+        return
+    try:
+        found = re.search(pattern, instance)
+    except re.error as error:
+        yield ValidationError(f"the pattern {pattern!r} of the schema cannot be read here: {error}")
+        return
+    if found is None:
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+_Draft4: Any = validators.extend(
+    Draft4Validator,
+    {"multipleOf": _multiple_of, "pattern": _pattern},
+    type_checker=Draft4Validator.TYPE_CHECKER.redefine("number", _is_number),
+)

@@ -1,0 +1,44 @@
+"""A running Micro, and the conformance data."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snowplow_aio.micro import Micro
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def conformance() -> Path:
+    """The folder with the shared cases, public schemas and the oracle."""
+    folder = os.environ.get("SNOWPLOW_CONFORMANCE")
+    if not folder:
+        pytest.skip("SNOWPLOW_CONFORMANCE does not name the folder with the conformance data")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def oracle(conformance: Path) -> Any:
+    """The modules of the conformance folder: check_cases, and validate under it."""
+    sys.path.insert(0, str(conformance))
+    try:
+        return importlib.import_module("check_cases")
+    finally:
+        sys.path.remove(str(conformance))
+
+
+@pytest.fixture
+async def micro() -> AsyncIterator[Micro]:
+    async with Micro() as running:
+        yield running
