@@ -1,0 +1,38 @@
+"""``snowplow-aio demo``: a shop, its visitors and a collector on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+# What the extra `demo` brings.
+_EXTRAS = frozenset({"fastapi", "starlette", "uvicorn", "rich", "jsonschema", "referencing"})
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the sub-command to *subparsers*; `run` does what the parsed arguments say."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="run a shop that tracks its visitors, and show every event that arrives",
+        description=(
+            "Run a shop that tracks its visitors, send visitors, and show every event that arrives."
+            " All of it happens on this machine."
+        ),
+    )
+    parser.set_defaults(run=run)
+
+
+def run(_args: argparse.Namespace) -> int:
+    """Run the demo; return the exit status, 0 when every event arrived once by each method and is valid."""
+    try:
+        from snowplow_aio.demo.run import run_demo  # noqa: PLC0415 - needs an extra
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        print(
+            f'snowplow-aio demo: {package} is not installed: pip install "snowplow-aio[demo]"',
+            file=sys.stderr,
+        )
+        return 1
+    return run_demo()

@@ -1,0 +1,47 @@
+"""The command line, `snowplow-aio`. Each sub-command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from snowplow_aio.cli import demo, micro
+from snowplow_aio.version import __version__
+
+# What a shell reports for a program that Ctrl+C ended.
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run the sub-command that *argv* names; return the exit status.
+
+    Args:
+        argv: The arguments; those of the process where it is None.
+
+    Raises SystemExit, as argparse does, after ``--help``, ``--version`` and arguments that it does not know.
+    """
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help()
+        return 2
+    run: Callable[[argparse.Namespace], int] = args.run
+    try:
+        return run(args)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="snowplow-aio", description="The asyncio-native Snowplow tracker.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for command in (demo, micro):
+        command.add_parser(subparsers)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

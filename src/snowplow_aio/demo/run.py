@@ -1,0 +1,86 @@
+"""The demo: a collector, the shop and its visitors, all in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncGenerator, Generator
+
+import uvicorn
+from fastapi import FastAPI
+
+from snowplow_aio import HttpEmitter, Tracker
+from snowplow_aio.demo.display import Display, console_for_output
+from snowplow_aio.demo.report import Report, compare
+from snowplow_aio.demo.shop import Cart, Product, Review, create_app
+from snowplow_aio.demo.visitors import VISITORS, send_visitors
+from snowplow_aio.micro import Micro
+
+_LOCALHOST = "127.0.0.1"
+
+# Shorter than usual, so that several batches leave while the visitors walk: in seconds.
+_FLUSH_INTERVAL = 0.2
+
+
+def run_demo() -> int:
+    """Run the demo on the standard output; return the exit code."""
+    start = time.perf_counter()
+    display = Display(console_for_output(), VISITORS)
+    report = asyncio.run(walk_through_shop(display))
+    display.finish(report, time.perf_counter() - start)
+    return report.exit_code
+
+
+async def walk_through_shop(display: Display) -> Report:
+    """Let all visitors walk through the shop; return what the collector has of it."""
+    models = (Product, Cart, Review)
+    with display.running():
+        async with Micro(host=_LOCALHOST, schemas=models, on_event=display.arrived) as collector:
+            display.say(f"collector on {collector.url}")
+            async with serving(create_app(tracker_to(collector.url))) as shop:
+                display.say(f"shop on {shop}, {len(VISITORS)} visitors")
+                visits = await send_visitors(VISITORS, shop, display.visited)
+            # The shop is closed, and has closed its tracker: all is sent.
+        return compare(visits, [*collector.good, *collector.bad])
+
+
+def tracker_to(collector: str) -> Tracker:
+    """Return a tracker that sends everything to the *collector* twice, once by each method."""
+    by_post = HttpEmitter(collector, name="post", flush_interval=_FLUSH_INTERVAL)
+    by_get = HttpEmitter(collector, method="get", name="get")
+    return Tracker([by_post, by_get], namespace="demo", app_id="shop", platform="web")
+
+
+@contextlib.asynccontextmanager
+async def serving(app: FastAPI) -> AsyncGenerator[str]:
+    """Serve *app* on a free port of this machine meanwhile; gives its URL."""
+    config = uvicorn.Config(
+        app,
+        lifespan="on",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        # The visitors say where they come from, as a proxy would.
+        proxy_headers=True,
+        forwarded_allow_ips=_LOCALHOST,
+    )
+    server = _Server(config)
+    # It listens from here on: who comes before the server is ready waits.
+    with socket.create_server((_LOCALHOST, 0)) as listener:
+        serving = asyncio.create_task(server.serve([listener]))
+        try:
+            yield f"http://{_LOCALHOST}:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await serving
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the process's signals alone."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Capture none."""
+        yield
