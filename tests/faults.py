@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -126,7 +126,7 @@ async def _read(reader: asyncio.StreamReader, number: int) -> Request | None:
 
 
 @asynccontextmanager
-async def running_collector() -> AsyncIterator[Collector]:
+async def running_collector() -> AsyncGenerator[Collector, None]:
     """Run a scripted collector on a free port of 127.0.0.1."""
     collector = Collector()
     tasks: set[asyncio.Task[Any]] = set()

@@ -17,7 +17,13 @@ from snowplow_aio.transports.http import Collector, retry_after_seconds
 
 
 def is_due(batching: Batching, **state: Any) -> bool:
-    quiet = {"waiting": 1, "waiting_bytes": 1, "waited": 0.0, "in_flight": 0, "flushing": False}
+    quiet: dict[str, Any] = {
+        "waiting": 1,
+        "waiting_bytes": 1,
+        "waited": 0.0,
+        "in_flight": 0,
+        "flushing": False,
+    }
     return batching.is_due(**(quiet | state))
 
 

@@ -14,15 +14,7 @@ from typing import Any
 
 import referencing
 import referencing.exceptions
-
-# The package has no types of its own; pyright brings stubs, mypy asks for another package.
-from jsonschema import (  # type: ignore[import-untyped]
-    Draft4Validator,
-    FormatChecker,
-    SchemaError,
-    ValidationError,
-    validators,
-)
+from jsonschema import Draft4Validator, FormatChecker, SchemaError, ValidationError, validators
 
 from snowplow_aio.micro.formats import FORMATS
 from snowplow_aio.micro.jsontext import JSONObject, JSONValue
@@ -107,7 +99,9 @@ def _pattern(validator: Any, pattern: str, instance: JSONValue, _schema: JSONObj
         yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
-_Draft4: Any = validators.extend(
+# Its stubs know neither the signature of this function nor what it returns.
+_extend: Any = validators.extend
+_Draft4: Any = _extend(
     Draft4Validator,
     {"multipleOf": _multiple_of, "pattern": _pattern},
     type_checker=Draft4Validator.TYPE_CHECKER.redefine("number", _is_number),
