@@ -87,6 +87,7 @@ def ours(
     emitter: str = "http",
     entities: str = "json",
     loop: str = "asyncio",
+    validation: bool = True,
 ) -> Client:
     """
     Return a client of this library.
@@ -97,7 +98,7 @@ def ours(
         role="ours",
         script="ours.py",
         events=events,
-        parameters={"emitter": emitter, "entities": entities, "loop": loop},
+        parameters={"emitter": emitter, "entities": entities, "loop": loop, "validation": validation},
         needs="uvloop" if loop == "uvloop" else None,
     )
 
@@ -152,6 +153,9 @@ SCENARIOS = (
             official("null", "null emitter", 25_000, emitter="null"),
             ours("ours-null", "null emitter", 25_000, emitter="null"),
             ours("ours-null-models", "null emitter, entity models", 25_000, emitter="null", entities="model"),
+            ours(
+                "ours-null-unchecked", "null emitter, no validation", 25_000, emitter="null", validation=False
+            ),
             ours("ours-memory", "MemoryEmitter", 25_000, emitter="memory"),
         ),
     ),

@@ -18,6 +18,7 @@ from snowplow_aio import (
     Subject,
     Tracker,
     __version__,
+    use_subject,
 )
 
 pytestmark = pytest.mark.anyio
@@ -142,3 +143,24 @@ def test_a_tracker_needs_an_emitter(emitters: Any) -> None:
 def test_importing_adds_no_handler_and_sets_no_level() -> None:
     log = logging.getLogger("snowplow_aio")
     assert (log.handlers, log.level) == ([], logging.NOTSET)
+
+
+async def test_a_thousand_tasks_with_subjects_of_their_own_never_mix(kept: MemoryEmitter) -> None:
+    """Two trackers' subjects, and one bound in each task: no field crosses over."""
+    trackers = [Tracker(kept, subject=Subject(lang=lang)) for lang in ("en", "de")]
+
+    async def visit(number: int) -> None:
+        tracker, lang = trackers[number % 2], ("en", "de")[number % 2]
+        page = PageView(page_url=f"https://shop.example/{number}", page_title=lang)
+        with use_subject(user_id=f"u{number}", timezone=f"z{number}"):
+            await asyncio.sleep(0)
+            await tracker.track(page)
+            await asyncio.sleep(0)
+            await tracker.track(page, subject=Subject(domain_user_id=f"d{number}"))
+
+    await asyncio.gather(*(visit(number) for number in range(1000)))
+    assert len(kept.payloads) == 2000
+    for event in map(dict, kept.payloads):
+        number = event["url"].rpartition("/")[2]
+        assert (event["uid"], event["tz"], event["lang"]) == (f"u{number}", f"z{number}", event["page"])
+        assert event.get("duid", f"d{number}") == f"d{number}"

@@ -3,7 +3,8 @@ This library, imported from the working tree.
 
 Parameters: ``emitter`` (``http``, ``null`` or ``memory``), ``event``
 (``page_view`` or ``structured``), ``entities`` (``json`` or ``model``),
-``method``, ``events``, ``port``, ``core`` and ``loop`` (``asyncio`` or ``uvloop``).
+``method``, ``events``, ``port``, ``core``, ``loop`` (``asyncio`` or ``uvloop``)
+and ``validation``.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from snowplow_aio import (
     Subject,
     Tracker,
     __version__,
+    disable_validation,
 )
 
 
@@ -153,6 +155,8 @@ async def run(given: dict[str, Any]) -> None:
 
 def main() -> None:
     given = parameters()
+    if not given["validation"]:
+        disable_validation()
     # `asyncio` or `uvloop`: both modules make their loops by the same name.
     loop_maker = importlib.import_module(given["loop"])
     with asyncio.Runner(loop_factory=loop_maker.new_event_loop) as runner:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from snowplow_aio.subject import CLEAR, Subject, current_subject, use_subject
     from snowplow_aio.timestamps import DeviceTimestamp, TrueTimestamp
     from snowplow_aio.tracker import Tracker
+    from snowplow_aio.validation import disable_validation, enable_validation
     from snowplow_aio.version import __version__
 
 _MODULES = {
@@ -72,6 +73,7 @@ _MODULES = {
     "subject": ("CLEAR", "Subject", "current_subject", "use_subject"),
     "timestamps": ("DeviceTimestamp", "TrueTimestamp"),
     "tracker": ("Tracker",),
+    "validation": ("disable_validation", "enable_validation"),
     "version": ("__version__",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -121,6 +123,8 @@ __all__ = [
     "TrueTimestamp",
     "__version__",
     "current_subject",
+    "disable_validation",
+    "enable_validation",
     "use_subject",
 ]
 

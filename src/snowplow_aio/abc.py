@@ -108,6 +108,14 @@ class Door(Emitter):
         Raises QueueFullError when there is no room and the overflow policy is RAISE.
         """
 
+    @abstractmethod
+    def watch(self, payload: Payload) -> Awaitable[str | None]:
+        """
+        Return what ends when *payload*, which is about to be taken, is settled.
+
+        It gives None for a delivered event, else why it was rejected or dropped.
+        """
+
     async def input(self, payload: Mapping[str, str]) -> None:
         """Take one event, as `Emitter.input` says."""
         wait = self.admit(Payload.of(payload))

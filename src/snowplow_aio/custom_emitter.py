@@ -7,16 +7,17 @@ import contextvars
 import inspect
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from snowplow_aio.abc import Door
-from snowplow_aio.notices import Notices
+from snowplow_aio.notices import Notices, QuietLogger, quiet_logger
 from snowplow_aio.outcomes import EmitterStats, FlushResult
 from snowplow_aio.payload import Payload
+from snowplow_aio.watchers import Watchers
 
-log: logging.Logger = logging.getLogger(__name__)
+log: QuietLogger = quiet_logger(__name__)
 
 # What `track` waits for an object that does not answer.
 _INPUT_SECONDS = 1.0
@@ -41,11 +42,12 @@ class CustomEmitter(Door):
         self._dropped: Counter[str] = Counter()
         self._last_error: str | None = None
         self._notices = Notices(log)
+        self._watchers = Watchers()
 
     def admit(self, *payloads: Payload) -> Awaitable[None] | None:  # noqa: D102 - see Door
         self._loop = asyncio.get_running_loop()
         self._start_waiting()
-        waits = [wait for payload in payloads if (wait := self._call(payload)) is not None]
+        waits = [(payload, wait) for payload in payloads if (wait := self._call(payload)) is not None]
         return self._finish(waits) if waits else None
 
     def admit_nowait(self, *payloads: Payload) -> None:  # noqa: D102 - see Door
@@ -58,14 +60,17 @@ class CustomEmitter(Door):
         elif self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._start_waiting)
 
+    def watch(self, payload: Payload) -> Awaitable[str | None]:  # noqa: D102 - see Door
+        return self._watchers.watch(payload)
+
     def _start_waiting(self) -> None:
         """Hand over what came when there was no loop to wait in."""
         while self._waiting:
-            wait = self._call(self._waiting.popleft())
+            payload = self._waiting.popleft()
+            wait = self._call(payload)
             if wait is not None:
-                task = asyncio.get_running_loop().create_task(
-                    self._finish([wait]), context=contextvars.Context()
-                )
+                finish = self._finish([(payload, wait)])
+                task = asyncio.get_running_loop().create_task(finish, context=contextvars.Context())
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
@@ -75,27 +80,32 @@ class CustomEmitter(Door):
         try:
             result = self._target.input(payload)
         except Exception as error:  # noqa: BLE001 - an emitter's fault must not reach the others
-            self._failed(error)
+            self._failed(payload, error)
             return None
         if inspect.isawaitable(result):
             return result
-        self._delivered += 1
+        self._succeeded(payload)
         return None
 
-    async def _finish(self, waits: list[Awaitable[object]]) -> None:
-        for wait in waits:
+    async def _finish(self, waits: Sequence[tuple[Payload, Awaitable[object]]]) -> None:
+        for payload, wait in waits:
             try:
                 async with asyncio.timeout(_INPUT_SECONDS):
                     await wait
             except Exception as error:  # noqa: BLE001 - an emitter's fault must not reach the others
-                self._failed(error)
+                self._failed(payload, error)
             else:
-                self._delivered += 1
+                self._succeeded(payload)
 
-    def _failed(self, error: Exception) -> None:
+    def _succeeded(self, payload: Payload) -> None:
+        self._delivered += 1
+        self._watchers.tell(payload, None)
+
+    def _failed(self, payload: Payload, error: Exception) -> None:
         reason = "timeout" if isinstance(error, TimeoutError) else "error"
         self._dropped[reason] += 1
         self._last_error = type(error).__name__
+        self._watchers.tell(payload, self._last_error)
         self._notices.say(reason, logging.ERROR, "%s: input failed: %s", self.name, type(error).__name__)
 
     async def flush(self, timeout: float | None = None, *, wait: bool = True) -> FlushResult:  # noqa: ASYNC109

@@ -22,11 +22,12 @@ from snowplow_aio.abc import Entry, EventStore, Response, Transport
 from snowplow_aio.exceptions import TransportError
 from snowplow_aio.hooks import Hooks
 from snowplow_aio.ledger import Ledger
-from snowplow_aio.notices import Notices
+from snowplow_aio.notices import Notices, QuietLogger, quiet_logger
 from snowplow_aio.outcomes import Delivered, Dropped, Outcome, Rejected, Retried
 from snowplow_aio.policies import Batching, Retry
+from snowplow_aio.watchers import Watchers
 
-log: logging.Logger = logging.getLogger(__name__)
+log: QuietLogger = quiet_logger(__name__)
 
 
 class Verdict(Enum):
@@ -130,6 +131,8 @@ class Delivery:
         restarts: Senders that were cancelled from outside.
 
         last_error: The latest failure, or None.
+
+        watchers: Who waits for single events.
     """
 
     def __init__(
@@ -158,6 +161,7 @@ class Delivery:
         self.restarts: int = 0
         self.last_error: str | None = None
         self._hurried_mark = -1
+        self.watchers: Watchers = Watchers()
         self._is_stopping = False
 
     # --- the root task
@@ -309,6 +313,7 @@ class Delivery:
             case Verdict.DELIVERED:
                 self.gate.succeed()
                 self._ledger.deliver(marks)
+                self._tell_watchers(entries, None)
                 self._tell(Delivered, entries, status=response.status)
             case Verdict.REJECTED:
                 # The destination works: it has read the event and refuses it.
@@ -316,6 +321,7 @@ class Delivery:
                 reason = "too_large" if response.status == 413 else "refused"
                 self._failed(response)
                 self._ledger.reject(marks, reason)
+                self._tell_watchers(entries, reason)
                 self._notices.say(
                     reason,
                     logging.ERROR,
@@ -347,6 +353,11 @@ class Delivery:
         self.last_error = response.reason or f"status {response.status}"
         return self.last_error
 
+    def _tell_watchers(self, entries: Sequence[Entry], fault: str | None) -> None:
+        if self.watchers:
+            for entry in entries:
+                self.watchers.tell(entry.payload, fault)
+
     # --- what ends without an attempt
 
     def drop(self, entries: Sequence[Entry], reason: str) -> None:
@@ -354,6 +365,7 @@ class Delivery:
         if not entries:
             return
         self._ledger.drop([entry.mark for entry in entries], reason)
+        self._tell_watchers(entries, reason)
         self._notices.say(
             f"dropped:{reason}",
             logging.WARNING,

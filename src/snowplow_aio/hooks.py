@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from snowplow_aio.abc import Hook
+from snowplow_aio.notices import QuietLogger, quiet_logger
 from snowplow_aio.outcomes import Delivered, Dropped, Outcome, Rejected
 
-log: logging.Logger = logging.getLogger(__name__)
+log: QuietLogger = quiet_logger(__name__)
 
 OnSuccess = Callable[[int], Awaitable[None] | None]
 OnFailure = Callable[[int, list[dict[str, str]]], Awaitable[None] | None]

@@ -8,6 +8,24 @@ import time
 _INTERVAL = 60.0
 
 
+class QuietLogger(logging.LoggerAdapter[logging.Logger]):
+    """
+    A logger that is silent unless the application configures logging.
+
+    Without any handler Python prints warnings to standard error; a library
+    whose user has not asked for them must not.
+    """
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the name is logging's
+        """Return whether somebody listens to *level*."""
+        return self.logger.hasHandlers() and super().isEnabledFor(level)
+
+
+def quiet_logger(name: str) -> QuietLogger:
+    """Return the logger *name*, silent unless the application configures logging."""
+    return QuietLogger(logging.getLogger(name))
+
+
 class Notices:
     """
     Logs of each kind at most one line a minute.
@@ -16,7 +34,7 @@ class Notices:
         log: Where the lines go.
     """
 
-    def __init__(self, log: logging.Logger) -> None:
+    def __init__(self, log: QuietLogger) -> None:
         self._log = log
         self._last: dict[str, float] = {}
         self._unsaid: dict[str, int] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from binascii import b2a_base64
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Self
 
 import orjson
@@ -17,7 +18,7 @@ from snowplow_aio.encoding import JSONDefault, model_data, to_json
 from snowplow_aio.events.primitive import PrimitiveEvent
 from snowplow_aio.exceptions import InvalidEventError
 from snowplow_aio.self_describing import SelfDescribing, SelfDescribingJson
-from snowplow_aio.validation import MAX_EVENT_BYTES, is_unicode
+from snowplow_aio.validation import MAX_EVENT_BYTES, is_unicode, is_validating
 
 PAYLOAD_DATA = "iglu:com.snowplowanalytics.snowplow/payload_data/jsonschema/1-0-4"
 _CONTEXTS = "iglu:com.snowplowanalytics.snowplow/contexts/jsonschema/1-0-1"
@@ -130,7 +131,7 @@ def within_limit(json: bytes) -> bytes:
     Raises InvalidEventError when it is larger than MAX_EVENT_BYTES: the
     collector would answer 200 and lose it.
     """
-    if len(json) > MAX_EVENT_BYTES:
+    if len(json) > MAX_EVENT_BYTES and is_validating():
         raise InvalidEventError(
             f"event: must be at most {MAX_EVENT_BYTES} bytes as JSON, contexts included, it has {len(json)}"
         )
@@ -204,7 +205,12 @@ def _member(kind: str, json: bytes, *, base64: bool) -> bytes:
 
 
 def _envelope(schema: str, data: bytes) -> bytes:
-    return b'{"schema":"%b","data":%b}' % (schema.encode(), data)
+    return b"%b%b}" % (_envelope_head(schema), data)
+
+
+@lru_cache(maxsize=4096)
+def _envelope_head(schema: str) -> bytes:
+    return b'{"schema":"%b","data":' % schema.encode()
 
 
 def _self_describing(value: Any, argument: str, default: JSONDefault | None) -> bytes:

@@ -8,7 +8,7 @@ of it reaches an event that was already tracked.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 from uuid import UUID
@@ -21,6 +21,7 @@ from snowplow_aio.validation import (
     UUID_FORM,
     exceeds,
     is_unicode,
+    is_validating,
     stored_length,
 )
 
@@ -62,6 +63,16 @@ def protocol_text(key: str, name: str, value: object) -> str:
         )
         raise InvalidEventError.about(name, value, rule)
     return text
+
+
+def _checked(text: Callable[[str, object], str], name: str, value: object) -> str:
+    try:
+        return text(name, value)
+    except InvalidEventError:
+        if is_validating():
+            raise
+        # Unchecked, it goes out as it is, and the pipeline loses the event.
+        return "x".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def platform_code(name: str, value: object) -> str:
@@ -207,6 +218,39 @@ class Subject:
             if given[name] is not None:
                 self._set(name, given[name])
 
+    @classmethod
+    def from_cookies(cls, cookies: Mapping[str, str], *, prefix: str = "_sp_", network: str = "sp") -> Self:
+        """
+        Return the subject that a browser's cookies tell of; what is missing or malformed is not set.
+
+        Args:
+            cookies: The cookies of a request, by name.
+
+            prefix: What the JavaScript tracker's ``cookieName`` is. ``<prefix>id.<hash>``
+                has the domain user id, the session's index and its id.
+
+            network: The name of the collector's cookie, which has the network user id.
+        """
+        name = next(
+            (name for name in cookies if name == f"{prefix}id" or name.startswith(f"{prefix}id.")), None
+        )
+        # <domain user id>.<created>.<session index>.<now>.<last>.<session id>...
+        parts = [*(cookies[name].split(".") if name is not None else ()), *[""] * 6]
+        index = int(parts[2]) if parts[2].isascii() and parts[2].isdigit() else None
+        found = {
+            "domain_user_id": parts[0],
+            "domain_session_index": index,
+            "domain_session_id": parts[5],
+            "network_user_id": cookies.get(network, ""),
+        }
+        subject = cls()
+        for field, value in found.items():
+            if value not in ("", None):
+                # A visitor can send anything; that is no reason to fail the request.
+                with suppress(InvalidEventError):
+                    subject._set(field, value)
+        return subject
+
     def __getattr__(self, name: str) -> Any:
         if name in _FIELDS:
             return self._values.get(name)
@@ -228,7 +272,7 @@ class Subject:
         values = {other: kept for other, kept in self._values.items() if other != name}
         fields = {other: kept for other, kept in self._fields.items() if other != key}
         if value is not None:
-            fields[key] = value if isinstance(value, _Clear) else text(name, value)
+            fields[key] = value if isinstance(value, _Clear) else _checked(text, name, value)
             values[name] = value
         self._values, self._fields = values, fields
         self.revision += 1

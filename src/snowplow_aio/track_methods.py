@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from uuid import UUID
 
+from snowplow_aio.events.cart import AddToCart, RemoveFromCart
+from snowplow_aio.events.ecommerce import EcommerceTransaction, EcommerceTransactionItem
+from snowplow_aio.events.form import FormChange, FormElement, FormSubmit, InputType, NodeName
+from snowplow_aio.events.link import LinkClick
 from snowplow_aio.events.page import PagePing, PageView
 from snowplow_aio.events.screen import MobileScreenView, ScreenView
+from snowplow_aio.events.search import SiteSearch
 from snowplow_aio.events.structured import StructuredEvent
 from snowplow_aio.payload import Entity, Event
 from snowplow_aio.subject import Subject
@@ -21,6 +26,22 @@ if TYPE_CHECKING:
 
 Context = Sequence[Entity] | None
 Timestamp = float | datetime | DeviceTimestamp | TrueTimestamp | None
+
+
+class Metadata(TypedDict, total=False):
+    """The arguments of every tracking method besides the event's own, its context and `tstamp`."""
+
+    true_timestamp: float | datetime | TrueTimestamp | None
+    subject: Subject | None
+    event_id: str | UUID | None
+    anonymous: bool
+
+
+class AllMetadata(Metadata, total=False):
+    """The arguments of `track` besides the event."""
+
+    context: Context
+    tstamp: Timestamp
 
 
 def given(**fields: Any) -> dict[str, Any]:
@@ -86,7 +107,7 @@ class TrackMethods(ABC):
         referrer: str | None = None,
         context: Context = None,
         tstamp: Timestamp = None,
-        **metadata: Any,
+        **metadata: Unpack[Metadata],
     ) -> Tracking:
         """Track a `PageView`."""
         event = PageView(page_url=page_url, page_title=page_title, referrer=referrer)
@@ -103,7 +124,7 @@ class TrackMethods(ABC):
         max_y: int | None = None,
         context: Context = None,
         tstamp: Timestamp = None,
-        **metadata: Any,
+        **metadata: Unpack[Metadata],
     ) -> Tracking:
         """Track a `PagePing`."""
         event = PagePing(
@@ -123,7 +144,7 @@ class TrackMethods(ABC):
         id_: str | None = None,
         context: Context = None,
         tstamp: Timestamp = None,
-        **metadata: Any,
+        **metadata: Unpack[Metadata],
     ) -> Tracking:
         """Track a `ScreenView`."""
         event = ScreenView(**given(name=name, id_=id_))
@@ -140,7 +161,7 @@ class TrackMethods(ABC):
         transition_type: str | None = None,
         context: Context = None,
         tstamp: Timestamp = None,
-        **metadata: Any,
+        **metadata: Unpack[Metadata],
     ) -> Tracking:
         """Track a `MobileScreenView`."""
         event = MobileScreenView(
@@ -165,7 +186,7 @@ class TrackMethods(ABC):
         value: float | Decimal | None = None,
         context: Context = None,
         tstamp: Timestamp = None,
-        **metadata: Any,
+        **metadata: Unpack[Metadata],
     ) -> Tracking:
         """Track a `StructuredEvent`."""
         event = StructuredEvent(
@@ -174,13 +195,182 @@ class TrackMethods(ABC):
         return self.track(event, context=context, tstamp=tstamp, **metadata)
 
     def track_self_describing_event(
-        self, event_json: Entity, context: Context = None, tstamp: Timestamp = None, **metadata: Any
+        self,
+        event_json: Entity,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
     ) -> Tracking:
         """Track an event with a schema of its own."""
         return self.track(event_json, context=context, tstamp=tstamp, **metadata)
 
     def track_unstruct_event(
-        self, event_json: Entity, context: Context = None, tstamp: Timestamp = None, **metadata: Any
+        self,
+        event_json: Entity,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
     ) -> Tracking:
         """Do the same as `track_self_describing_event`, under its old name."""
         return self.track(event_json, context=context, tstamp=tstamp, **metadata)
+
+    def track_link_click(
+        self,
+        target_url: str,
+        element_id: str | None = None,
+        element_classes: Sequence[str] | None = None,
+        element_target: str | None = None,
+        element_content: str | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> Tracking:
+        """Track a `LinkClick`."""
+        optional = given(
+            element_id=element_id,
+            element_classes=element_classes,
+            element_target=element_target,
+            element_content=element_content,
+        )
+        return self.track(
+            LinkClick(target_url=target_url, **optional), context=context, tstamp=tstamp, **metadata
+        )
+
+    def track_add_to_cart(
+        self,
+        sku: str,
+        quantity: float | Decimal,
+        name: str | None = None,
+        category: str | None = None,
+        unit_price: float | Decimal | None = None,
+        currency: str | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> Tracking:
+        """Track an `AddToCart`."""
+        optional = given(name=name, category=category, unit_price=unit_price, currency=currency)
+        event = AddToCart(sku=sku, quantity=quantity, **optional)
+        return self.track(event, context=context, tstamp=tstamp, **metadata)
+
+    def track_remove_from_cart(
+        self,
+        sku: str,
+        quantity: float | Decimal,
+        name: str | None = None,
+        category: str | None = None,
+        unit_price: float | Decimal | None = None,
+        currency: str | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> Tracking:
+        """Track a `RemoveFromCart`."""
+        optional = given(name=name, category=category, unit_price=unit_price, currency=currency)
+        event = RemoveFromCart(sku=sku, quantity=quantity, **optional)
+        return self.track(event, context=context, tstamp=tstamp, **metadata)
+
+    def track_form_change(
+        self,
+        form_id: str,
+        element_id: str,
+        node_name: NodeName,
+        value: str | None,
+        type_: InputType | None = None,
+        element_classes: Sequence[str] | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> Tracking:
+        """Track a `FormChange`. A value of None is sent as null: the element was emptied."""
+        event = FormChange(
+            form_id=form_id,
+            element_id=element_id,
+            node_name=node_name,
+            value=value,
+            **given(type_=type_, element_classes=element_classes),
+        )
+        return self.track(event, context=context, tstamp=tstamp, **metadata)
+
+    def track_form_submit(
+        self,
+        form_id: str,
+        form_classes: Sequence[str] | None = None,
+        elements: Sequence[FormElement | Mapping[str, Any]] | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> Tracking:
+        """Track a `FormSubmit`."""
+        event = FormSubmit(form_id=form_id, **given(form_classes=form_classes, elements=elements))
+        return self.track(event, context=context, tstamp=tstamp, **metadata)
+
+    def track_site_search(
+        self,
+        terms: Sequence[str],
+        filters: Mapping[str, str | bool] | None = None,
+        total_results: int | None = None,
+        page_results: int | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> Tracking:
+        """Track a `SiteSearch`."""
+        optional = given(filters=filters, total_results=total_results, page_results=page_results)
+        return self.track(SiteSearch(terms=terms, **optional), context=context, tstamp=tstamp, **metadata)
+
+    def track_ecommerce_transaction(
+        self,
+        order_id: str,
+        total_value: float | Decimal,
+        affiliation: str | None = None,
+        tax_value: float | Decimal | None = None,
+        shipping: float | Decimal | None = None,
+        city: str | None = None,
+        state: str | None = None,
+        country: str | None = None,
+        currency: str | None = None,
+        items: Sequence[EcommerceTransactionItem | Mapping[str, Any]] | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> Tracking:
+        """Track an `EcommerceTransaction` and, right after it, an event for each of its items."""
+        event = EcommerceTransaction(
+            order_id=order_id,
+            total_value=total_value,
+            affiliation=affiliation,
+            tax_value=tax_value,
+            shipping=shipping,
+            city=city,
+            state=state,
+            country=country,
+            currency=currency,
+            items=items,
+        )
+        return self.track(event, context=context, tstamp=tstamp, **metadata)
+
+    def track_ecommerce_transaction_item(
+        self,
+        id_: str,
+        sku: str,
+        price: float | Decimal,
+        quantity: int,
+        name: str | None = None,
+        category: str | None = None,
+        currency: str | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> Tracking:
+        """Track an `EcommerceTransactionItem`."""
+        event = EcommerceTransactionItem(
+            id_=id_,
+            sku=sku,
+            price=price,
+            quantity=quantity,
+            name=name,
+            category=category,
+            currency=currency,
+        )
+        return self.track(event, context=context, tstamp=tstamp, **metadata)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 from uuid import UUID
 
 import orjson
@@ -17,7 +17,8 @@ from snowplow_aio.abc import Clock, Door, Emitter, NewId
 from snowplow_aio.custom_emitter import CustomEmitter
 from snowplow_aio.encoding import JSONDefault
 from snowplow_aio.event_id import new_event_id
-from snowplow_aio.exceptions import InvalidEventError, QueueFullError
+from snowplow_aio.events.primitive import PrimitiveEvent
+from snowplow_aio.exceptions import DeliveryError, InvalidEventError, QueueFullError
 from snowplow_aio.outcomes import EmitterStats, FlushResult
 from snowplow_aio.payload import Event, Payload, encode
 from snowplow_aio.policies import require
@@ -30,7 +31,7 @@ from snowplow_aio.subject import (
     protocol_text,
 )
 from snowplow_aio.timestamps import DeviceTimestamp, TrueTimestamp, milliseconds
-from snowplow_aio.track_methods import Context, Timestamp, TrackMethods
+from snowplow_aio.track_methods import AllMetadata, Context, Timestamp, TrackMethods
 from snowplow_aio.validation import UUID_FORM
 from snowplow_aio.version import __version__
 
@@ -49,18 +50,19 @@ class Tracking(TrackMethods, Coroutine[Any, Any, str]):
 
     __slots__ = ("_run", "_steps", "_tracker", "event_id")
 
-    def __init__(self, tracker: Tracker, payload: Payload, event_id: str) -> None:
+    def __init__(self, tracker: Tracker, payloads: tuple[Payload, ...], event_id: str) -> None:
         self._tracker = tracker
-        self._steps = [payload]
+        # What one call made reaches each emitter in one piece.
+        self._steps = [payloads]
         self._run: Generator[Any, Any, str] | None = None
         self.event_id: str = event_id
 
-    def track(self, event: Event, **metadata: Any) -> Tracking:
+    def track(self, event: Event, **metadata: Unpack[AllMetadata]) -> Tracking:
         """Track one more event after those before; takes what `Tracker.track` takes."""
         if self._run is not None:
             raise RuntimeError("these events are tracked already; begin again with the tracker")
-        payload, self.event_id = self._tracker.encode(event, **metadata)
-        self._steps.append(payload)
+        payloads, self.event_id = self._tracker.encode(event, **metadata)
+        self._steps.append(payloads)
         return self
 
     def __await__(self) -> Generator[Any, Any, str]:
@@ -70,8 +72,8 @@ class Tracking(TrackMethods, Coroutine[Any, Any, str]):
         return self._run
 
     def _hand_over(self) -> Generator[Any, Any, str]:
-        for payload in self._steps:
-            wait = self._tracker.hand_over(payload)
+        for payloads in self._steps:
+            wait = self._tracker.hand_over(*payloads)
             if wait is not None:
                 yield from wait.__await__()
         return self.event_id
@@ -91,7 +93,7 @@ class Tracking(TrackMethods, Coroutine[Any, Any, str]):
     def __del__(self) -> None:
         if self._run is None:
             warnings.warn(
-                f"{len(self._steps)} tracked events were never awaited, so no emitter has them",
+                f"{sum(map(len, self._steps))} tracked events were never awaited, so no emitter has them",
                 RuntimeWarning,
                 stacklevel=2,
                 source=self,
@@ -188,12 +190,11 @@ class Tracker(TrackMethods):
 
     # --- tracking
 
-    def track(self, event: Event, **metadata: Any) -> Tracking:
+    def track(self, event: Event, **metadata: Unpack[AllMetadata]) -> Tracking:
         """Track *event*; takes what `TrackMethods.track` takes."""
-        payload, event_id = self.encode(event, **metadata)
-        return Tracking(self, payload, event_id)
+        return Tracking(self, *self.encode(event, **metadata))
 
-    def track_nowait(self, event: Event, **metadata: Any) -> str:
+    def track_nowait(self, event: Event, **metadata: Unpack[AllMetadata]) -> str:
         """
         Track *event* without waiting, from any thread, with or without a running loop.
 
@@ -202,15 +203,56 @@ class Tracker(TrackMethods):
         Raises InvalidEventError when something breaks a rule, QueueFullError when
         an emitter has no room and its overflow policy is RAISE.
         """
-        payload, event_id = self.encode(event, **metadata)
+        payloads, event_id = self.encode(event, **metadata)
         full: QueueFullError | None = None
         for emitter in self._emitters:
             try:
-                emitter.admit_nowait(payload)
+                emitter.admit_nowait(*payloads)
             except QueueFullError as error:
                 full = error
         if full is not None:
             raise full
+        return event_id
+
+    async def track_and_confirm(
+        self,
+        event: Event,
+        *,
+        timeout: float | None = 5.0,  # noqa: ASYNC109 - the signature
+        **metadata: Unpack[AllMetadata],
+    ) -> str:
+        """
+        Track *event* and wait until every emitter has settled it. Returns the event id.
+
+        Whoever stops waiting does not stop the event: it is delivered later if it can be.
+
+        Args:
+            event: The event; the other arguments are those of `track`.
+
+            timeout: Longest wait, in seconds; None for as long as it takes.
+
+        Raises DeliveryError when an emitter has rejected or dropped it,
+        TimeoutError when one has not settled it in time, and what `track` raises.
+        """
+        payloads, event_id = self.encode(event, **metadata)
+        watched = [
+            (name, asyncio.ensure_future(emitter.watch(payload)))
+            for name, emitter in zip(self._emitter_names(), self._emitters, strict=True)
+            for payload in payloads
+        ]
+        try:
+            async with asyncio.timeout(timeout):
+                wait = self.hand_over(*payloads)
+                if wait is not None:
+                    await wait
+                await self.flush(wait=False)
+                faults = [(name, await settled) for name, settled in watched]
+        finally:
+            for _, settled in watched:
+                settled.cancel()
+        lost = [f"{name} ({fault})" for name, fault in faults if fault is not None]
+        if lost:
+            raise DeliveryError(f"event {event_id} was not delivered by {', '.join(lost)}")
         return event_id
 
     def encode(
@@ -223,20 +265,30 @@ class Tracker(TrackMethods):
         subject: Subject | None = None,
         event_id: str | UUID | None = None,
         anonymous: bool = False,
-    ) -> tuple[Payload, str]:
-        """Return the payload that `track` would hand over with the same arguments, and its event id."""
-        own = {"eid": self._new_id() if event_id is None else _event_id(event_id)}
-        own.update(self._timestamps(tstamp, true_timestamp))
-        payload = encode(
+    ) -> tuple[tuple[Payload, ...], str]:
+        """Return the payloads that `track` would hand over with the same arguments, and the event id."""
+        own_id = self._new_id() if event_id is None else _event_id(event_id)
+        moment = self._timestamps(tstamp, true_timestamp)
+        constant = self._constant_fields(subject, anonymous=anonymous)
+        payloads = [self._payload(event, constant, {"eid": own_id, **moment}, context, anonymous=anonymous)]
+        followers = event.followers() if isinstance(event, PrimitiveEvent) else ()
+        for follower, its_context in followers:
+            own = {"eid": self._new_id(), **moment}
+            payloads.append(self._payload(follower, constant, own, its_context, anonymous=anonymous))
+        return tuple(payloads), own_id
+
+    def _payload(
+        self, event: Event, constant: bytes, own: dict[str, str], context: Context, *, anonymous: bool
+    ) -> Payload:
+        return encode(
             event,
-            self._constant_fields(subject, anonymous=anonymous),
+            constant,
             own,
             _entities(context),
             base64=self._base64,
             default=self._json_default,
             anonymous=anonymous,
         )
-        return payload, own["eid"]
 
     def _timestamps(self, tstamp: Timestamp, true_timestamp: object) -> dict[str, str]:
         if tstamp is None and true_timestamp is None:
@@ -274,9 +326,9 @@ class Tracker(TrackMethods):
             fields = {key: value for key, value in fields.items() if key not in IDENTIFYING_KEYS}
         return orjson.dumps(self._fixed | fields)[1:-1]
 
-    def hand_over(self, payload: Payload) -> Awaitable[None] | None:
+    def hand_over(self, *payloads: Payload) -> Awaitable[None] | None:
         """
-        Give *payload* to every emitter; one that fails keeps it from no other.
+        Give *payloads* to every emitter, in one piece; one that fails keeps them from no other.
 
         Returns what the caller must await, or None.
 
@@ -286,7 +338,7 @@ class Tracker(TrackMethods):
         full: QueueFullError | None = None
         for emitter in self._emitters:
             try:
-                wait = emitter.admit(payload)
+                wait = emitter.admit(*payloads)
             except QueueFullError as error:
                 full = error
             else:

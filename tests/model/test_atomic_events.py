@@ -79,7 +79,7 @@ def test_a_transaction_and_its_item() -> None:
         "tr_cu": "GBP",
     }
     item = EcommerceTransactionItem(
-        order_id="o", sku="s", price=20, quantity=-1, name="n", category="c", currency="GBP"
+        id_="o", sku="s", price=20, quantity=-1, name="n", category="c", currency="GBP"
     )
     assert own(item) == {
         "e": "ti",

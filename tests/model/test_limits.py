@@ -102,7 +102,7 @@ def test_a_text_is_taken_exactly_when_the_pipeline_can_store_it(text: str, oracl
     stored = not [problem for problem in oracle.complaints(fields) if problem.startswith("ti_currency")]
 
     try:
-        EcommerceTransactionItem(order_id="o", sku="s", price=1, quantity=1, currency=text)
+        EcommerceTransactionItem(id_="o", sku="s", price=1, quantity=1, currency=text)
         taken = True
     except ValidationError:
         taken = False

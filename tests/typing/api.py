@@ -103,7 +103,7 @@ EVENTS = (
     FormSubmit(form_id="f", elements=[FormElement(name="n", value="v", node_name="SELECT")]),
     SiteSearch(terms=("a",), filters={"nsfw": True, "lang": "en"}, total_results=0),
     EcommerceTransaction(order_id="o", total_value=35, city="London"),
-    EcommerceTransactionItem(order_id="o", sku="s", price=Decimal("20.00"), quantity=1),
+    EcommerceTransactionItem(id_="o", sku="s", price=Decimal("20.00"), quantity=1),
     GAME,
     SelfDescribingJson("iglu:com.acme/x/jsonschema/1-0-0", {}),
 )

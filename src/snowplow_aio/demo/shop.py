@@ -191,7 +191,7 @@ async def check_out(
     for sku, quantity in cart.items():
         product = PRODUCTS[sku]
         item = EcommerceTransactionItem(
-            order_id=order_id, sku=sku, price=product.price, quantity=quantity, currency="EUR"
+            id_=order_id, sku=sku, price=product.price, quantity=quantity, currency="EUR"
         )
         tracked.append(await tracker.track(item, context=[product]))
     return tracked

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import dataclasses
-import logging
 import os
 import time
 import warnings
@@ -20,12 +19,13 @@ from snowplow_aio.delivery import Delivery
 from snowplow_aio.exceptions import QueueFullError
 from snowplow_aio.hooks import Hooks, OnFailure, OnSuccess, failure_hook, success_hook
 from snowplow_aio.ledger import Ledger
+from snowplow_aio.notices import QuietLogger, quiet_logger
 from snowplow_aio.outcomes import EmitterStats, FlushResult
 from snowplow_aio.payload import Payload
 from snowplow_aio.policies import Batching, Retry, require, require_seconds
 from snowplow_aio.stores.memory import MemoryStore
 
-log: logging.Logger = logging.getLogger(__name__)
+log: QuietLogger = quiet_logger(__name__)
 
 # After so many events in a row the caller lets the loop run once: about half a
 # millisecond of work, so that a tight loop starves nobody.
@@ -158,7 +158,7 @@ class BufferedEmitter(Door):
             return self._add(payloads, loop.time())
         self._take(payloads, loop.time())
         self._streak += len(payloads)
-        if self._streak >= _STREAK or self._store.is_crowded:
+        if self._streak >= _STREAK:
             return self._breathe()
         return None
 
@@ -197,6 +197,10 @@ class BufferedEmitter(Door):
 
     def _now(self) -> float:
         return self._loop.time() if self._loop is not None else time.monotonic()
+
+    def watch(self, payload: Payload) -> Awaitable[str | None]:
+        self._attach(asyncio.get_running_loop())
+        return self._delivery.watchers.watch(payload)
 
     # --- process, loop and root task
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from snowplow_aio.abc import Door
 from snowplow_aio.outcomes import EmitterStats, FlushResult
 from snowplow_aio.payload import Payload
@@ -31,6 +33,9 @@ class MemoryEmitter(Door):
     def admit_nowait(self, *payloads: Payload) -> None:
         self.admit(*payloads)
 
+    def watch(self, payload: Payload) -> Awaitable[str | None]:  # noqa: ARG002 - all are delivered
+        return _delivered()
+
     def clear(self) -> None:
         """Forget the events; the statistics go on."""
         self.payloads.clear()
@@ -41,3 +46,7 @@ class MemoryEmitter(Door):
 
     def stats(self) -> EmitterStats:
         return EmitterStats(accepted=self._taken, delivered=self._taken)
+
+
+async def _delivered() -> None:
+    return None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
-from snowplow_aio.events.fields import NonEmpty, Number, Wire
-from snowplow_aio.events.primitive import PrimitiveEvent
-from snowplow_aio.validation import INT32_MAX, INT32_MIN, decimal_text
+from snowplow_aio.events.fields import NonEmpty, Number, Wire, number_text
+from snowplow_aio.events.primitive import Follower, PrimitiveEvent
+from snowplow_aio.validation import INT32_MAX, INT32_MIN
 
 _Quantity = Annotated[int, Field(ge=INT32_MIN, le=INT32_MAX)]
 
@@ -18,7 +20,8 @@ class EcommerceTransactionItem(PrimitiveEvent):
     One item of a purchase.
 
     Args:
-        order_id: The id of the order it belongs to; not empty, at most 255 characters.
+        id_: The id of the order it belongs to; not empty, at most 255 characters.
+            ``order_id`` is taken as well.
 
         sku: The article's stock keeping unit; not empty, at most 255 characters.
 
@@ -37,9 +40,9 @@ class EcommerceTransactionItem(PrimitiveEvent):
 
     event_code: ClassVar[str] = "ti"
 
-    order_id: Annotated[NonEmpty, Wire("ti_id")]
+    id_: Annotated[NonEmpty, Wire("ti_id")] = Field(validation_alias="order_id")
     sku: Annotated[NonEmpty, Wire("ti_sk")]
-    price: Annotated[Number, Wire("ti_pr", decimal_text)]
+    price: Annotated[Number, Wire("ti_pr", number_text)]
     quantity: Annotated[_Quantity, Wire("ti_qu")]
     name: Annotated[str | None, Wire("ti_nm")] = None
     category: Annotated[str | None, Wire("ti_ca")] = None
@@ -69,17 +72,58 @@ class EcommerceTransaction(PrimitiveEvent):
 
         currency: The currency of its values; at most 3 characters.
 
+        items: Its items: `EcommerceTransactionItem` of the same order and
+            currency, or dicts with the fields ``sku``, ``price`` and ``quantity``,
+            which it needs, ``name``, ``category``, and ``context``, a list of
+            entities for the item's event. Each is tracked as an event of its own
+            right after the transaction.
+
     Raises pydantic.ValidationError when a value breaks one of these rules.
     """
 
     event_code: ClassVar[str] = "tr"
 
     order_id: Annotated[NonEmpty, Wire("tr_id")]
-    total_value: Annotated[Number, Wire("tr_tt", decimal_text)]
+    total_value: Annotated[Number, Wire("tr_tt", number_text)]
     affiliation: Annotated[str | None, Wire("tr_af")] = None
-    tax_value: Annotated[Number | None, Wire("tr_tx", decimal_text)] = None
-    shipping: Annotated[Number | None, Wire("tr_sh", decimal_text)] = None
+    tax_value: Annotated[Number | None, Wire("tr_tx", number_text)] = None
+    shipping: Annotated[Number | None, Wire("tr_sh", number_text)] = None
     city: Annotated[str | None, Wire("tr_ci")] = None
     state: Annotated[str | None, Wire("tr_st")] = None
     country: Annotated[str | None, Wire("tr_co")] = None
     currency: Annotated[str | None, Wire("tr_cu")] = None
+    items: Sequence[Any] | None = None
+
+    _followers: tuple[Follower, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="after")
+    def _read_items(self) -> Self:
+        self._followers = tuple(self._follower(i, item) for i, item in enumerate(self.items or ()))
+        return self
+
+    def followers(self) -> tuple[Follower, ...]:
+        """Return the events of the items, each with its context."""
+        return self._followers
+
+    def _follower(self, index: int, item: object) -> Follower:
+        if isinstance(item, EcommerceTransactionItem):
+            if (item.id_, item.currency) != (self.order_id, self.currency):
+                raise _refuse_item(index, "must have the order id and the currency of the transaction")
+            return item, None
+        if not isinstance(item, Mapping):
+            raise _refuse_item(index, "must be an EcommerceTransactionItem or a dict of its fields")
+        fields: dict[str, Any] = dict(item)
+        context = fields.pop("context", None)
+        if fields.setdefault("currency", self.currency) != self.currency:
+            raise _refuse_item(index, "must not have a currency of its own")
+        try:
+            return EcommerceTransactionItem(**{**fields, "id_": self.order_id}), context
+        except ValidationError as error:
+            fault = error.errors()[0]
+            place = ".".join(str(part) for part in fault["loc"])
+            raise _refuse_item(index, f"{fault['msg']}, got {fault['input']!r}", place) from None
+
+
+def _refuse_item(index: int, rule: str, place: str = "") -> PydanticCustomError:
+    where = f"items[{index}]" + (f".{place}" if place else "")
+    return PydanticCustomError("items", "{where}: {rule}", {"where": where, "rule": rule})

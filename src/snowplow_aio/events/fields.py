@@ -27,6 +27,7 @@ from snowplow_aio.validation import (
     UUID_FORM,
     decimal_text,
     exceeds,
+    is_validating,
     stored_length,
     url_fault,
 )
@@ -70,7 +71,7 @@ class Wire:
 
     def _check_length(self, text: str | None) -> str | None:
         limit = TEXT_LIMITS[self.key]
-        if text is not None and exceeds(text, limit):
+        if text is not None and exceeds(text, limit) and is_validating():
             raise _refuse(
                 f"must have at most {limit} characters as the pipeline counts them (UTF-16 units), "
                 f"it has {stored_length(text)}"
@@ -80,7 +81,7 @@ class Wire:
     def _check_url(self, url: str | None) -> str | None:
         self._check_length(url)
         fault = url_fault(self.key, url) if url else None
-        if fault is not None:
+        if fault is not None and is_validating():
             raise _refuse(fault)
         return url
 
@@ -92,12 +93,21 @@ def _number(value: object) -> object:
     try:
         decimal_text(value)
     except ValueError as error:
-        raise _refuse(str(error)) from None
+        if is_validating():
+            raise _refuse(str(error)) from None
     return value
 
 
+def number_text(value: float | Decimal) -> str:
+    """Return *value* as it is sent; what was not checked goes out as Python writes it."""
+    try:
+        return decimal_text(value)
+    except ValueError:
+        return str(value)
+
+
 def _not_blank(text: str) -> str:
-    if not text:
+    if not text and is_validating():
         raise _refuse("must not be empty")
     return text
 
@@ -110,7 +120,7 @@ def _text_or_bool(value: object) -> object:
 
 def _uuid(value: object) -> object:
     text = str(value) if isinstance(value, UUID) else value
-    if isinstance(text, str) and UUID_FORM.fullmatch(text) is None:
+    if isinstance(text, str) and UUID_FORM.fullmatch(text) is None and is_validating():
         raise _refuse("must be a UUID in its canonical form, like '5cea9899-10df-4ccf-bf66-8c36f4a4bba2'")
     return text
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -21,7 +21,12 @@ class PrimitiveEvent(BaseModel):
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        frozen=True, strict=True, extra="forbid", allow_inf_nan=False
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        populate_by_name=True,
+        loc_by_alias=False,
     )
 
     event_code: ClassVar[str]
@@ -37,6 +42,10 @@ class PrimitiveEvent(BaseModel):
             if isinstance(wire, Wire)
         )
 
+    def followers(self) -> tuple[Follower, ...]:
+        """Return events that are tracked with this one, right after it, each with its context."""
+        return ()
+
     def protocol_fields(self) -> dict[str, str]:
         """Return the event's own protocol fields, without those that are None or empty."""
         values = self.__dict__
@@ -47,3 +56,7 @@ class PrimitiveEvent(BaseModel):
             if value is not None and value != "":
                 fields[key] = text(value)
         return fields
+
+
+Follower = tuple[PrimitiveEvent, Sequence[Any] | None]
+"""An event that is tracked with another one, and its context."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from snowplow_aio.events.fields import NonEmpty, Number, Wire
+from snowplow_aio.events.fields import NonEmpty, Number, Wire, number_text
 from snowplow_aio.events.primitive import PrimitiveEvent
-from snowplow_aio.validation import decimal_text
 
 
 class StructuredEvent(PrimitiveEvent):
@@ -33,4 +32,4 @@ class StructuredEvent(PrimitiveEvent):
     action: Annotated[NonEmpty, Wire("se_ac")]
     label: Annotated[str | None, Wire("se_la")] = None
     property_: Annotated[str | None, Wire("se_pr")] = None
-    value: Annotated[Number | None, Wire("se_va", decimal_text)] = None
+    value: Annotated[Number | None, Wire("se_va", number_text)] = None

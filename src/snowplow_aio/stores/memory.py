@@ -112,23 +112,27 @@ class MemoryStore(EventStore):
 
     def add_nowait(self, payloads: Sequence[Payload], *, now: float, mark: int) -> Sequence[Entry]:
         entries = [Entry(payload, now, mark) for payload in payloads]
-        dropped = self._take(entries)
-        if self._is_alarming():
+        size = 0
+        for payload in payloads:
+            size += len(payload.json)
+        dropped: Sequence[Entry] = ()
+        with self._lock:
+            if self._has_room(len(entries), size):
+                self._put(entries, size)
+            else:
+                dropped = self._overflowed(entries, size)
+        if self._pending >= self._alarm_events or self._pending_bytes >= self._alarm_bytes:
             self.notify()
         return dropped
 
-    def _take(self, entries: list[Entry]) -> Sequence[Entry]:
-        size = sum([len(entry.payload.json) for entry in entries])
-        dropped: list[Entry] = []
-        with self._lock:
-            if not self._has_room(len(entries), size):
-                if self._overflow is Overflow.RAISE:
-                    raise QueueFullError(f"no room for {len(entries)} more: {self._bounds()}")
-                if self._overflow is Overflow.DROP_OLD and self._can_ever_hold(len(entries), size):
-                    dropped = self._make_room(len(entries), size)
-                if not self._has_room(len(entries), size):
-                    return [*dropped, *entries]
-            self._put(entries, size)
+    def _overflowed(self, entries: list[Entry], size: int) -> Sequence[Entry]:
+        """Do what the policy says with *entries* for which there is no room; return what is dropped."""
+        if self._overflow is Overflow.RAISE:
+            raise QueueFullError(f"no room for {len(entries)} more: {self._bounds()}")
+        if self._overflow is not Overflow.DROP_OLD or not self._can_ever_hold(len(entries), size):
+            return entries
+        dropped = self._make_room(len(entries), size)
+        self._put(entries, size)
         return dropped
 
     def _has_room(self, count: int, size: int) -> bool:
@@ -253,7 +257,8 @@ class MemoryStore(EventStore):
         # Set before the look at what waits: other threads add at any moment.
         self._alarm_events, self._alarm_bytes = events, size
         try:
-            if not self._is_alarming() and not self._is_notified:
+            is_due = self._pending >= events or self._pending_bytes >= size
+            if not is_due and not self._is_notified:
                 async with asyncio.timeout(timeout):
                     await alarm
         except TimeoutError:
@@ -261,9 +266,6 @@ class MemoryStore(EventStore):
         finally:
             self._disarm()
             self._is_notified = False
-
-    def _is_alarming(self) -> bool:
-        return self._pending >= self._alarm_events or self._pending_bytes >= self._alarm_bytes
 
     def _disarm(self) -> asyncio.Future[None] | None:
         alarm, self._alarm = self._alarm, None

@@ -1,0 +1,142 @@
+"""
+Named trackers: one application, several trackers, found by their namespaces.
+
+``create_tracker("checkout", HttpEmitter(...))`` at one place,
+``get_tracker("checkout")`` at another. A tracker belongs to no event loop until
+it is used in one, so that they can be created anywhere.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from snowplow_aio.abc import Emitter
+from snowplow_aio.exceptions import ConfigurationError
+from snowplow_aio.outcomes import FlushResult
+from snowplow_aio.policies import require
+from snowplow_aio.tracker import Tracker
+
+
+class TrackerRegistry:
+    """
+    Trackers by namespace, safe from any thread.
+
+    The functions of this module use one for the whole process; an application
+    that wants several makes its own.
+    """
+
+    def __init__(self) -> None:
+        self._trackers: dict[str, Tracker] = {}
+        self._default: str | None = None
+        self._lock = threading.Lock()
+
+    def create(self, namespace: str, emitters: Emitter | Sequence[Emitter] | Any, **options: Any) -> Tracker:
+        """
+        Make a tracker and keep it under its namespace. The first one is the default.
+
+        Args:
+            namespace: Its name, sent with every event; not empty.
+
+            emitters: What `Tracker` takes, and its other arguments as *options*.
+
+        Raises ConfigurationError when the name is taken or empty, and what `Tracker` raises.
+        """
+        require(
+            isinstance(namespace, str) and namespace != "",
+            "namespace",
+            namespace,
+            "must be a non-empty string",
+        )
+        tracker = Tracker(emitters, namespace=namespace, **options)
+        with self._lock:
+            require(
+                namespace not in self._trackers,
+                "namespace",
+                namespace,
+                "must not be taken by another tracker",
+            )
+            self._trackers[namespace] = tracker
+            self._default = self._default or namespace
+        return tracker
+
+    def get(self, namespace: str | None = None) -> Tracker:
+        """
+        Return the tracker *namespace*, or the default one.
+
+        Raises ConfigurationError when there is none.
+        """
+        with self._lock:
+            found = self._trackers.get(namespace if namespace is not None else self._default or "")
+        if found is None:
+            known = ", ".join(sorted(self._trackers)) or "none"
+            raise ConfigurationError(f"namespace: there is no tracker {namespace!r}; there are: {known}")
+        return found
+
+    def set_default(self, namespace: str) -> None:
+        """
+        Make *namespace* the default tracker.
+
+        Raises ConfigurationError when there is no such tracker.
+        """
+        self.get(namespace)
+        with self._lock:
+            self._default = namespace
+
+    def remove(self, namespace: str) -> Tracker:
+        """
+        Forget the tracker *namespace* and return it.
+
+        It is not closed: its `aclose` does that. Where it was the default, the oldest of the others is.
+
+        Raises ConfigurationError when there is no such tracker.
+        """
+        removed = self.get(namespace)
+        with self._lock:
+            del self._trackers[namespace]
+            if self._default == namespace:
+                self._default = next(iter(self._trackers), None)
+        return removed
+
+    def names(self) -> list[str]:
+        """Return the namespaces, oldest first."""
+        with self._lock:
+            return list(self._trackers)
+
+    async def aclose(self, timeout: float | None = None) -> dict[str, FlushResult]:  # noqa: ASYNC109
+        """
+        Close and forget all trackers; return what became of their last events.
+
+        Args:
+            timeout: Seconds that each takes at most; None for its emitters' own `drain_timeout`.
+        """
+        return {name: await self.remove(name).aclose(timeout) for name in self.names()}
+
+
+_registry = TrackerRegistry()
+
+
+def create_tracker(namespace: str, emitters: Emitter | Sequence[Emitter] | Any, **options: Any) -> Tracker:
+    """Make a tracker and keep it under its namespace; see `TrackerRegistry.create`."""
+    return _registry.create(namespace, emitters, **options)
+
+
+def get_tracker(namespace: str | None = None) -> Tracker:
+    """Return the tracker *namespace*, or the default one; see `TrackerRegistry.get`."""
+    return _registry.get(namespace)
+
+
+def set_default_tracker(namespace: str) -> None:
+    """Make *namespace* the default tracker; see `TrackerRegistry.set_default`."""
+    _registry.set_default(namespace)
+
+
+def remove_tracker(namespace: str) -> Tracker:
+    """Forget the tracker *namespace* and return it, not closed; see `TrackerRegistry.remove`."""
+    return _registry.remove(namespace)
+
+
+async def close_trackers(timeout: float | None = None) -> dict[str, FlushResult]:  # noqa: ASYNC109
+    """Close and forget all trackers; see `TrackerRegistry.aclose`."""
+    return await _registry.aclose(timeout)

@@ -1,0 +1,50 @@
+"""The library is silent until the application configures logging."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import asyncio, logging, sys
+from snowplow_aio import HttpEmitter, PageView, Tracker
+
+if sys.argv[1] == "configured":
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+
+def broken(outcome):
+    raise ZeroDivisionError
+
+class Broken:
+    def input(self, payload):
+        raise ZeroDivisionError
+
+async def main():
+    tracker = Tracker([HttpEmitter("http://127.0.0.1:9", hooks=[broken]), Broken()])
+    await tracker.track(PageView(page_url="https://shop.example/secret"))
+    await tracker.flush(0.2)
+    await tracker.aclose(0)
+    await tracker.track(PageView(page_url="https://shop.example/secret"))
+
+asyncio.run(main())
+"""
+
+
+def output_of(how: str) -> str:
+    run = subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True)
+    assert run.stdout == ""
+    return run.stderr
+
+
+def test_nothing_is_printed_unless_the_application_configures_logging() -> None:
+    assert output_of("silent") == ""
+
+
+def test_once_it_is_configured_every_loss_is_said_with_its_level_and_no_payload() -> None:
+    lines = output_of("configured")
+    assert "WARNING snowplow_aio.delivery http: 1 events were not delivered (ClientConnectorError)" in lines
+    assert "WARNING snowplow_aio.emitters.buffered http: closed with 1 events undelivered" in lines
+    assert "WARNING snowplow_aio.delivery http: events are dropped (closed)" in lines
+    assert "ERROR snowplow_aio.hooks a hook raised" in lines
+    assert "ERROR snowplow_aio.custom_emitter Broken: input failed: ZeroDivisionError" in lines
+    assert "secret" not in lines
