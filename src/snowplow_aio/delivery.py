@@ -360,8 +360,8 @@ class Delivery:
 
     # --- what ends without an attempt
 
-    def drop(self, entries: Sequence[Entry], reason: str) -> None:
-        """Count out *entries* that are not in the store any more, say so and tell the hooks."""
+    def drop(self, entries: Sequence[Entry], reason: str, *, is_told: bool = True) -> None:
+        """Count out *entries*, which are in no store any more; tell the hooks where *is_told*."""
         if not entries:
             return
         self._ledger.drop([entry.mark for entry in entries], reason)
@@ -374,7 +374,8 @@ class Delivery:
             reason,
             count=len(entries),
         )
-        self._tell(Dropped, entries, reason=reason)
+        if is_told:
+            self._tell(Dropped, entries, reason=reason)
 
     def _tell(self, kind: Callable[..., Outcome], entries: Sequence[Entry], **details: object) -> None:
         if self._hooks:

@@ -39,7 +39,7 @@ def failure_hook(on_failure: OnFailure) -> Hook:
     return hook
 
 
-# Set in the task that awaits hooks, and so in all tasks that they start.
+# Set while a hook runs, and so in all tasks that it starts.
 _hooks_running: contextvars.ContextVar[Hooks | None] = contextvars.ContextVar(
     "snowplow_aio.hooks", default=None
 )
@@ -69,16 +69,27 @@ class Hooks:
 
     def call(self, outcome: Outcome) -> None:
         """Call every hook with *outcome*. Never raises."""
-        for hook in self._hooks:
-            try:
-                result = hook(outcome)
-            except Exception as error:  # noqa: BLE001 - whatever the application does
-                self._failed(error)
-            else:
-                if inspect.isawaitable(result):
-                    self._started.append(result)
+        token = _hooks_running.set(self)
+        try:
+            for hook in self._hooks:
+                self._call(hook, outcome)
+        finally:
+            _hooks_running.reset(token)
         if self._started:
             self._run()
+
+    def _call(self, hook: Hook, outcome: Outcome) -> None:
+        try:
+            result = hook(outcome)
+        except Exception as error:  # noqa: BLE001 - whatever the application does
+            self._failed(error)
+        else:
+            if inspect.isawaitable(result):
+                self._started.append(result)
+
+    def are_calling(self) -> bool:
+        """Return whether the caller is one of the hooks, or what one of them has started."""
+        return _hooks_running.get() is self
 
     def _failed(self, error: Exception) -> None:
         self.errors += 1
@@ -100,7 +111,7 @@ class Hooks:
 
     def release_closers(self) -> None:
         """Have `settle` wait for nothing any more, if a hook is the caller: it would wait for itself."""
-        if _hooks_running.get() is self:
+        if self.are_calling():
             self._is_awaiting_closers = True
             if self._released is not None and not self._released.done():
                 self._released.set_result(None)

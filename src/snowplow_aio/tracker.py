@@ -21,7 +21,7 @@ from snowplow_aio.events.primitive import PrimitiveEvent
 from snowplow_aio.exceptions import DeliveryError, InvalidEventError, QueueFullError
 from snowplow_aio.outcomes import EmitterStats, FlushResult
 from snowplow_aio.payload import Event, Payload, encode
-from snowplow_aio.policies import require
+from snowplow_aio.policies import require, require_seconds
 from snowplow_aio.subject import (
     IDENTIFYING_KEYS,
     Subject,
@@ -128,8 +128,9 @@ class Tracker(TrackMethods):
 
         new_id: Makes event ids.
 
-    Raises ConfigurationError when there is no emitter or one has no `input`,
-    InvalidEventError when a field breaks a rule of the protocol.
+    Raises ConfigurationError when there is no emitter, one has no `input`, or
+    what must be a function is none, InvalidEventError when a field breaks a
+    rule of the protocol.
     """
 
     def __init__(
@@ -148,6 +149,10 @@ class Tracker(TrackMethods):
         self._fixed = {"tv": TRACKER_VERSION, **_names(namespace, app_id)}
         self._fixed["p"] = platform_code("platform", platform)
         self._base64 = encode_base64
+        is_default = json_default is None or callable(json_default)
+        require(is_default, "json_default", json_default, "must be a function")
+        require(callable(clock), "clock", clock, "must be a function")
+        require(callable(new_id), "new_id", new_id, "must be a function")
         self._json_default = json_default
         self._clock = clock
         self._new_id = new_id
@@ -157,7 +162,7 @@ class Tracker(TrackMethods):
         given = list(emitters) if isinstance(emitters, list | tuple) else [emitters]
         require(bool(given), "emitters", emitters, "must be an emitter or a sequence of at least one")
         for emitter in given:
-            self.add_emitter(emitter)
+            self._add("emitters", emitter)
 
     def __repr__(self) -> str:
         return f"<Tracker {self._fixed.get('tna', '')!r} to {', '.join(self.stats())}>"
@@ -173,15 +178,16 @@ class Tracker(TrackMethods):
 
         Raises ConfigurationError when it has no `input`.
         """
-        rule = "must be an emitter: an object with an input method"
-        require(
-            callable(getattr(emitter, "input", None)) and not isinstance(emitter, type),
-            "emitters",
-            emitter,
-            rule,
-        )
-        self._emitters.append(emitter if isinstance(emitter, Door) else CustomEmitter(emitter))
+        self._add("emitter", emitter)
         return self
+
+    def _add(self, argument: str, emitter: Any) -> None:
+        rule = "must be an emitter: an object with an input method"
+        has_input = callable(getattr(emitter, "input", None)) and not isinstance(emitter, type)
+        require(has_input, argument, emitter, rule)
+        # A subclass of one of our emitters may have an `input` of its own, which is what counts.
+        is_door = isinstance(emitter, Door) and type(emitter).input is Door.input
+        self._emitters.append(emitter if is_door else CustomEmitter(emitter))
 
     def set_subject(self, subject: Subject | None) -> Self:
         """Have events be about *subject* from now on; None for a new one. Returns the tracker."""
@@ -234,6 +240,7 @@ class Tracker(TrackMethods):
         Raises DeliveryError when an emitter has rejected or dropped it,
         TimeoutError when one has not settled it in time, and what `track` raises.
         """
+        require_seconds("timeout", timeout, optional=True, zero=True)
         payloads, event_id = self.encode(event, **metadata)
         watched = [
             (name, asyncio.ensure_future(emitter.watch(payload)))
@@ -272,9 +279,13 @@ class Tracker(TrackMethods):
         constant = self._constant_fields(subject, anonymous=anonymous)
         payloads = [self._payload(event, constant, {"eid": own_id, **moment}, context, anonymous=anonymous)]
         followers = event.followers() if isinstance(event, PrimitiveEvent) else ()
-        for follower, its_context in followers:
+        for i, (follower, its_context) in enumerate(followers):
             own = {"eid": self._new_id(), **moment}
-            payloads.append(self._payload(follower, constant, own, its_context, anonymous=anonymous))
+            try:
+                payloads.append(self._payload(follower, constant, own, its_context, anonymous=anonymous))
+            except InvalidEventError as error:
+                # Only the items of a transaction follow anything.
+                raise InvalidEventError(f"items[{i}].{error}") from None
         return tuple(payloads), own_id
 
     def _payload(
@@ -361,6 +372,7 @@ class Tracker(TrackMethods):
 
         Returns what became of what was tracked since the last flush.
         """
+        require_seconds("timeout", timeout, optional=True, zero=True)
         results = await asyncio.gather(*(emitter.flush(timeout, wait=wait) for emitter in self._emitters))
         return self._total(results)
 
@@ -375,6 +387,7 @@ class Tracker(TrackMethods):
 
         Returns what became of what was tracked since the last flush.
         """
+        require_seconds("timeout", timeout, optional=True, zero=True)
         results = await asyncio.gather(*(emitter.aclose(timeout) for emitter in self._emitters))
         return self._total(results)
 

@@ -46,9 +46,10 @@ def disable_validation() -> _Switch:
     """
     Skip this library's checks of values from now on; what pydantic checks of types stays.
 
-    A plain call is for the whole process; ``with disable_validation():`` is for
-    this task and the tasks that it starts. What the pipeline refuses is then
-    lost there, after the collector has said 200: that event and no other.
+    A plain call is for the whole process. ``with disable_validation():`` is for
+    this task and the tasks that it starts, whatever is called plainly meanwhile.
+    What the pipeline refuses is then lost there, after the collector has said
+    200: that event and no other.
     """
     return _Switch(enabled=False)
 

@@ -143,6 +143,21 @@ def test_an_own_emitter_that_waits_gets_what_was_tracked_before_any_loop_ran() -
     assert len(own.inputs) == 2
 
 
+class Redacting(MemoryEmitter):
+    """One of ours with an `input` of its own."""
+
+    async def input(self, payload: Mapping[str, str]) -> None:
+        await super().input({key: value for key, value in payload.items() if key != "url"})
+
+
+async def test_a_subclass_of_an_emitter_may_have_an_input_of_its_own() -> None:
+    own = Redacting()
+    async with Tracker(own) as tracker:
+        await tracker.track(PAGE)
+        await tracker.flush()
+    assert ["url" in payload for payload in own.payloads] == [False]
+
+
 class Broken:
     def input(self, payload: Mapping[str, str]) -> None:
         raise ZeroDivisionError

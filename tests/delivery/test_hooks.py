@@ -7,7 +7,17 @@ import logging
 
 import pytest
 
-from snowplow_aio import Delivered, Dropped, HttpEmitter, PageView, Rejected, Retried, Retry, Tracker
+from snowplow_aio import (
+    Delivered,
+    Dropped,
+    HttpEmitter,
+    MemoryStore,
+    PageView,
+    Rejected,
+    Retried,
+    Retry,
+    Tracker,
+)
 from tests.faults import Answer, Collector
 
 pytestmark = pytest.mark.anyio
@@ -112,6 +122,45 @@ async def test_closing_waits_for_what_hooks_do_with_the_last_events(collector: C
     event_id = await tracker.track(PAGE)
     await tracker.aclose(0)
     assert [event["eid"] for event in stored] == [event_id]
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+async def test_giving_back_what_was_given_up_ends_with_the_emitter(collector: Collector, kind: str) -> None:
+    """The recipe of the synchronous tracker, with a collector that never comes back."""
+    collector.rule = lambda _request: Answer(503)
+
+    def again(_sent: int, events: list[dict[str, str]]) -> None:
+        for event in events:
+            emitter.input_nowait(event)
+
+    async def again_later(_sent: int, events: list[dict[str, str]]) -> None:
+        for event in events:
+            await emitter.input(event)
+
+    emitter = HttpEmitter(collector.url, on_failure=again if kind == "plain" else again_later)
+    tracker = Tracker(emitter)
+    await tracker.track(PAGE)
+    await tracker.aclose(0.1)
+    await tracker.track(PAGE)
+    stats = emitter.stats()
+    assert (stats.pending, stats.leased) == (0, 0)
+    assert stats.accepted == sum(stats.dropped.values()) == stats.dropped["closed"] > 2
+
+
+async def test_giving_back_to_a_full_store_ends(collector: Collector) -> None:
+    collector.rule = lambda _request: Answer(503)
+    told: list[int] = []
+
+    def again(_sent: int, events: list[dict[str, str]]) -> None:
+        told.append(len(events))
+        for event in events:
+            emitter.input_nowait(event)
+
+    emitter = HttpEmitter(collector.url, store=MemoryStore(capacity=1), on_failure=again, drain_timeout=0)
+    async with Tracker(emitter) as tracker:
+        await tracker.track(PAGE)
+        await tracker.track(PAGE)
+        assert (told, dict(emitter.stats().dropped)) == ([1], {"queue_full": 2})
 
 
 async def test_nothing_of_an_event_is_logged_above_debug(

@@ -99,6 +99,12 @@ class BufferedEmitter(Door):
         require(isinstance(name, str) and name != "", "name", name, "must be a non-empty string")
         require(retry is None or isinstance(retry, Retry), "retry", retry, "must be a Retry")
         require(store is None or isinstance(store, EventStore), "store", store, "must be an EventStore")
+        for argument, function in (("on_success", on_success), ("on_failure", on_failure)):
+            require(function is None or callable(function), argument, function, "must be a function")
+        rule = "must be a sequence of functions"
+        require(isinstance(hooks, Iterable), "hooks", hooks, rule)
+        hooks = tuple(hooks)
+        require(all(map(callable, hooks)), "hooks", hooks, rule)
         self.name: str = name
         self._transport = transport
         self._batching = batching
@@ -173,19 +179,20 @@ class BufferedEmitter(Door):
             self._ledger.refuse(mark, len(payloads))
             raise
         if dropped:
-            self._delivery.drop(dropped, "queue_full")
+            self._drop_at_the_door(dropped, "queue_full")
 
     async def _add(self, payloads: Sequence[Payload], now: float) -> None:
         mark = self._ledger.accept(len(payloads))
-        await self._store.add(payloads, now=now, mark=mark, dropped=self._dropped_at_the_door)
+        await self._store.add(payloads, now=now, mark=mark, dropped=self._drop_at_the_door)
         await self._breathe()
 
-    def _dropped_at_the_door(self, entries: Sequence[Entry]) -> None:
-        self._delivery.drop(entries, "queue_full")
+    def _drop_at_the_door(self, entries: Sequence[Entry], reason: str = "queue_full") -> None:
+        # A hook that gives back what it was told of must not hear of it again and again.
+        self._delivery.drop(entries, reason, is_told=not self._hooks.are_calling())
 
     def _refuse_closed(self, payloads: Sequence[Payload]) -> None:
         mark = self._ledger.accept(len(payloads))
-        self._delivery.drop([Entry(payload, self._now(), mark) for payload in payloads], "closed")
+        self._drop_at_the_door([Entry(payload, self._now(), mark) for payload in payloads], "closed")
 
     async def _breathe(self) -> None:
         """Let the loop run, and a destination that works make room."""
