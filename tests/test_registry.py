@@ -94,3 +94,12 @@ def test_a_tracker_can_be_used_in_one_loop_after_another() -> None:
     asyncio.run(main())
     asyncio.run(main())
     assert len(kept.payloads) == 2
+
+
+def test_a_name_that_is_none_is_neither_the_default_nor_another() -> None:
+    registry = TrackerRegistry()
+    registry.create("a", MemoryEmitter())
+    for call in (registry.set_default, registry.remove):
+        with pytest.raises(ConfigurationError, match="namespace: must be a non-empty string, got None"):
+            call(None)  # type: ignore[arg-type]
+    assert registry.names() == ["a"]

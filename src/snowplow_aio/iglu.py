@@ -115,4 +115,5 @@ def schema_key(schema: Any) -> SchemaKey:
 
     Raises InvalidEventError when it is neither.
     """
-    return schema if isinstance(schema, SchemaKey) else SchemaKey.parse(schema)
+    # A key can be made of parts that no URI has.
+    return SchemaKey.parse(str(schema) if isinstance(schema, SchemaKey) else schema)

@@ -92,11 +92,15 @@ class Retry:
         require_seconds("initial_delay", self.initial_delay)
         require_seconds("max_delay", self.max_delay)
         require_seconds("max_age", self.max_age, optional=True)
+        number = isinstance(self.factor, int | float) and not isinstance(self.factor, bool)
+        require(number, "factor", self.factor, "must be a number from 1")
         require(self.factor >= 1, "factor", self.factor, "must be at least 1")
-        for code in self.retry_codes:
-            require(
-                isinstance(code, int) and 100 <= code <= 599, "retry_codes", code, "must map HTTP statuses"
-            )
+        rule = "must map HTTP statuses to True or False"
+        require(isinstance(self.retry_codes, Mapping), "retry_codes", self.retry_codes, rule)
+        for code, is_retried in self.retry_codes.items():
+            valid = isinstance(code, int) and 100 <= code <= 599
+            require(valid, "retry_codes", code, "must map HTTP statuses")
+            require(isinstance(is_retried, bool), f"retry_codes[{code}]", is_retried, "must be True or False")
 
     @classmethod
     def never(cls) -> Self:

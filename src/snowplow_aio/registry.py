@@ -15,7 +15,7 @@ from typing import Any
 from snowplow_aio.abc import Emitter
 from snowplow_aio.exceptions import ConfigurationError
 from snowplow_aio.outcomes import FlushResult
-from snowplow_aio.policies import require
+from snowplow_aio.policies import require, require_seconds
 from snowplow_aio.tracker import Tracker
 
 
@@ -43,12 +43,7 @@ class TrackerRegistry:
 
         Raises ConfigurationError when the name is taken or empty, and what `Tracker` raises.
         """
-        require(
-            isinstance(namespace, str) and namespace != "",
-            "namespace",
-            namespace,
-            "must be a non-empty string",
-        )
+        _require_name(namespace)
         tracker = Tracker(emitters, namespace=namespace, **options)
         with self._lock:
             require(
@@ -80,6 +75,7 @@ class TrackerRegistry:
 
         Raises ConfigurationError when there is no such tracker.
         """
+        _require_name(namespace)
         self.get(namespace)
         with self._lock:
             self._default = namespace
@@ -92,6 +88,7 @@ class TrackerRegistry:
 
         Raises ConfigurationError when there is no such tracker.
         """
+        _require_name(namespace)
         removed = self.get(namespace)
         with self._lock:
             del self._trackers[namespace]
@@ -111,7 +108,13 @@ class TrackerRegistry:
         Args:
             timeout: Seconds that each takes at most; None for its emitters' own `drain_timeout`.
         """
+        require_seconds("timeout", timeout, optional=True, zero=True)
         return {name: await self.remove(name).aclose(timeout) for name in self.names()}
+
+
+def _require_name(namespace: object) -> None:
+    is_name = isinstance(namespace, str) and namespace != ""
+    require(is_name, "namespace", namespace, "must be a non-empty string")
 
 
 _registry = TrackerRegistry()

@@ -230,7 +230,17 @@ class Subject:
                 has the domain user id, the session's index and its id.
 
             network: The name of the collector's cookie, which has the network user id.
+
+        Raises InvalidEventError when one of these is of another type.
         """
+        is_text = isinstance(cookies, Mapping) and all(
+            isinstance(name, str) and isinstance(value, str) for name, value in cookies.items()
+        )
+        # Some cookies are secrets: they are not shown.
+        rule = "must be a mapping of names to values, all strings"
+        _check(is_text, "cookies", type(cookies).__name__, rule)
+        _check(isinstance(prefix, str), "prefix", prefix, "must be a string")
+        _check(isinstance(network, str), "network", network, "must be a string")
         name = next(
             (name for name in cookies if name == f"{prefix}id" or name.startswith(f"{prefix}id.")), None
         )
@@ -369,6 +379,7 @@ def use_subject(subject: Subject | None = None, /, **fields: Any) -> Generator[S
 
     Raises InvalidEventError when a value breaks a rule of `Subject`, TypeError for an unknown name.
     """
+    _check(subject is None or isinstance(subject, Subject), "subject", subject, "must be a Subject")
     layers = [layer for layer in (_bound.get(), subject, Subject(**fields)) if layer is not None]
     bound = Subject(**{name: value for layer in layers for name, value in layer._values.items()})  # noqa: SLF001
     token = _bound.set(bound)

@@ -17,6 +17,7 @@ from snowplow_aio.events.page import PagePing, PageView
 from snowplow_aio.events.screen import MobileScreenView, ScreenView
 from snowplow_aio.events.search import SiteSearch
 from snowplow_aio.events.structured import StructuredEvent
+from snowplow_aio.exceptions import InvalidEventError
 from snowplow_aio.payload import Entity, Event
 from snowplow_aio.subject import Subject
 from snowplow_aio.timestamps import DeviceTimestamp, TrueTimestamp
@@ -202,7 +203,14 @@ class TrackMethods(ABC):
         **metadata: Unpack[Metadata],
     ) -> Tracking:
         """Track an event with a schema of its own."""
-        return self.track(event_json, context=context, tstamp=tstamp, **metadata)
+        try:
+            return self.track(event_json, context=context, tstamp=tstamp, **metadata)
+        except InvalidEventError as error:
+            # Here the event has the manual's name.
+            message = str(error)
+            if message.startswith(("event:", "event.")):
+                message = f"event_json{message.removeprefix('event')}"
+            raise InvalidEventError(message) from None
 
     def track_unstruct_event(
         self,
@@ -212,7 +220,7 @@ class TrackMethods(ABC):
         **metadata: Unpack[Metadata],
     ) -> Tracking:
         """Do the same as `track_self_describing_event`, under its old name."""
-        return self.track(event_json, context=context, tstamp=tstamp, **metadata)
+        return self.track_self_describing_event(event_json, context, tstamp, **metadata)
 
     def track_link_click(
         self,

@@ -186,8 +186,10 @@ class Tracker(TrackMethods):
         has_input = callable(getattr(emitter, "input", None)) and not isinstance(emitter, type)
         require(has_input, argument, emitter, rule)
         # A subclass of one of our emitters may have an `input` of its own, which is what counts.
-        is_door = isinstance(emitter, Door) and type(emitter).input is Door.input
-        self._emitters.append(emitter if is_door else CustomEmitter(emitter))
+        if isinstance(emitter, Door) and type(emitter).input is Door.input:
+            self._emitters.append(emitter)
+        else:
+            self._emitters.append(CustomEmitter(emitter))
 
     def set_subject(self, subject: Subject | None) -> Self:
         """Have events be about *subject* from now on; None for a new one. Returns the tracker."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from typing import TextIO, Unpack
 
 from snowplow_aio.emitters.buffered import BufferedEmitter, EmitterOptions
-from snowplow_aio.policies import Batching
+from snowplow_aio.policies import Batching, require
 from snowplow_aio.transports.console import ConsoleTransport
 
 
@@ -36,6 +37,8 @@ class ConsoleEmitter(BufferedEmitter):
         name: str = "console",
         **options: Unpack[EmitterOptions],
     ) -> None:
+        is_text = hasattr(stream, "write") and not isinstance(stream, io.RawIOBase | io.BufferedIOBase)
+        require(stream is None or is_text, "stream", stream, "must be a text stream, like sys.stderr")
         # One writer, so that the order of the events is kept.
         batching = Batching(batch_size=batch_size, flush_interval=flush_interval, max_connections=1)
         super().__init__(ConsoleTransport(stream), batching=batching, name=name, **options)

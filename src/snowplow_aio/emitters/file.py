@@ -6,7 +6,7 @@ from os import PathLike
 from typing import Unpack
 
 from snowplow_aio.emitters.buffered import BufferedEmitter, EmitterOptions
-from snowplow_aio.policies import Batching
+from snowplow_aio.policies import Batching, require
 from snowplow_aio.transports.file import FileTransport
 
 
@@ -37,6 +37,8 @@ class FileEmitter(BufferedEmitter):
         name: str = "file",
         **options: Unpack[EmitterOptions],
     ) -> None:
+        is_path = isinstance(path, str | PathLike) and path != ""
+        require(is_path, "path", path, "must be the path of a file")
         # One writer, so that the order of the events is kept.
         batching = Batching(batch_size=batch_size, flush_interval=flush_interval, max_connections=1)
         super().__init__(FileTransport(path), batching=batching, name=name, **options)

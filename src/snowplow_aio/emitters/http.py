@@ -109,7 +109,7 @@ class HttpEmitter(BufferedEmitter):
     ) -> None:
         require_count("max_connections", max_connections)
         require_count("byte_limit", byte_limit, most=MAX_REQUEST_BYTES)
-        require(method in _BATCH_SIZES, "method", method, "must be 'post' or 'get'")
+        require(method in ("post", "get"), "method", method, "must be 'post' or 'get'")
         transport = HttpTransport(
             Collector.at(endpoint, protocol=protocol, port=port, post_path=post_path),
             method=method,

@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from snowplow_aio.abc import Door
 from snowplow_aio.outcomes import EmitterStats, FlushResult
 from snowplow_aio.payload import Payload
+from snowplow_aio.policies import require
 
 
 class MemoryEmitter(Door):
@@ -21,6 +22,7 @@ class MemoryEmitter(Door):
     """
 
     def __init__(self, *, name: str = "memory") -> None:
+        require(isinstance(name, str) and name != "", "name", name, "must be a non-empty string")
         self.name = name
         self.payloads: list[Payload] = []
         self._taken = 0

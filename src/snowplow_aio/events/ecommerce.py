@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from snowplow_aio.events.fields import NonEmpty, Number, Wire, number_text
 from snowplow_aio.events.primitive import Follower, PrimitiveEvent
+from snowplow_aio.exceptions import complaint
 from snowplow_aio.validation import INT32_MAX, INT32_MIN
 
 _Quantity = Annotated[int, Field(ge=INT32_MIN, le=INT32_MAX)]
@@ -108,22 +109,30 @@ class EcommerceTransaction(PrimitiveEvent):
     def _follower(self, index: int, item: object) -> Follower:
         if isinstance(item, EcommerceTransactionItem):
             if (item.id_, item.currency) != (self.order_id, self.currency):
-                raise _refuse_item(index, "must have the order id and the currency of the transaction")
+                rule = "must have the order id and the currency of the transaction"
+                raise _refuse_item(index, (item.id_, item.currency), rule)
             return item, None
         if not isinstance(item, Mapping):
-            raise _refuse_item(index, "must be an EcommerceTransactionItem or a dict of its fields")
+            raise _refuse_item(index, item, "must be an EcommerceTransactionItem or a dict of its fields")
         fields: dict[str, Any] = dict(item)
         context = fields.pop("context", None)
-        if fields.setdefault("currency", self.currency) != self.currency:
-            raise _refuse_item(index, "must not have a currency of its own")
+        shared = (
+            ("id_", "an id", self.order_id),
+            ("order_id", "an order id", self.order_id),
+            ("currency", "a currency", self.currency),
+        )
+        for name, thing, value in shared:
+            own = fields.pop(name, value)
+            if own != value:
+                raise _refuse_item(index, own, f"must not have {thing} of its own")
         try:
-            return EcommerceTransactionItem(**{**fields, "id_": self.order_id}), context
+            return EcommerceTransactionItem(**fields, id_=self.order_id, currency=self.currency), context
         except ValidationError as error:
             fault = error.errors()[0]
             place = ".".join(str(part) for part in fault["loc"])
-            raise _refuse_item(index, f"{fault['msg']}, got {fault['input']!r}", place) from None
+            raise _refuse_item(index, fault["input"], fault["msg"], place) from None
 
 
-def _refuse_item(index: int, rule: str, place: str = "") -> PydanticCustomError:
+def _refuse_item(index: int, value: object, rule: str, place: str = "") -> PydanticCustomError:
     where = f"items[{index}]" + (f".{place}" if place else "")
-    return PydanticCustomError("items", "{where}: {rule}", {"where": where, "rule": rule})
+    return PydanticCustomError("items", "{message}", {"message": complaint(where, value, rule)})

@@ -9,13 +9,14 @@ and a cookie that is kept would give all users one network user id.
 from __future__ import annotations
 
 import math
+import ssl as ssl_module
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Any
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import aiohttp
 from yarl import URL
@@ -25,9 +26,6 @@ from snowplow_aio.exceptions import TransportError
 from snowplow_aio.payload import PAYLOAD_DATA, Payload
 from snowplow_aio.policies import require, require_count, require_seconds
 from snowplow_aio.version import __version__
-
-if TYPE_CHECKING:
-    import ssl as ssl_module
 
 POST_PATH = "/com.snowplowanalytics.snowplow/tp2"
 GET_PATH = "/i"
@@ -88,9 +86,11 @@ class Collector:
         if port is not None:
             require_count("port", port, most=65_535)
         has_scheme = "://" in endpoint
-        url = urlsplit(endpoint if has_scheme else f"{protocol or 'https'}://{endpoint}")
-        require(url.scheme in ("http", "https") and _has_host(url.netloc), "endpoint", endpoint, rule)
+        url = _split(endpoint if has_scheme else f"{protocol or 'https'}://{endpoint}")
         require("@" not in url.netloc, "endpoint", "***", "must not have credentials in it; use headers")
+        # What cannot be read may have credentials in it as well.
+        shown = "***" if "@" in endpoint else endpoint
+        require(url.scheme in ("http", "https") and _has_host(url.netloc), "endpoint", shown, rule)
         require(
             not url.query and not url.fragment, "endpoint", endpoint, "must not have a query or a fragment"
         )
@@ -108,6 +108,14 @@ class Collector:
         return cls(post_url=base + _two_segments(post_path), get_url=base + GET_PATH)
 
 
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        # Brackets around what is no address.
+        return SplitResult("", "", "", "", "")
+
+
 def _has_host(netloc: str) -> bool:
     try:
         parts = urlsplit(f"//{netloc}")
@@ -123,8 +131,9 @@ def _has_host(netloc: str) -> bool:
 def _two_segments(path: str | None) -> str:
     if path is None:
         return POST_PATH
-    segments = path.removeprefix("/").split("/")
     rule = "must be two path segments, like 'com.acme/track': the collector has no route for others"
+    require(isinstance(path, str), "post_path", path, rule)
+    segments = path.removeprefix("/").split("/")
     require(len(segments) == 2 and all(segments) and not set("?# ") & set(path), "post_path", path, rule)
     return "/" + "/".join(segments)
 
@@ -206,9 +215,14 @@ class HttpTransport(Transport):
     ) -> None:
         require(method in ("post", "get"), "method", method, "must be 'post' or 'get'")
         require_seconds("request_timeout", request_timeout)
+        is_session = session is None or isinstance(session, aiohttp.ClientSession)
+        require(is_session, "session", session, "must be an aiohttp.ClientSession or None")
+        is_ssl = isinstance(ssl, bool | ssl_module.SSLContext | aiohttp.Fingerprint | None)
+        require(is_ssl, "ssl", ssl, "must be True, False or an ssl.SSLContext")
+        _check_proxy(proxy)
         self._collector = collector
         self._is_get = method == "get"
-        self._headers = _checked_headers(headers or {})
+        self._headers = _checked_headers({} if headers is None else headers)
         self._given_session = session
         self._session: aiohttp.ClientSession | None = None
         self._options: dict[str, Any] = {"allow_redirects": False, "proxy": proxy, "ssl": ssl}
@@ -315,11 +329,24 @@ def _reuse_trace() -> aiohttp.TraceConfig:
     return trace
 
 
+def _check_proxy(proxy: object) -> None:
+    if proxy is None:
+        return
+    url = _split(str(proxy))
+    valid = isinstance(proxy, str | URL) and url.scheme in ("http", "https") and _has_host(url.netloc)
+    # It may have credentials in it.
+    shown = "***" if "@" in str(proxy) else proxy
+    require(valid, "proxy", shown, "must be the URL of an HTTP proxy, like 'http://proxy.example.com:3128'")
+
+
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    # Some values are secrets: they are not shown.
+    rule = "must map strings to strings without line breaks"
+    require(isinstance(headers, Mapping), "headers", type(headers).__name__, rule)
     size = 0
     for name, value in headers.items():
         valid = isinstance(name, str) and isinstance(value, str) and not set("\r\n\0") & set(name + value)
-        require(valid, "headers", name, "must map strings to strings without line breaks")
+        require(valid, "headers", name, rule)
         require(
             name.lower() != "content-type",
             "headers",
