@@ -163,6 +163,9 @@ class Delivery:
         self._hurried_mark = -1
         self.watchers: Watchers = Watchers()
         self._is_stopping = False
+        self._is_abandoned = False
+        # What each sender has leased, for the case that its loop is closed under it.
+        self._in_hand: dict[int, Sequence[Entry]] = {}
 
     # --- the root task
 
@@ -239,6 +242,15 @@ class Delivery:
         if senders:
             await asyncio.wait(senders)
 
+    def abandon(self) -> list[Entry]:
+        """
+        Give up a loop that was closed without ending its tasks; return the events that it had leased.
+
+        Should the tasks run again after all, they settle nothing.
+        """
+        self._is_abandoned = True
+        return [entry for entries in self._in_hand.values() for entry in entries]
+
     # --- one sender
 
     async def _send(self) -> None:
@@ -268,11 +280,14 @@ class Delivery:
     async def _settle(self, leased: Sequence[Entry]) -> None:
         """Send *leased* events in one request, or in as many as a refusal makes of it, and settle each."""
         unsettled = [leased]
+        self._in_hand[id(leased)] = leased
         try:
             while unsettled:
                 entries = unsettled[-1]
                 started = asyncio.get_running_loop().time()
                 response = await self._attempt(entries)
+                if self._is_abandoned:
+                    return
                 verdict = classify(response.status, len(entries), self._retry)
                 if verdict is Verdict.SPLIT:
                     first, second = split(entries)
@@ -282,11 +297,13 @@ class Delivery:
                     self._put_off([*reversed(unsettled)], started, response)
                     return
                 unsettled.pop()
+                self._in_hand[id(leased)] = [entry for part in unsettled for entry in part]
                 await self._store.ack(entries)
                 self._record(entries, verdict, response)
         finally:
+            del self._in_hand[id(leased)]
             # Whatever ended this, also a cancellation: what is not settled waits again.
-            if unsettled:
+            if unsettled and not self._is_abandoned:
                 await self._store.release([entry for entries in reversed(unsettled) for entry in entries])
 
     async def _attempt(self, entries: Sequence[Entry]) -> Response:

@@ -51,7 +51,7 @@ class Ledger:
         self.rejected: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.mark: int = 0
-        self._windows = [_Window(0)]
+        self._windows = {0: _Window(0)}
         self._waiting: list[tuple[int, Callable[[], None]]] = []
         # Events are accepted from any thread; `+=` on a number is not atomic.
         self._lock = threading.Lock()
@@ -60,15 +60,14 @@ class Ledger:
         """Count *count* events in and return the mark they get."""
         with self._lock:
             self.accepted += count
-            window = self._windows[-1]
-            window.accepted += count
-            return window.mark
+            self._windows[self.mark].accepted += count
+            return self.mark
 
     def refuse(self, mark: int, count: int) -> None:
         """Take back what was counted in with *mark*: the caller was told that it was not taken."""
         with self._lock:
             self.accepted -= count
-            self._windows[mark - self._windows[0].mark].accepted -= count
+            self._windows[mark].accepted -= count
 
     def deliver(self, marks: Iterable[int]) -> None:
         """Count out delivered events, given by their marks."""
@@ -89,26 +88,25 @@ class Ledger:
         self._wake()
 
     def _settle(self, marks: Iterable[int], way: str) -> int:
-        first = self._windows[0].mark
         counts = Counter(marks)
         for mark, count in counts.items():
-            self._windows[mark - first].settled[way] += count
+            self._windows[mark].settled[way] += count
         return counts.total()
 
     def close_window(self) -> int:
         """Begin a new window and return the mark of the last event before it."""
         with self._lock:
-            while len(self._windows) > 1 and self._windows[0].is_reported and not self._windows[0].pending:
-                del self._windows[0]
+            for mark in [mark for mark, window in self._windows.items() if window.is_reported]:
+                del self._windows[mark]
             closed = self.mark
             self.mark += 1
-            self._windows.append(_Window(self.mark))
+            self._windows[self.mark] = _Window(self.mark)
             return closed
 
     def is_settled(self, mark: int) -> bool:
         """Return whether nothing accepted up to *mark* is still under way."""
         with self._lock:
-            return all(window.mark > mark or not window.pending for window in self._windows)
+            return all(window.mark > mark or not window.pending for window in self._windows.values())
 
     def when_settled(self, mark: int, call: Callable[[], None]) -> None:
         """Call *call* once everything up to *mark* is settled, now or later."""
@@ -122,10 +120,11 @@ class Ledger:
     def report(self, mark: int) -> FlushResult:
         """Return what became of everything up to *mark* that no earlier report has said."""
         with self._lock:
-            windows = [window for window in self._windows if window.mark <= mark]
+            windows = [window for window in self._windows.values() if window.mark <= mark]
             settled = sum((window.settled for window in windows), Counter[str]())
             for window in windows:
-                window.is_reported = True
+                # What is still under way is reported again, as a whole, when it has ended.
+                window.is_reported = not window.pending
             return FlushResult(
                 delivered=settled["delivered"],
                 rejected=settled["rejected"],

@@ -101,7 +101,10 @@ Outcome = Delivered | Rejected | Dropped | Retried
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlushResult:
     """
-    What became of the events that were tracked before a flush, and not yet reported by an earlier one.
+    What became of the events that were tracked before a flush.
+
+    Those that an earlier flush has reported are left out, unless some of them
+    were pending then.
 
     Attributes:
         delivered: How many the destination took.

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import socket
+import subprocess
+import sys
 import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -217,6 +221,60 @@ def test_what_one_run_leaves_the_next_run_delivers() -> None:
     assert balance(tracker.stats()["http"]) == 0
     asyncio.run(second(tracker))
     assert (received.total(), max(received.values())) == (11, 1)
+
+
+CLOSED_UNDER_US = """
+import asyncio, json, threading
+from snowplow_aio import HttpEmitter, PageView, Tracker
+from tests.faults import Answer, running_collector
+
+PAGE = PageView(page_url="https://shop.example/")
+ready = threading.Event()
+collectors = []
+
+async def collect():
+    async with running_collector() as collector:
+        collector.answer_next(Answer(hangs=True))
+        collectors.append(collector)
+        ready.set()
+        await asyncio.Event().wait()
+
+threading.Thread(target=asyncio.run, args=(collect(),), daemon=True).start()
+ready.wait()
+collector = collectors[0]
+
+async def begin():
+    tracker = Tracker(HttpEmitter(collector.url))
+    await tracker.track(PAGE)
+    await tracker.flush(wait=False)
+    while not collector.requests:
+        await asyncio.sleep(0.01)
+    await tracker.track(PAGE)
+    return tracker
+
+async def go_on(tracker):
+    await tracker.track(PAGE)
+    return await tracker.aclose()
+
+first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+tracker = first.run_until_complete(begin())
+leased = tracker.stats()["http"].leased
+first.close()
+result = second.run_until_complete(go_on(tracker))
+second.close()
+stats = tracker.stats()["http"]
+arrived = sorted(collector.accepted.values())
+print(json.dumps([leased, result.delivered, arrived, stats.accepted, stats.restarts]))
+"""
+
+
+def test_a_loop_that_is_closed_under_the_delivery_loses_nothing() -> None:
+    """What was on its way when the first loop was closed, and what waited, is sent in the second."""
+    # A process of its own: a loop that is closed with tasks in it leaves them all behind.
+    root = Path(__file__).parents[2]
+    program = [sys.executable, "-c", CLOSED_UNDER_US]
+    run = subprocess.run(program, capture_output=True, text=True, cwd=root, check=False)
+    assert json.loads(run.stdout or run.stderr) == [1, 3, [1, 1, 1], 3, 1]
 
 
 def _free_port() -> int:

@@ -139,6 +139,9 @@ def test_the_ledger_reports_each_window_once_it_is_settled() -> None:
     assert calls == ["settled"]
     assert (ledger.report(mark).delivered, ledger.report(mark).dropped) == (2, 1)
     assert ledger.report(ledger.close_window()).pending == 1
+    ledger.deliver([later])
+    assert ledger.report(ledger.close_window()).delivered == 1
+    assert ledger.report(ledger.close_window()).delivered == 0
 
 
 @pytest.mark.parametrize(

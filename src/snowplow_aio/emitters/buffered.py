@@ -8,9 +8,9 @@ import dataclasses
 import os
 import time
 import warnings
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from types import MappingProxyType
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from anyio import CancelScope, move_on_after
 
@@ -223,7 +223,19 @@ class BufferedEmitter(Door):
             return
         self._loop = loop
         if self._root is None or self._root.done():
-            self._start(loop)
+            self._start(loop, self._delivery.deliver())
+        elif bound is not loop:
+            self._start(loop, self._take_over())
+
+    async def _take_over(self) -> None:
+        """Go on where a loop was closed without ending the delivery in it."""
+        left, old = self._delivery.abandon(), self._delivery
+        self._transport.abandon()
+        self._delivery = self._new_delivery()
+        self._delivery.requests, self._delivery.retries = old.requests, old.retries
+        self._restarts += old.restarts + 1
+        await self._store.release(left)
+        await self._delivery.deliver()
 
     def _after_fork(self) -> None:
         # The parent delivers what it has; its connections are not touched.
@@ -233,9 +245,9 @@ class BufferedEmitter(Door):
         self._hooks.abandon()
         self._begin()
 
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _start(self, loop: asyncio.AbstractEventLoop, delivery: Coroutine[Any, Any, None]) -> None:
         # An empty context: a request of the application must not live as long as the delivery.
-        self._root = loop.create_task(self._delivery.deliver(), context=contextvars.Context())
+        self._root = loop.create_task(delivery, context=contextvars.Context())
         self._root.add_done_callback(self._root_ended)
 
     def _root_ended(self, root: asyncio.Task[None]) -> None:
@@ -249,7 +261,7 @@ class BufferedEmitter(Door):
 
     def _revive(self, ended: asyncio.Task[None]) -> None:
         if self._root is ended and not self._is_closed and self._loop is not None:
-            self._start(self._loop)
+            self._start(self._loop, self._delivery.deliver())
 
     # --- flush and close
 
