@@ -218,12 +218,13 @@ def decimal_text(value: float | Decimal) -> str:
     if not exact.is_finite():
         raise ValueError("must be finite: the pipeline has no NaN and no infinity")
     # A few characters of exponent make the pipeline expand as many digits.
-    if abs(exact.adjusted()) <= 308:
+    # A float has exponents from -324 to 308.
+    if -324 <= exact.adjusted() <= 308:
         return text
     if not exact:
         return "0"
     raise ValueError(
         "must be below 1e309 in magnitude"
         if exact.adjusted() > 0
-        else "must be 0 or at least 1e-308 in magnitude"
+        else "must be 0 or at least 1e-324 in magnitude"
     )

@@ -142,7 +142,7 @@ def test_what_the_model_accepts_is_valid(
 
 
 # Where the model says more than the schema: an event that says nothing, a number beyond all floats.
-STRICTER = {"must not be empty", "must be 0 or at least 1e-308 in magnitude"}
+STRICTER = {"must not be empty", "must be 0 or at least 1e-324 in magnitude"}
 
 
 @every_model

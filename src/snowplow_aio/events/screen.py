@@ -43,7 +43,7 @@ class MobileScreenView(
     Somebody viewed a screen of a mobile application.
 
     Args:
-        name: The screen's name.
+        name: The screen's name; not empty.
 
         id_: A UUID for this view of it; made when it is not given.
 
@@ -64,7 +64,7 @@ class MobileScreenView(
         json_schema_extra={"required": ["name", "id"]}
     )
 
-    name: str
+    name: Annotated[str, NOT_BLANK]
     id_: Uuid = ABSENT
     type_: str = ABSENT
     previous_name: str = ABSENT
