@@ -117,3 +117,16 @@ def schema_key(schema: Any) -> SchemaKey:
     """
     # A key can be made of parts that no URI has.
     return SchemaKey.parse(str(schema) if isinstance(schema, SchemaKey) else schema)
+
+
+def schema_uri(schema: Any) -> str:
+    """
+    Return *schema*, an Iglu URI or a SchemaKey, as an Iglu URI.
+
+    Raises InvalidEventError when it is neither.
+    """
+    if type(schema) is str:
+        # The form is checked once for each distinct URI.
+        _parse(schema)
+        return schema
+    return str(schema_key(schema))

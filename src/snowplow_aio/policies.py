@@ -101,6 +101,8 @@ class Retry:
             valid = isinstance(code, int) and 100 <= code <= 599
             require(valid, "retry_codes", code, "must map HTTP statuses")
             require(isinstance(is_retried, bool), f"retry_codes[{code}]", is_retried, "must be True or False")
+        # The caller's own mapping may change later.
+        object.__setattr__(self, "retry_codes", MappingProxyType(dict(self.retry_codes)))
 
     @classmethod
     def never(cls) -> Self:

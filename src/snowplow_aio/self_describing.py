@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from snowplow_aio.exceptions import ConfigurationError, InvalidEventError
-from snowplow_aio.iglu import SchemaKey, schema_key
+from snowplow_aio.iglu import SchemaKey, schema_key, schema_uri
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,7 +93,7 @@ class SelfDescribingJson:
     data: JSONValue
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "schema", str(schema_key(self.schema)))
+        object.__setattr__(self, "schema", schema_uri(self.schema))
 
     def to_json(self) -> Mapping[str, JSONValue]:
         """Return the two keys of a self-describing JSON."""

@@ -66,6 +66,13 @@ def test_what_the_destination_asks_for_is_a_lower_bound_of_at_most_five_minutes(
     assert Retry().pause_after(1, random=0.5, retry_after=1e9) == 300.0
 
 
+def test_a_policy_does_not_change_with_what_it_was_made_of() -> None:
+    codes = {400: True}
+    retry = Retry(retry_codes=codes)
+    codes.clear()
+    assert dict(retry.retry_codes) == {400: True}
+
+
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,20 +11,6 @@ from typing import Any
 import pytest
 
 from snowplow_aio.micro import Micro
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="session")
-def conformance() -> Path:
-    """The folder with the shared cases, public schemas and the oracle."""
-    folder = os.environ.get("SNOWPLOW_CONFORMANCE")
-    if not folder:
-        pytest.skip("SNOWPLOW_CONFORMANCE does not name the folder with the conformance data")
-    return Path(folder)
 
 
 @pytest.fixture(scope="session")
