@@ -51,10 +51,12 @@ async def test_an_event_that_is_given_up_raises_with_the_reason() -> None:
 
 async def test_whoever_stops_waiting_does_not_stop_the_event() -> None:
     async with running_collector() as collector:
-        collector.answer_next(503)
-        async with Tracker(HttpEmitter(collector.url, retry=Retry(initial_delay=0.2))) as tracker:
+        collector.answer_next(Answer(hangs=True))
+        async with Tracker(HttpEmitter(collector.url, retry=Retry(initial_delay=0.01))) as tracker:
             with pytest.raises(TimeoutError):
                 await tracker.track_and_confirm(PAGE, timeout=0.01)
+            await collector.requested(1)
+            collector.disconnect()
             assert (await tracker.flush()).delivered == 1
 
 

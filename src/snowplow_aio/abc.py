@@ -255,7 +255,7 @@ class EventStore(ABC):
 
     @abstractmethod
     def withdraw(self) -> Sequence[Entry]:
-        """Remove and return all events that wait: the store is being closed."""
+        """Remove and return all events that wait, also for room: the store is being closed."""
 
     @abstractmethod
     def statistics(self) -> StoreStatistics:

@@ -132,10 +132,6 @@ class Ledger:
                 pending=sum(window.pending for window in windows),
             )
 
-    def has_waiter(self, mark: int) -> bool:
-        """Return whether somebody waits for events with *mark*."""
-        return any(waited >= mark for waited, _ in self._waiting)
-
     def _wake(self) -> None:
         for mark, call in self._waiting[:]:
             if self.is_settled(mark):

@@ -196,7 +196,7 @@ async def test_a_pooled_connection_that_died_costs_no_pause(collector: Collector
 
 async def test_a_server_that_never_answers_is_given_up_after_the_timeout(collector: Collector) -> None:
     collector.answer_next(Answer(hangs=True))
-    async with Tracker(HttpEmitter(collector.url, request_timeout=0.05, retry=quick())) as tracker:
+    async with Tracker(HttpEmitter(collector.url, request_timeout=0.5, retry=quick())) as tracker:
         ids = await track_pages(tracker, 1)
         await tracker.flush()
     assert collector.accepted == dict.fromkeys(ids, 1)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from snowplow_aio import EmitterStats, HttpEmitter, PageView, Retry, Tracker
+from snowplow_aio import EmitterStats, HttpEmitter, MemoryStore, Overflow, PageView, Retry, Tracker
 from tests.faults import Answer, Collector, running_collector
 
 PAGE = PageView(page_url="https://shop.example/")
@@ -151,6 +151,22 @@ async def test_a_cancelled_close_ends_the_draining_and_counts_everything(collect
 
 
 @pytest.mark.anyio
+async def test_closing_drops_what_waits_for_room_and_lets_its_caller_go_on(collector: Collector) -> None:
+    collector.rule = lambda _request: Answer(503)
+    store = MemoryStore(capacity=1, overflow=Overflow.WAIT)
+    tracker = Tracker(HttpEmitter(collector.url, store=store))
+    await tracker.track(PAGE)
+    waiting = asyncio.create_task(tracker.track(PAGE))
+    await asyncio.sleep(0)
+    waits = tracker.stats()["http"]
+    assert (waits.accepted, waits.pending + waits.leased, waiting.done()) == (2, 2, False)
+    assert (await tracker.aclose(0)).dropped == 2
+    await waiting
+    stats = tracker.stats()["http"]
+    assert (balance(stats), stats.pending, dict(stats.dropped)) == (0, 0, {"closed": 2})
+
+
+@pytest.mark.anyio
 async def test_closing_a_tracker_that_was_never_used_is_fine() -> None:
     assert (await Tracker(HttpEmitter("https://collector.example.com")).aclose()).delivered == 0
 
@@ -230,12 +246,13 @@ from tests.faults import Answer, running_collector
 
 PAGE = PageView(page_url="https://shop.example/")
 ready = threading.Event()
-collectors = []
+collectors, loops = [], []
 
 async def collect():
     async with running_collector() as collector:
         collector.answer_next(Answer(hangs=True))
         collectors.append(collector)
+        loops.append(asyncio.get_running_loop())
         ready.set()
         await asyncio.Event().wait()
 
@@ -247,8 +264,7 @@ async def begin():
     tracker = Tracker(HttpEmitter(collector.url))
     await tracker.track(PAGE)
     await tracker.flush(wait=False)
-    while not collector.requests:
-        await asyncio.sleep(0.01)
+    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(collector.requested(1), loops[0]))
     await tracker.track(PAGE)
     return tracker
 

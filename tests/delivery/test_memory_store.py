@@ -182,6 +182,16 @@ async def test_waiting_for_events_ends_when_it_is_notified_or_the_time_is_over()
     await waiter
 
 
+async def test_withdrawing_takes_what_waits_for_room_as_well() -> None:
+    waiting = Waiting()
+    await waiting.add(1)
+    task = asyncio.create_task(waiting.add(2))
+    await asyncio.sleep(0)
+    assert numbers(waiting.store.withdraw()) == [1, 2]
+    await task
+    assert (waiting.dropped, waiting.store.statistics().pending) == ([], 0)
+
+
 async def test_withdrawing_empties_the_store() -> None:
     store = MemoryStore()
     fill(store, 1, 2, 3)

@@ -253,7 +253,11 @@ class BufferedEmitter(Door):
     def _root_ended(self, root: asyncio.Task[None]) -> None:
         if not root.cancelled() and (error := root.exception()) is not None:
             log.error("%s: the delivery failed and starts again", self.name, exc_info=error)
-        if self._is_closed or self._loop is None or self._loop.is_closed():
+        if self._is_closed:
+            # A sender that took longer to end than the close waits for has given its events back only now.
+            self._delivery.drop(self._store.withdraw(), "closed")
+            return
+        if self._loop is None or self._loop.is_closed():
             return
         self._restarts += 1
         if root is self._root:

@@ -289,7 +289,11 @@ class MemoryStore(EventStore):
         with self._lock:
             while (lane := self._front()) is not None:
                 withdrawn.append(self._pop(lane))
-            self._admit_waiters()
+            while self._waiters:
+                # Who waits at the door has been accepted as well.
+                waiter = self._waiters.popleft()
+                withdrawn.extend(waiter.entries)
+                _wake(waiter.admitted)
         return withdrawn
 
     def statistics(self) -> StoreStatistics:
