@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl as ssl_module
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -126,8 +127,10 @@ async def _read(reader: asyncio.StreamReader, number: int) -> Request | None:
 
 
 @asynccontextmanager
-async def running_collector() -> AsyncGenerator[Collector, None]:
-    """Run a scripted collector on a free port of 127.0.0.1."""
+async def running_collector(
+    *, port: int = 0, ssl: ssl_module.SSLContext | None = None
+) -> AsyncGenerator[Collector, None]:
+    """Run a scripted collector on a free port of 127.0.0.1, or on *port*; with TLS if *ssl* is given."""
     collector = Collector()
     tasks: set[asyncio.Task[Any]] = set()
 
@@ -136,8 +139,9 @@ async def running_collector() -> AsyncGenerator[Collector, None]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    collector.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(connected, "127.0.0.1", port, ssl=ssl)
+    scheme = "http" if ssl is None else "https"
+    collector.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield collector
     finally:

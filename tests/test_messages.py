@@ -43,7 +43,7 @@ from snowplow_aio import (
     use_subject,
 )
 from snowplow_aio import registry as registry_module
-from snowplow_aio.emitters.buffered import EmitterOptions
+from snowplow_aio.emitters.options import EmitterOptions
 from snowplow_aio.registry import TrackerRegistry
 from snowplow_aio.track_methods import AllMetadata, Metadata
 
@@ -615,7 +615,9 @@ UNTRIED: Mapping[str, str] = {
     ),
     **dict.fromkeys(("LinkClick", "MobileScreenView", "ScreenView", "SiteSearch", "StructuredEvent"), MODELS),
     "EcommerceTransaction": MODELS,
-    **dict.fromkeys(("Delivered", "Dropped", "EmitterStats", "FlushResult", "Rejected", "Retried"), RESULT),
+    **dict.fromkeys(
+        ("Delivered", "Dropped", "EmitterStats", "FlushResult", "Health", "Rejected", "Retried"), RESULT
+    ),
     "EcommerceTransactionItem": "it is 'an item of a transaction' and has a tracking method",
     "FormElement": "it is 'an element of a form'",
     "SelfDescribing": "it is 'class SelfDescribing'",

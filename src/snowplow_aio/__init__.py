@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         SnowplowError,
     )
     from snowplow_aio.iglu import SchemaKey
-    from snowplow_aio.outcomes import Delivered, Dropped, EmitterStats, FlushResult, Rejected, Retried
+    from snowplow_aio.outcomes import Delivered, Dropped, EmitterStats, FlushResult, Health, Rejected, Retried
     from snowplow_aio.payload import Payload
     from snowplow_aio.policies import Overflow, Retry
     from snowplow_aio.self_describing import SelfDescribing, SelfDescribingJson
@@ -65,7 +65,7 @@ _MODULES = {
         "SnowplowError",
     ),
     "iglu": ("SchemaKey",),
-    "outcomes": ("Delivered", "Dropped", "EmitterStats", "FlushResult", "Rejected", "Retried"),
+    "outcomes": ("Delivered", "Dropped", "EmitterStats", "FlushResult", "Health", "Rejected", "Retried"),
     "payload": ("Payload",),
     "policies": ("Overflow", "Retry"),
     "self_describing": ("SelfDescribing", "SelfDescribingJson"),
@@ -96,6 +96,7 @@ __all__ = [
     "FormChange",
     "FormElement",
     "FormSubmit",
+    "Health",
     "HttpEmitter",
     "InvalidEventError",
     "LinkClick",

@@ -285,16 +285,24 @@ class Response:
     The answer to one attempt.
 
     Attributes:
-        status: An HTTP status; transports that have none use 200 for success.
+        status: An HTTP status; transports that have none use 200 for success,
+            and 0 where there was no answer.
 
-        reason: A word for logs and statistics, never a payload.
+        reason: A word or two for logs and statistics, never a payload.
+
+        detail: What a reader of a log wants to know besides, never a payload.
 
         retry_after: Seconds for which the destination wants to be left alone, or None.
+
+        is_misconfigured: Whether nothing can be delivered until somebody
+            changes a setting, here or at the destination.
     """
 
     status: int
     reason: str = ""
+    detail: str = ""
     retry_after: float | None = None
+    is_misconfigured: bool = False
 
 
 class Transport(ABC):

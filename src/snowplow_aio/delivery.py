@@ -12,7 +12,6 @@ import asyncio
 import contextvars
 import logging
 import math
-import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum
@@ -20,7 +19,9 @@ from typing import Any, assert_never
 
 from snowplow_aio.abc import Entry, EventStore, Response, Transport
 from snowplow_aio.exceptions import TransportError
+from snowplow_aio.gate import Gate
 from snowplow_aio.hooks import Hooks
+from snowplow_aio.lease import Lease
 from snowplow_aio.ledger import Ledger
 from snowplow_aio.notices import Notices, QuietLogger, quiet_logger
 from snowplow_aio.outcomes import Delivered, Dropped, Outcome, Rejected, Retried
@@ -30,6 +31,19 @@ from snowplow_aio.watchers import Watchers
 log: QuietLogger = quiet_logger(__name__)
 
 
+# Statuses about the bytes of a request, and those that pass by themselves. All
+# others below 500 (a redirect, a wrong path, missing rights) are about the destination.
+_ABOUT_THE_EVENTS = frozenset([400, 413, 414, 422, 431])
+_PASSING = frozenset([408, 425, 429])
+
+# How many attempts with a single event are refused before a destination is
+# taken for one that refuses everything.
+_TRIALS = 2
+
+# So many refusals in a row without a delivery between them say the same.
+_MOST_REFUSALS = 20
+
+
 class Verdict(Enum):
     """What an answer means for the events of its request."""
 
@@ -37,71 +51,27 @@ class Verdict(Enum):
     REJECTED = "rejected"
     RETRY = "retry"
     SPLIT = "split"
+    UNWELCOME = "unwelcome"
 
 
-def classify(status: int, count: int, retry: Retry) -> Verdict:
+def classify(status: int, count: int, retry: Retry, *, is_proven: bool = False) -> Verdict:
     """
     Return what the answer *status* means for a request of *count* events.
 
-    Success is decided at the status line. Statuses that say something about
-    the bytes (400, 413, 422) are pinned to single events by splitting; whatever
-    says something about the destination (a redirect, a wrong path, missing
-    rights, overload) keeps the events and tries again.
+    Success is decided at the status line. What is refused for its bytes (400,
+    413 ...) is pinned to single events by splitting. Where the destination
+    itself seems to be the wrong one (3xx, 401, 404 ...) the request is
+    unwelcome, unless *is_proven*: the destination takes other events (DELIVERY_NOTES.md §4.3).
     """
     if 200 <= status < 300:
         return Verdict.DELIVERED
-    again = retry.retry_codes.get(status, status not in (400, 413, 422))
-    if again:
+    passes = status in _PASSING or not 300 <= status < 500
+    if retry.retry_codes.get(status, passes):
         return Verdict.RETRY
+    is_about_the_events = status in _ABOUT_THE_EVENTS or status in retry.retry_codes
+    if not is_about_the_events and not is_proven:
+        return Verdict.UNWELCOME
     return Verdict.SPLIT if count > 1 else Verdict.REJECTED
-
-
-def split(entries: Sequence[Entry]) -> tuple[Sequence[Entry], Sequence[Entry]]:
-    """Return the two halves of *entries*, of which there are at least two."""
-    middle = len(entries) // 2
-    return entries[:middle], entries[middle:]
-
-
-class Gate:
-    """
-    Keeps everybody away from a destination that failed; shared by all senders of a loop.
-
-    Attributes:
-        failures: Failed steps in a row.
-
-        not_before: When the next attempt may be made, in seconds of the loop's clock.
-    """
-
-    def __init__(self, retry: Retry) -> None:
-        self._retry = retry
-        self._closed_at = 0.0
-        self.failures: int = 0
-        self.not_before: float = 0.0
-
-    def admits(self, now: float, in_flight: int) -> bool:
-        """Return whether a request may be made: after a failure only one, the probe."""
-        return self.failures == 0 or (now >= self.not_before and in_flight == 0)
-
-    def fail(self, started: float, now: float, retry_after: float | None) -> float:
-        """Note that a request begun at *started* failed, and return the seconds until the next attempt."""
-        # Requests that were under way when the gate closed say nothing new.
-        if self.failures == 0 or started >= self._closed_at:
-            self.failures += 1
-            self._closed_at = now
-            chance = random.random()  # noqa: S311 - jitter, not a secret
-            self.not_before = now + self._retry.pause_after(
-                self.failures, random=chance, retry_after=retry_after
-            )
-        return max(0.0, self.not_before - now)
-
-    def succeed(self) -> None:
-        """Note that a request was answered as it should be."""
-        self.failures = 0
-        self.not_before = 0.0
-
-    def allow_probe(self, now: float) -> None:
-        """Let the next attempt be made now."""
-        self.not_before = min(self.not_before, now)
 
 
 class Delivery:
@@ -132,6 +102,8 @@ class Delivery:
 
         last_error: The latest failure, or None.
 
+        last_success: When a request was last answered with success, in seconds of the loop's clock, or None.
+
         watchers: Who waits for single events.
     """
 
@@ -160,30 +132,41 @@ class Delivery:
         self.retries: Counter[str] = Counter()
         self.restarts: int = 0
         self.last_error: str | None = None
+        self.last_success: float | None = None
+        self._refusals = 0
         self._hurried_mark = -1
         self.watchers: Watchers = Watchers()
         self._is_stopping = False
         self._is_abandoned = False
         # What each sender has leased, for the case that its loop is closed under it.
-        self._in_hand: dict[int, Sequence[Entry]] = {}
+        self._in_hand: set[Lease] = set()
 
     # --- the root task
 
-    async def deliver(self) -> None:
-        """Deliver until cancelled. What was leased is back in the store when it ends."""
+    async def deliver(self, until: int | None = None) -> None:
+        """
+        Deliver until cancelled, or until everything up to the mark *until* is settled.
+
+        What was leased is back in the store when it ends.
+        """
         loop = asyncio.get_running_loop()
         self._is_stopping = False
         try:
-            while True:
+            while until is None or not self._ledger.is_settled(until):
                 if self._is_due(loop.time(), in_flight=len(self._senders)):
                     self._start(self._send())
                     # The sender leases in its first step; then the store says what is left.
                     await asyncio.sleep(0)
                 else:
                     await self._wait(loop.time())
+        except GeneratorExit:
+            # Its loop is gone, and with it all that could be waited for.
+            self._is_abandoned = True
+            raise
         finally:
-            await self._stop_senders()
-            await self._transport.aclose()
+            if not self._is_abandoned:
+                await self._stop_senders()
+                await self._transport.aclose()
 
     def _is_due(self, now: float, *, in_flight: int) -> bool:
         oldest = self._store.oldest()
@@ -214,8 +197,13 @@ class Delivery:
             linger = None if interval is None else max(0.0, oldest.since + interval - now)
             await self._store.wait(events=enough, size=self.batching.byte_limit, timeout=linger)
 
-    def hurry(self, mark: int, now: float) -> None:
-        """Have everything up to *mark* sent without lingering; a destination that failed gets one probe."""
+    def hurry(self, mark: int, now: float, *, ends_at: float | None = None) -> None:
+        """
+        Have everything up to *mark* sent without lingering; a destination that failed gets one probe.
+
+        Where the delivery *ends_at* a time, in seconds of the loop's clock, pauses are short from now on.
+        """
+        self.gate.ends_at = ends_at or self.gate.ends_at
         self._hurried_mark = max(self._hurried_mark, mark)
         self.gate.allow_probe(now)
         self._store.notify()
@@ -249,7 +237,7 @@ class Delivery:
         Should the tasks run again after all, they settle nothing.
         """
         self._is_abandoned = True
-        return [entry for entries in self._in_hand.values() for entry in entries]
+        return [entry for lease in self._in_hand for entry in lease.unsettled()]
 
     # --- one sender
 
@@ -279,32 +267,64 @@ class Delivery:
 
     async def _settle(self, leased: Sequence[Entry]) -> None:
         """Send *leased* events in one request, or in as many as a refusal makes of it, and settle each."""
-        unsettled = [leased]
-        self._in_hand[id(leased)] = leased
+        lease = Lease(leased)
+        if self.gate.is_held:
+            lease.single_out(1)
+        self._in_hand.add(lease)
         try:
-            while unsettled:
-                entries = unsettled[-1]
+            while entries := lease.part():
                 started = asyncio.get_running_loop().time()
                 response = await self._attempt(entries)
                 if self._is_abandoned:
                     return
-                verdict = classify(response.status, len(entries), self._retry)
+                verdict = self._judge(response, lease)
                 if verdict is Verdict.SPLIT:
-                    first, second = split(entries)
-                    unsettled[-1:] = [second, first]
-                    continue
-                if verdict is Verdict.RETRY and not self._retry.gives_up:
-                    self._put_off([*reversed(unsettled)], started, response)
+                    lease.split()
+                elif verdict is Verdict.RETRY and not self._retry.gives_up:
+                    self._put_off(lease, started, response)
                     return
-                unsettled.pop()
-                self._in_hand[id(leased)] = [entry for part in unsettled for entry in part]
-                await self._store.ack(entries)
-                self._record(entries, verdict, response)
+                elif verdict is Verdict.UNWELCOME and not self._retry.gives_up:
+                    if self._is_hopeless(lease, response):
+                        self._hold(lease, started, response)
+                        return
+                else:
+                    await self._store.ack(entries)
+                    lease.settle()
+                    self._record(entries, verdict, response)
+                    if verdict is Verdict.DELIVERED:
+                        await self._prove(lease)
         finally:
-            del self._in_hand[id(leased)]
+            self._in_hand.discard(lease)
             # Whatever ended this, also a cancellation: what is not settled waits again.
-            if unsettled and not self._is_abandoned:
-                await self._store.release([entry for entries in reversed(unsettled) for entry in entries])
+            if (unsettled := lease.unsettled()) and not self._is_abandoned:
+                await self._store.release(unsettled)
+
+    def _judge(self, response: Response, lease: Lease) -> Verdict:
+        if response.is_misconfigured:
+            return Verdict.UNWELCOME
+        verdict = classify(response.status, len(lease.part()), self._retry, is_proven=lease.is_proven)
+        if verdict is Verdict.REJECTED and not lease.is_proven and self._refusals >= _MOST_REFUSALS:
+            return Verdict.UNWELCOME
+        return verdict
+
+    def _is_hopeless(self, lease: Lease, response: Response) -> bool:
+        """Take in that the next part of *lease* was unwelcome; return whether everything would be."""
+        if response.is_misconfigured or self._refusals >= _MOST_REFUSALS:
+            return True
+        is_probe = self.gate.is_held
+        if len(lease.part()) > 1:
+            lease.single_out(_TRIALS)
+            return is_probe
+        return lease.doubt(response) == _TRIALS or is_probe
+
+    async def _prove(self, lease: Lease) -> None:
+        """Reject what was refused alone before: the destination has taken another event of *lease*."""
+        lease.is_proven = True
+        while lease.suspects:
+            entry, response = lease.suspects[-1]
+            await self._store.ack([entry])
+            lease.suspects.pop()
+            self._record([entry], Verdict.REJECTED, response)
 
     async def _attempt(self, entries: Sequence[Entry]) -> Response:
         self.requests += 1
@@ -315,7 +335,7 @@ class Delivery:
         except TransportError as error:
             cause = error.__cause__ or error
             log.debug("%s: no answer for %d events: %r", self._name, len(entries), cause)
-            return Response(status=0, reason=type(cause).__name__)
+            return Response(status=0, reason=type(cause).__name__, detail=str(error))
         except Exception as error:
             # A fault of the transport itself: the events wait, the gate keeps it from spinning.
             log.exception("%s: the transport failed", self._name)
@@ -328,13 +348,14 @@ class Delivery:
         marks = [entry.mark for entry in entries]
         match verdict:
             case Verdict.DELIVERED:
-                self.gate.succeed()
+                self._succeeded()
                 self._ledger.deliver(marks)
                 self._tell_watchers(entries, None)
                 self._tell(Delivered, entries, status=response.status)
             case Verdict.REJECTED:
                 # The destination works: it has read the event and refuses it.
                 self.gate.succeed()
+                self._refusals += 1
                 reason = "too_large" if response.status == 413 else "refused"
                 self._failed(response)
                 self._ledger.reject(marks, reason)
@@ -347,7 +368,7 @@ class Delivery:
                     response.status,
                 )
                 self._tell(Rejected, entries, reason=reason, status=response.status)
-            case Verdict.RETRY:
+            case Verdict.RETRY | Verdict.UNWELCOME:
                 self._failed(response)
                 self.drop(entries, "not_retried")
             case Verdict.SPLIT:  # pragma: no cover - handled by the caller
@@ -355,19 +376,44 @@ class Delivery:
             case _:  # pragma: no cover
                 assert_never(verdict)
 
-    def _put_off(self, unsettled: Sequence[Sequence[Entry]], started: float, response: Response) -> None:
+    def _succeeded(self) -> None:
+        if self.gate.is_held:
+            log.warning("%s: events are taken again", self._name)
+        if self.gate.failures:
+            # The root waits for this sender, the probe; now others may help it.
+            self._store.notify()
+        self.gate.succeed()
+        self._refusals = 0
+        self.last_success = asyncio.get_running_loop().time()
+
+    def _put_off(self, lease: Lease, started: float, response: Response) -> None:
         """Close the gate after a failure that may pass. The caller releases the events."""
         now = asyncio.get_running_loop().time()
         pause = self.gate.fail(started, now, response.retry_after)
-        reason = self._failed(response)
-        self.retries[reason] += 1
-        entries = [entry for part in unsettled for entry in part]
         message = "%s: %d events were not delivered (%s) and are kept; next attempt in %.1f s"
-        self._notices.say(reason, logging.WARNING, message, self._name, len(entries), reason, pause)
-        self._tell(Retried, entries, reason=reason, status=response.status or None, pause=pause)
+        left, failure = len(lease.unsettled()), self._failed(response)
+        self._notices.say(response.reason, logging.WARNING, message, self._name, left, failure, pause)
+        self._keep(lease, response, pause)
+
+    def _hold(self, lease: Lease, started: float, response: Response) -> None:
+        """Close the gate to a destination that refuses everything. The caller releases the events."""
+        now = asyncio.get_running_loop().time()
+        was_held = self.gate.is_held
+        pause = self.gate.hold(started, now)
+        failure = self._failed(response)
+        if not was_held:
+            message = "%s: misconfigured: everything is refused (%s); events are kept, one is tried in %.0f s"
+            self._notices.say("misconfigured", logging.ERROR, message, self._name, failure, pause)
+        self._keep(lease, response, pause)
+
+    def _keep(self, lease: Lease, response: Response, pause: float) -> None:
+        self.retries[response.reason] += 1
+        status = response.status or None
+        self._tell(Retried, lease.unsettled(), reason=response.reason, status=status, pause=pause)
 
     def _failed(self, response: Response) -> str:
-        self.last_error = response.reason or f"status {response.status}"
+        detail = f": {response.detail}" if response.detail else ""
+        self.last_error = f"{response.reason or f'status {response.status}'}{detail}"
         return self.last_error
 
     def _tell_watchers(self, entries: Sequence[Entry], fault: str | None) -> None:

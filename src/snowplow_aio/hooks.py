@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from snowplow_aio.abc import Hook
-from snowplow_aio.notices import QuietLogger, quiet_logger
+from snowplow_aio.notices import Notices, QuietLogger, quiet_logger
 from snowplow_aio.outcomes import Delivered, Dropped, Outcome, Rejected
 
 log: QuietLogger = quiet_logger(__name__)
+
+# How many calls may wait for one that takes long; each keeps its events in memory.
+_MOST_STARTED = 1_000
 
 OnSuccess = Callable[[int], Awaitable[None] | None]
 OnFailure = Callable[[int, list[dict[str, str]]], Awaitable[None] | None]
@@ -62,6 +66,7 @@ class Hooks:
         self._runner: asyncio.Task[None] | None = None
         self._is_awaiting_closers = False
         self._released: asyncio.Future[None] | None = None
+        self._notices = Notices(log)
         self.errors: int = 0
 
     def __bool__(self) -> bool:
@@ -81,19 +86,31 @@ class Hooks:
     def _call(self, hook: Hook, outcome: Outcome) -> None:
         try:
             result = hook(outcome)
-        except Exception as error:  # noqa: BLE001 - whatever the application does
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever the application does
+            # A plain function cannot be cancelled: it has looked at something that was.
             self._failed(error)
         else:
             if inspect.isawaitable(result):
                 self._started.append(result)
+                if len(self._started) > _MOST_STARTED:
+                    _forget(self._started.popleft())
+                    self.errors += 1
+                    message = "hooks take too long: the oldest of %d waiting calls is not made"
+                    self._notices.say("slow", logging.ERROR, message, _MOST_STARTED)
 
     def are_calling(self) -> bool:
         """Return whether the caller is one of the hooks, or what one of them has started."""
         return _hooks_running.get() is self
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         self.errors += 1
-        log.error("a hook raised; the delivery goes on", exc_info=error)
+        self._notices.say(
+            type(error).__name__,
+            logging.ERROR,
+            "a hook raised %s; the delivery goes on",
+            type(error).__name__,
+            error=error,
+        )
 
     def _run(self) -> None:
         loop = asyncio._get_running_loop()  # noqa: SLF001 - public in C, and does not raise
@@ -106,6 +123,12 @@ class Hooks:
         while self._started:
             try:
                 await self._started.popleft()
+            except asyncio.CancelledError as error:
+                # Ours, or that of something it has awaited?
+                runner = asyncio.current_task()
+                if runner is not None and runner.cancelling():
+                    raise
+                self._failed(error)
             except Exception as error:  # noqa: BLE001 - whatever the application does
                 self._failed(error)
 
@@ -123,7 +146,23 @@ class Hooks:
         self._released = asyncio.get_running_loop().create_future()
         await asyncio.wait([self._runner, self._released], return_when=asyncio.FIRST_COMPLETED)
 
+    async def end(self) -> None:
+        """End what has not ended by itself, unless it waits for the caller."""
+        if self._is_awaiting_closers:
+            return
+        while self._started:
+            _forget(self._started.popleft())
+        if self._runner is not None and not self._runner.done():
+            self._runner.cancel()
+            await asyncio.wait([self._runner])
+
     def abandon(self) -> None:
         """Forget what was started: it belongs to a parent process or a dead loop."""
         self._started.clear()
         self._runner = None
+
+
+def _forget(unstarted: Awaitable[None]) -> None:
+    # A coroutine that is never awaited complains.
+    if inspect.iscoroutine(unstarted):
+        unstarted.close()

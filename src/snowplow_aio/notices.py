@@ -39,11 +39,19 @@ class Notices:
         self._last: dict[str, float] = {}
         self._unsaid: dict[str, int] = {}
 
-    def say(self, kind: str, level: int, message: str, *args: object, count: int = 1) -> None:
+    def say(
+        self,
+        kind: str,
+        level: int,
+        message: str,
+        *args: object,
+        count: int = 1,
+        error: BaseException | None = None,
+    ) -> None:
         """
         Log *message* with *args*, unless this *kind* was logged within the last minute.
 
-        A line ends with how many such events there were since the last one.
+        A line ends with how many such events there were since the last one, and has the traceback of *error*.
         """
         total = self._unsaid.get(kind, 0) + count
         now = time.monotonic()
@@ -51,4 +59,4 @@ class Notices:
             self._unsaid[kind] = total
             return
         self._last[kind], self._unsaid[kind] = now, 0
-        self._log.log(level, f"{message} (%d since the last such line)", *args, total)
+        self._log.log(level, f"{message} (%d since the last such line)", *args, total, exc_info=error)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     from snowplow_aio.payload import Payload
+
+
+State = Literal["ok", "backing_off", "misconfigured", "closed"]
 
 
 def _nothing() -> MappingProxyType[str, Any]:
@@ -28,7 +31,11 @@ class _Outcome:
         attempts: How often the oldest of them was sent.
 
         waited: Seconds since the oldest of them was accepted.
+
+        will_retry: Whether they will be sent again; where not, this was their end.
     """
+
+    will_retry: ClassVar[bool] = False
 
     emitter: str
     payloads: Sequence[Payload]
@@ -89,6 +96,8 @@ class Retried(_Outcome):
 
         pause: Seconds until the destination is tried again.
     """
+
+    will_retry: ClassVar[bool] = True
 
     reason: str
     pause: float
@@ -164,9 +173,17 @@ class EmitterStats:
 
         hook_errors: Exceptions of hooks and callbacks.
 
+        oldest_age: Seconds that the oldest waiting event has waited, or None.
+
+        last_success_age: Seconds since the destination last took events, or None.
+
+        next_attempt: Seconds until a destination that failed is tried again, or None.
+
         last_error: The latest failure, or None.
 
-        state: ``ok``, ``backing_off`` or ``closed``.
+        state: ``ok``; ``backing_off`` after a failure that may pass;
+            ``misconfigured`` when everything is refused, so that events are
+            kept and one is tried now and then; or ``closed``.
     """
 
     accepted: int = 0
@@ -180,5 +197,51 @@ class EmitterStats:
     retries: Mapping[str, int] = field(default_factory=_nothing)
     restarts: int = 0
     hook_errors: int = 0
+    oldest_age: float | None = None
+    last_success_age: float | None = None
+    next_attempt: float | None = None
     last_error: str | None = None
-    state: str = "ok"
+    state: State = "ok"
+
+    @property
+    def summary(self) -> str:
+        """What there is to know in one line: the state and its reason, what waits, what was lost."""
+        state = self.state.replace("_", " ")
+        if self.state in ("backing_off", "misconfigured"):
+            state += f" ({self.last_error}; next attempt in {self.next_attempt or 0:.0f} s)"
+        waiting = f"{self.pending + self.leased} waiting"
+        if self.oldest_age is not None:
+            waiting += f", the oldest for {self.oldest_age:.0f} s"
+        parts = [state, waiting, f"{self.delivered} delivered"]
+        if self.last_success_age is not None:
+            parts[-1] += f", the last {self.last_success_age:.0f} s ago"
+        for way, counts in (("rejected", self.rejected), ("dropped", self.dropped)):
+            parts += [f"{count} {way} ({reason})" for reason, count in counts.items()]
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """
+    How a tracker fares: true when every emitter's state is ``ok``, as text its summary.
+
+    Attributes:
+        is_ok: Whether every emitter's state is ``ok``.
+
+        summary: One line with the state of each emitter and its reason.
+    """
+
+    is_ok: bool
+    summary: str
+
+    @classmethod
+    def of(cls, stats: Mapping[str, EmitterStats]) -> Health:
+        """Return the health that the emitters' *stats* show."""
+        summary = " | ".join(f"{name}: {numbers.summary}" for name, numbers in stats.items())
+        return cls(is_ok=all(numbers.state == "ok" for numbers in stats.values()), summary=summary)
+
+    def __bool__(self) -> bool:
+        return self.is_ok
+
+    def __str__(self) -> str:
+        return self.summary

@@ -170,7 +170,7 @@ def encode(
     Raises InvalidEventError when something in it is not JSON or all of it is too large.
     """
     if isinstance(event, PrimitiveEvent):
-        parts = [orjson.dumps(event.protocol_fields() | own)[:-1]]
+        parts = [_primitive(event, own)]
     else:
         inner = _self_describing(event, "event", default)
         parts = [
@@ -184,6 +184,17 @@ def encode(
         parts.append(_member("c", _envelope(_CONTEXTS, b"[%b]" % b",".join(entities)), base64=base64))
     parts.append(b"}")
     return Payload.ready(within_limit(b"".join(parts)), anonymous=anonymous)
+
+
+def _primitive(event: PrimitiveEvent, own: dict[str, str]) -> bytes:
+    """Return the fields of *event* and its *own* as a JSON object that is still open."""
+    try:
+        return orjson.dumps(event.protocol_fields() | own)[:-1]
+    except TypeError:
+        for name, value in event:
+            if isinstance(value, str) and not is_unicode(value):
+                raise InvalidEventError.about(name, value, "must not contain a lone surrogate") from None
+        raise
 
 
 _MEMBERS = {

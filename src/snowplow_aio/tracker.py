@@ -19,7 +19,7 @@ from snowplow_aio.encoding import JSONDefault
 from snowplow_aio.event_id import new_event_id
 from snowplow_aio.events.primitive import PrimitiveEvent
 from snowplow_aio.exceptions import DeliveryError, InvalidEventError, QueueFullError
-from snowplow_aio.outcomes import EmitterStats, FlushResult
+from snowplow_aio.outcomes import EmitterStats, FlushResult, Health
 from snowplow_aio.payload import Event, Payload, encode
 from snowplow_aio.policies import require, require_seconds
 from snowplow_aio.subject import (
@@ -124,6 +124,9 @@ class Tracker(TrackMethods):
 
         json_default: Turns values that JSON does not know into some that it does.
 
+        anonymous: Whether every event is anonymous: fields of the subject that
+            identify are left out, and the collector is asked to do the same.
+
         clock: The wall clock in nanoseconds since the epoch.
 
         new_id: Makes event ids.
@@ -143,6 +146,7 @@ class Tracker(TrackMethods):
         platform: str = "pc",
         encode_base64: bool = True,
         json_default: JSONDefault | None = None,
+        anonymous: bool = False,
         clock: Clock = time.time_ns,
         new_id: NewId = new_event_id,
     ) -> None:
@@ -153,7 +157,9 @@ class Tracker(TrackMethods):
         require(is_default, "json_default", json_default, "must be a function")
         require(callable(clock), "clock", clock, "must be a function")
         require(callable(new_id), "new_id", new_id, "must be a function")
+        require(isinstance(anonymous, bool), "anonymous", anonymous, "must be True or False")
         self._json_default = json_default
+        self._is_anonymous = anonymous
         self._clock = clock
         self._new_id = new_id
         self._emitters: list[Door] = []
@@ -276,6 +282,7 @@ class Tracker(TrackMethods):
         anonymous: bool = False,
     ) -> tuple[tuple[Payload, ...], str]:
         """Return the payloads that `track` would hand over with the same arguments, and the event id."""
+        anonymous = anonymous or self._is_anonymous
         own_id = self._new_id() if event_id is None else _event_id(event_id)
         moment = self._timestamps(tstamp, true_timestamp)
         constant = self._constant_fields(subject, anonymous=anonymous)
@@ -410,6 +417,10 @@ class Tracker(TrackMethods):
         """Return the numbers of each emitter by name; cheap and never waits."""
         numbers = (emitter.stats() for emitter in self._emitters)
         return MappingProxyType(dict(zip(self._emitter_names(), numbers, strict=True)))
+
+    def health(self) -> Health:
+        """Return whether events arrive, and in one line why not; cheap and never waits."""
+        return Health.of(self.stats())
 
     async def __aenter__(self) -> Self:
         return self

@@ -61,7 +61,7 @@ async def test_a_console_that_cannot_be_written_is_tried_again() -> None:
     async with Tracker(ConsoleEmitter(stream, drain_timeout=0)) as tracker:
         await tracker.track(PAGE)
         assert (await tracker.flush(0.05)).pending == 1
-        assert tracker.stats()["console"].last_error == "ValueError"
+        assert tracker.stats()["console"].last_error == "ValueError: the stream cannot be written"
 
 
 async def test_the_file_emitter_appends_lines_to_a_private_file(tmp_path: Path) -> None:

@@ -177,3 +177,19 @@ async def test_nothing_of_an_event_is_logged_above_debug(
     loud = [record.getMessage() for record in caplog.records if record.levelno > logging.DEBUG]
     assert loud
     assert not [line for line in loud if "secret" in line]
+
+
+async def test_a_hook_that_does_not_end_keeps_no_more_than_a_thousand_calls_waiting(
+    collector: Collector,
+) -> None:
+    async def hang(_outcome: object) -> None:
+        await asyncio.Event().wait()
+
+    emitter = HttpEmitter(collector.url, hooks=[hang], batch_size=1, max_batch=1, max_connections=1)
+    async with Tracker(emitter) as tracker:
+        for _ in range(1_010):
+            await tracker.track(PAGE)
+        await tracker.flush()
+        # One call is being made, a thousand wait.
+        assert emitter.stats().hook_errors == 9
+        await tracker.aclose(0.1)

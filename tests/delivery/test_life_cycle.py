@@ -306,7 +306,7 @@ async def test_a_delivery_that_is_cancelled_from_outside_goes_on(collector: Coll
         await tracker.track(PAGE)
         for _ in range(5):
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
-                if "snowplow_aio" in str(task.get_coro()) or "Delivery" in repr(task):
+                if "Delivery." in repr(task) or "BufferedEmitter." in repr(task):
                     task.cancel()
             await tracker.track(PAGE)
         assert (await tracker.flush()).delivered == 6
@@ -322,7 +322,7 @@ async def test_a_cancelled_delivery_needs_nobody_to_go_on(collector: Collector) 
         await tracker.track(PAGE)
         await asyncio.sleep(0)
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            if "Delivery" in repr(task):
+            if "BufferedEmitter." in repr(task):
                 task.cancel()
         await collector.requested(1)
         assert tracker.stats()["http"].restarts == 1
@@ -407,3 +407,28 @@ async def test_a_tight_loop_lets_other_tasks_run(collector: Collector) -> None:
         assert turns >= 10
     task.cancel()
     assert collector.accepted.total() == 1000
+
+
+@pytest.mark.anyio
+async def test_tracking_without_waiting_starts_the_delivery(collector: Collector) -> None:
+    async with Tracker(HttpEmitter(collector.url, flush_interval=0.01)) as tracker:
+        tracker.track_nowait(PAGE)
+        await collector.requested(1)
+
+
+@pytest.mark.anyio
+async def test_a_collector_that_hangs_does_not_make_tracking_wait_each_time(
+    collector: Collector,
+) -> None:
+    collector.rule = lambda _request: Answer(hangs=True)
+    # The store is crowded with its first few events, and whoever tracks lets the loop run after each 64.
+    store = MemoryStore(capacity=1_000)
+    async with Tracker(HttpEmitter(collector.url, store=store, drain_timeout=0)) as tracker:
+        loop = asyncio.get_running_loop()
+        waited = 0
+        for _ in range(2_000):
+            begin = loop.time()
+            await tracker.track(PAGE)
+            waited += loop.time() - begin > 0.9
+        assert waited <= 4
+        assert tracker.stats()["http"].dropped == {"queue_full": 1_000}

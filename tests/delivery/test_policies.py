@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from snowplow_aio import Retry
-from snowplow_aio.delivery import Gate, Verdict, classify
+from snowplow_aio.delivery import Verdict, classify
 from snowplow_aio.exceptions import ConfigurationError
+from snowplow_aio.gate import Gate
 from snowplow_aio.ledger import Ledger
 from snowplow_aio.policies import Batching
 from snowplow_aio.transports.http import Collector, retry_after_seconds
@@ -99,9 +100,12 @@ def test_retry_after_is_seconds_or_a_date_and_nonsense_is_ignored(
         (200, Verdict.DELIVERED, Verdict.DELIVERED),
         (204, Verdict.DELIVERED, Verdict.DELIVERED),
         (0, Verdict.RETRY, Verdict.RETRY),
-        (301, Verdict.RETRY, Verdict.RETRY),
+        (301, Verdict.UNWELCOME, Verdict.UNWELCOME),
         (400, Verdict.SPLIT, Verdict.REJECTED),
-        (404, Verdict.RETRY, Verdict.RETRY),
+        (404, Verdict.UNWELCOME, Verdict.UNWELCOME),
+        (408, Verdict.RETRY, Verdict.RETRY),
+        (429, Verdict.RETRY, Verdict.RETRY),
+        (431, Verdict.SPLIT, Verdict.REJECTED),
         (413, Verdict.SPLIT, Verdict.REJECTED),
         (422, Verdict.SPLIT, Verdict.REJECTED),
         (503, Verdict.RETRY, Verdict.RETRY),
@@ -123,6 +127,14 @@ def test_after_a_failure_the_gate_lets_one_probe_through_when_its_time_has_come(
     assert gate.admits(11.0, in_flight=0)
     gate.succeed()
     assert gate.admits(11.0, in_flight=15)
+
+
+def test_before_an_end_pauses_are_short_so_that_a_destination_which_comes_back_is_not_missed() -> None:
+    gate = Gate(Retry(initial_delay=60, max_delay=60))
+    gate.ends_at = 14.0
+    pauses = [gate.fail(started=now, now=now, retry_after=None) for now in (10.0, 12.0, 13.5)]
+    assert [pause <= longest for pause, longest in zip(pauses, (1.0, 0.5, 0.25), strict=True)] == [True] * 3
+    assert gate.fail(started=13.9, now=13.9, retry_after=30.0) >= 30.0
 
 
 def test_requests_that_were_under_way_when_the_gate_closed_do_not_close_it_further() -> None:

@@ -9,18 +9,21 @@ import os
 import time
 import warnings
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from types import MappingProxyType
-from typing import Any, TypedDict
+from typing import Any
 
 from anyio import CancelScope, move_on_after
 
+from snowplow_aio import inherited, leftovers
 from snowplow_aio.abc import Door, Entry, EventStore, Hook, Transport
 from snowplow_aio.delivery import Delivery
+from snowplow_aio.emitters.relief import Relief
 from snowplow_aio.exceptions import QueueFullError
 from snowplow_aio.hooks import Hooks, OnFailure, OnSuccess, failure_hook, success_hook
 from snowplow_aio.ledger import Ledger
 from snowplow_aio.notices import QuietLogger, quiet_logger
-from snowplow_aio.outcomes import EmitterStats, FlushResult
+from snowplow_aio.outcomes import EmitterStats, FlushResult, State
 from snowplow_aio.payload import Payload
 from snowplow_aio.policies import Batching, Retry, require, require_seconds
 from snowplow_aio.stores.memory import MemoryStore
@@ -31,26 +34,16 @@ log: QuietLogger = quiet_logger(__name__)
 # millisecond of work, so that a tight loop starves nobody.
 _STREAK = 64
 
-# Longest that one event waits for a crowded store while the destination works.
-_RELIEF_SECONDS = 1.0
-
 # How long a delivery that was cancelled from outside stays down. A loop that
 # `asyncio.run` is closing never gets there, and so can end.
 _REVIVE_SECONDS = 0.05
 
-# What is left for the transport to close after the time for draining is over.
+# How long a delivery goes on when it is cancelled with its whole loop, as
+# `asyncio.run` does at its end: it waits for what cancelled tasks still do.
+_DRAIN_ON_CANCEL_SECONDS = 1.0
+
+# What is left for the transport to close after the drain.
 _CLOSE_SECONDS = 0.15
-
-
-class EmitterOptions(TypedDict, total=False):
-    """The arguments that every `BufferedEmitter` takes; it says what they mean."""
-
-    retry: Retry | None
-    store: EventStore | None
-    on_success: OnSuccess | None
-    on_failure: OnFailure | None
-    hooks: Iterable[Hook]
-    drain_timeout: float
 
 
 class BufferedEmitter(Door):
@@ -127,7 +120,11 @@ class BufferedEmitter(Door):
         self._closed: FlushResult | None = None
         self._is_closed = False
         self._streak = 0
+        self._relief = Relief(self._store)
         self._restarts = 0
+        self._interrupted: asyncio.Task[None] | None = None
+        self._said_left = 0
+        leftovers.watch(self)
 
     def _new_delivery(self) -> Delivery:
         return Delivery(
@@ -150,6 +147,9 @@ class BufferedEmitter(Door):
     def admit_nowait(self, *payloads: Payload) -> None:
         if self._pid != os.getpid():
             self._after_fork()
+        loop = asyncio._get_running_loop()  # noqa: SLF001 - public in C, and does not raise
+        if loop is not None:
+            self._attach(loop)
         self._take(payloads, self._now())
 
     def admit(self, *payloads: Payload) -> Awaitable[None] | None:
@@ -198,9 +198,8 @@ class BufferedEmitter(Door):
         """Let the loop run, and a destination that works make room."""
         self._streak = 0
         await asyncio.sleep(0)
-        if self._store.is_crowded and self._delivery.gate.failures == 0:
-            with move_on_after(_RELIEF_SECONDS):
-                await self._store.relief()
+        if self._delivery.gate.failures == 0:
+            await self._relief.wait(self._ledger.delivered)
 
     def _now(self) -> float:
         return self._loop.time() if self._loop is not None else time.monotonic()
@@ -223,21 +222,71 @@ class BufferedEmitter(Door):
             return
         self._loop = loop
         if self._root is None or self._root.done():
-            self._start(loop, self._delivery.deliver())
+            self._start(loop, self._deliver())
         elif bound is not loop:
-            self._start(loop, self._take_over())
+            self._start(loop, self._deliver(self._take_over()))
 
-    async def _take_over(self) -> None:
-        """Go on where a loop was closed without ending the delivery in it."""
+    async def _deliver(self, left: Sequence[Entry] = ()) -> None:
+        """Deliver until cancelled; what is *left* of another loop waits again first."""
+        try:
+            try:
+                # `_start` runs it up to here.
+                await asyncio.sleep(0)
+            finally:
+                await self._store.release(left)
+            await self._delivery.deliver()
+        except asyncio.CancelledError:
+            if not self._is_closed:
+                self._interrupted = asyncio.current_task()
+                self._restarts += 1
+                await self._drain()
+            raise
+
+    async def _drain(self) -> None:
+        """Go on a little although cancelled: it may be the end of the loop, and nobody may have closed us."""
+        mark = self._ledger.close_window()
+        if self._ledger.is_settled(mark):
+            return
+        seconds, now = min(self._drain_timeout, _DRAIN_ON_CANCEL_SECONDS), asyncio.get_running_loop().time()
+        self._delivery.hurry(mark, now, ends_at=now + seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._delivery.deliver(until=mark)
+                await self._hooks.settle()
+        except TimeoutError:
+            pass
+        finally:
+            self._delivery.gate.ends_at = None
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if all(task.cancelling() for task in others):
+            self.say_what_is_left()
+
+    def say_what_is_left(self) -> None:
+        """Say how many events are undelivered, once: the loop or the process ends without `aclose`."""
+        left = self._left()
+        if left and left != self._said_left:
+            self._said_left = left
+            message = "%s: ended without aclose(), with %d events undelivered (last error: %s)"
+            leftovers.announce(log, message, self.name, left, self._delivery.last_error)
+
+    def _left(self) -> int:
+        if self._is_closed or self._pid != os.getpid():
+            return 0
+        store = self._store.statistics()
+        return store.pending + store.leased
+
+    def _take_over(self) -> Sequence[Entry]:
+        """Begin anew where a loop was closed under the delivery; return what that had leased."""
         left, old = self._delivery.abandon(), self._delivery
         self._transport.abandon()
         self._delivery = self._new_delivery()
         self._delivery.requests, self._delivery.retries = old.requests, old.retries
+        self._delivery.last_error, self._delivery.last_success = old.last_error, old.last_success
         self._restarts += old.restarts + 1
-        await self._store.release(left)
-        await self._delivery.deliver()
+        return left
 
     def _after_fork(self) -> None:
+        inherited.keep(self._root)
         # The parent delivers what it has; its connections are not touched.
         log.debug("%s: forked; the child begins with an empty store", self.name)
         self._store.abandon()
@@ -246,9 +295,14 @@ class BufferedEmitter(Door):
         self._begin()
 
     def _start(self, loop: asyncio.AbstractEventLoop, delivery: Coroutine[Any, Any, None]) -> None:
+        # A task that is cancelled before its first step never runs: `asyncio.run`
+        # does that to a program that tracks and exits, which must drain all the same.
+        delivery.send(None)
         # An empty context: a request of the application must not live as long as the delivery.
         self._root = loop.create_task(delivery, context=contextvars.Context())
-        self._root.add_done_callback(self._root_ended)
+        # An emitter that is dropped says so itself, with the number of its events.
+        self._root._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
+        self._root.add_done_callback(self._root_ended, context=contextvars.Context())
 
     def _root_ended(self, root: asyncio.Task[None]) -> None:
         if not root.cancelled() and (error := root.exception()) is not None:
@@ -259,13 +313,13 @@ class BufferedEmitter(Door):
             return
         if self._loop is None or self._loop.is_closed():
             return
-        self._restarts += 1
+        self._restarts += root is not self._interrupted
         if root is self._root:
-            self._loop.call_later(_REVIVE_SECONDS, self._revive, root)
+            self._loop.call_later(_REVIVE_SECONDS, self._revive, root, context=contextvars.Context())
 
     def _revive(self, ended: asyncio.Task[None]) -> None:
         if self._root is ended and not self._is_closed and self._loop is not None:
-            self._start(self._loop, self._delivery.deliver())
+            self._start(self._loop, self._deliver())
 
     # --- flush and close
 
@@ -317,7 +371,10 @@ class BufferedEmitter(Door):
         if self._closing is None or self._closing.get_loop() is not loop:
             self._attach(loop)
             seconds = self._drain_timeout if timeout is None else timeout
-            self._closing = loop.create_task(self._close(seconds), context=contextvars.Context())
+            closing = self._close(seconds)
+            # Up to its first wait: cancelled before that it would never begin.
+            closing.send(None)
+            self._closing = loop.create_task(closing, context=contextvars.Context())
         try:
             return await asyncio.shield(self._closing)
         except asyncio.CancelledError:
@@ -327,24 +384,28 @@ class BufferedEmitter(Door):
             raise
 
     async def _close(self, seconds: float) -> FlushResult:
-        mark = self._ledger.close_window()
+        """Drain, end and count, for all callers. A cancellation ends the wait in which it comes."""
         deadline = asyncio.get_running_loop().time() + seconds
-        try:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+            mark = self._ledger.close_window()
             if seconds > 0 and not self._ledger.is_settled(mark):
-                self._delivery.hurry(mark, asyncio.get_running_loop().time())
+                self._delivery.hurry(mark, asyncio.get_running_loop().time(), ends_at=deadline)
                 await self._settled(mark, seconds)
-        finally:
-            self._is_closed = True
-            with move_on_after(_CLOSE_SECONDS, shield=True):
-                await self._end()
-            self._delivery.drop(self._store.withdraw(), "closed")
-            # What the hooks do with the last events may take the rest of the time.
-            rest = max(_CLOSE_SECONDS / 2, deadline - asyncio.get_running_loop().time())
-            with move_on_after(rest, shield=True):
-                await self._hooks.settle()
-            # Events that came while we drained belong to the answer as well.
-            self._closed = self._ledger.report(self._ledger.close_window())
-            self._warn_of_loss(self._closed)
+        self._is_closed = True
+        leftovers.forget(self)
+        with suppress(asyncio.CancelledError), move_on_after(_CLOSE_SECONDS, shield=True):
+            await self._end()
+        self._delivery.drop(self._store.withdraw(), "closed")
+        # What the hooks do with the last events may take the rest of the time.
+        rest = max(_CLOSE_SECONDS / 2, deadline - asyncio.get_running_loop().time())
+        with suppress(asyncio.CancelledError), move_on_after(rest, shield=True):
+            await self._hooks.settle()
+        with suppress(asyncio.CancelledError), move_on_after(_CLOSE_SECONDS, shield=True):
+            await self._hooks.end()
+        # Events that came while we drained belong to the answer as well.
+        self._closed = self._ledger.report(self._ledger.close_window())
+        self._warn_of_loss(self._closed)
         return self._closed
 
     async def _end(self) -> None:
@@ -372,12 +433,12 @@ class BufferedEmitter(Door):
             log.info("%s: closed, everything is delivered", self.name)
 
     def __del__(self) -> None:
-        if getattr(self, "_ledger", None) is None or self._is_closed or self._pid != os.getpid():
+        if getattr(self, "_said_left", None) is None:
             return
-        left = self._store.statistics()
-        if left.pending + left.leased:
+        left = self._left()
+        if left and left != self._said_left:
             warnings.warn(
-                f"{self.name}: dropped without aclose() with {left.pending + left.leased} events undelivered",
+                f"{self.name}: dropped without aclose() with {left} events undelivered",
                 ResourceWarning,
                 source=self,
                 stacklevel=2,
@@ -408,7 +469,7 @@ class BufferedEmitter(Door):
 
     def stats(self) -> EmitterStats:
         store, ledger, delivery = self._store.statistics(), self._ledger, self._delivery
-        state = "closed" if self._is_closed else "backing_off" if delivery.gate.failures else "ok"
+        oldest, now, success = self._store.oldest(), self._now(), delivery.last_success
         return EmitterStats(
             accepted=ledger.accepted,
             pending=store.pending,
@@ -421,6 +482,17 @@ class BufferedEmitter(Door):
             retries=MappingProxyType(dict(delivery.retries)),
             restarts=self._restarts + delivery.restarts,
             hook_errors=self._hooks.errors,
+            oldest_age=None if oldest is None else max(0.0, now - oldest.since),
+            last_success_age=None if success is None else max(0.0, now - success),
+            next_attempt=max(0.0, delivery.gate.not_before - now) if delivery.gate.failures else None,
             last_error=delivery.last_error,
-            state=state,
+            state=self._state(),
         )
+
+    def _state(self) -> State:
+        gate = self._delivery.gate
+        if self._is_closed:
+            return "closed"
+        if gate.is_held:
+            return "misconfigured"
+        return "backing_off" if gate.failures else "ok"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from typing import TextIO, Unpack
 
-from snowplow_aio.emitters.buffered import BufferedEmitter, EmitterOptions
+from snowplow_aio.emitters.buffered import BufferedEmitter
+from snowplow_aio.emitters.options import EmitterOptions
 from snowplow_aio.policies import Batching, require
 from snowplow_aio.transports.console import ConsoleTransport
 

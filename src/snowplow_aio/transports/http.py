@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
@@ -21,6 +22,7 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit
 import aiohttp
 from yarl import URL
 
+from snowplow_aio import inherited
 from snowplow_aio.abc import Clock, Response, Transport
 from snowplow_aio.exceptions import TransportError
 from snowplow_aio.payload import PAYLOAD_DATA, Payload
@@ -154,7 +156,7 @@ def retry_after_seconds(value: str | None, now: float) -> float | None:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(value).timestamp() - now
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return seconds if math.isfinite(seconds) and seconds > 0 else None
 
@@ -238,7 +240,10 @@ class HttpTransport(Transport):
         if self._is_get and len(payloads) == 1:
             url = f"{self._collector.get_url}?{query(payloads[0], milliseconds)}"
             if len(f"GET {url} HTTP/1.1") <= MAX_REQUEST_LINE:
-                return await self._request("GET", url, headers, None)
+                response = await self._request("GET", url, headers, None)
+                # A proxy on the way may take shorter lines than the collector.
+                if response.status != HTTPStatus.REQUEST_URI_TOO_LONG:
+                    return response
         headers["Content-Type"] = "application/json; charset=utf-8"
         return await self._request("POST", self._collector.post_url, headers, body(payloads, milliseconds))
 
@@ -248,21 +253,38 @@ class HttpTransport(Transport):
         trace = SimpleNamespace(is_reused=False)
         try:
             try:
-                return await self._attempt(method, url, headers, data, trace)
+                session = self._given_session or self._own_session()
+                return await self._attempt(session, method, url, headers, data, trace=trace)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 # The server closes idle connections whenever it likes. A pooled
                 # one that was closed says nothing about the server's health.
                 if not trace.is_reused or isinstance(error, aiohttp.ClientConnectorError):
                     raise
-                return await self._attempt(method, url, headers, data, trace)
+                # On a new connection: the others of the pool were idle as long.
+                async with _new_session(aiohttp.TCPConnector(force_close=True)) as session:
+                    return await self._attempt(session, method, url, headers, data, trace=trace)
+        except aiohttp.ClientConnectorCertificateError as error:
+            reason, detail = type(error).__name__, _explain(error, self._request_timeout)
+            return Response(status=0, reason=reason, detail=detail, is_misconfigured=True)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise TransportError(f"no answer from the collector: {type(error).__name__}") from error
+            raise TransportError(_explain(error, self._request_timeout)) from error
 
     async def _attempt(
-        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None, trace: SimpleNamespace
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        data: bytes | None,
+        *,
+        trace: SimpleNamespace,
     ) -> Response:
-        session = self._given_session or self._own_session()
-        timeout = aiohttp.ClientTimeout(total=self._request_timeout, sock_connect=_CONNECT_SECONDS)
+        timeout = aiohttp.ClientTimeout(
+            total=self._request_timeout,
+            sock_connect=_CONNECT_SECONDS,
+            # Not rounded up to whole seconds.
+            ceil_threshold=math.inf,
+        )
         async with session.request(
             method,
             URL(url, encoded=True),
@@ -275,6 +297,7 @@ class HttpTransport(Transport):
             response = Response(
                 status=answer.status,
                 reason=f"status {answer.status}",
+                detail=_target(answer.headers.get("Location")),
                 retry_after=retry_after_seconds(answer.headers.get("Retry-After"), self._clock() / 1e9),
             )
             await _finish(answer)
@@ -282,28 +305,20 @@ class HttpTransport(Transport):
 
     def _own_session(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEPALIVE_SECONDS),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                raise_for_status=False,
-                trace_configs=[_reuse_trace()],
+            self._session = _new_session(
+                aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEPALIVE_SECONDS)
             )
         return self._session
 
     def abandon(self) -> None:
         if self._session is not None:
-            _abandoned.append(self._session)
+            inherited.keep(self._session)
             self._session = None
 
     async def aclose(self) -> None:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-
-
-# Sessions of a parent process are kept from the garbage collector: to finish
-# them would touch the parent's connections.
-_abandoned: list[aiohttp.ClientSession] = []
 
 
 async def _finish(answer: aiohttp.ClientResponse) -> None:
@@ -316,6 +331,40 @@ async def _finish(answer: aiohttp.ClientResponse) -> None:
             answer.close()
     except (aiohttp.ClientError, TimeoutError, OSError):
         answer.close()
+
+
+def _target(location: str | None) -> str:
+    """Return where a redirect leads, without its path and query, which may have the event in it."""
+    url = _split(location or "")
+    host = url.netloc.rpartition("@")[2]
+    return f"a redirect to {url.scheme}://{host}" if host else ""
+
+
+def _explain(error: BaseException, seconds: float) -> str:
+    """Return why there was no answer, without anything of a request."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            verification = error.certificate_error
+            return f"the certificate is not trusted: {getattr(verification, 'verify_message', verification)}"
+        case aiohttp.ClientConnectorDNSError():
+            return f"the name {error.host} is not known"
+        case aiohttp.ClientConnectorError():
+            return f"no connection to {error.host}:{error.port}: {error.os_error.strerror or 'failed'}"
+        case aiohttp.ServerDisconnectedError():
+            return "the connection was closed without an answer"
+        case TimeoutError():
+            return f"no answer within {seconds:g} s"
+        case _:
+            return "no answer from the collector"
+
+
+def _new_session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        raise_for_status=False,
+        trace_configs=[_reuse_trace()],
+    )
 
 
 def _reuse_trace() -> aiohttp.TraceConfig:
