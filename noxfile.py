@@ -89,13 +89,21 @@ def conformance() -> dict[str, str]:
     return {}
 
 
-def run_tests(session: nox.Session) -> None:
+# What says the same under every Python, and takes long: run once.
+ONCE = ("tests/test_benchmarks.py", "tests/test_fault_benchmark.py")
+
+# Faults by real sockets and processes, and by simulation; `chaos` has their full numbers.
+PROMISES = ("tests/promises", "tests/simulation")
+
+
+def run_tests(session: nox.Session, *without: str) -> None:
     """Run pytest against the installed package and keep its coverage for the session of that name."""
     data = ROOT / f".coverage.{session.name}"
     for stale in ROOT.glob(f"{data.name}.*"):
         stale.unlink()
     env = {"COVERAGE_FILE": str(data), **conformance()}
-    session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs, env=env)
+    ignored = [f"--ignore={path}" for path in without]
+    session.run("coverage", "run", "-m", "pytest", "-q", "-n", "auto", *ignored, *session.posargs, env=env)
 
 
 @nox.session
@@ -155,14 +163,28 @@ def tests_lowest(session: nox.Session) -> None:
     constraints = Path(session.create_tmp(), "lowest.txt").absolute()
     constraints.write_text("\n".join(lowest_pins()))
     session.install(*group("tests"), PACKAGE, "-c", str(constraints))
-    run_tests(session)
+    run_tests(session, *ONCE, *PROMISES)
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests, and every Python block of the documentation."""
     session.install(*group("tests"), PACKAGE)
-    run_tests(session)
+    run_tests(session, *ONCE)
+
+
+@nox.session(python=PYTHONS[-1])
+def smoke(session: nox.Session) -> None:
+    """Run each benchmark once, without looking at its times."""
+    session.install(*group("tests"), PACKAGE)
+    session.run("pytest", "-q", "-n", "auto", *ONCE)
+
+
+@nox.session(python=PYTHONS[-1])
+def seeded_bugs(session: nox.Session) -> None:
+    """Seed known bugs into copies of the library: the tests must catch each."""
+    session.install(*group("tests"), PACKAGE)
+    session.run("python", "tools/seeded_bugs.py", *session.posargs, env=conformance())
 
 
 @nox.session
@@ -173,8 +195,16 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "report")
 
 
+@nox.session(default=False, python=PYTHONS[-1])
+def chaos(session: nox.Session) -> None:
+    """Test the promises with their full numbers: about half an hour."""
+    session.install(*group("tests"), PACKAGE)
+    env = {"SNOWPLOW_CHAOS": "full", **conformance()}
+    session.run("pytest", "-q", *PROMISES, *session.posargs, env=env)
+
+
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Run the benchmarks; arguments after `--` go to them."""
-    session.install(PACKAGE)
+    session.install(*group("bench"), PACKAGE)
     session.run("python", "benchmarks/run.py", *session.posargs)

@@ -1,0 +1,154 @@
+"""
+Seed known bugs into copies of the library, one at a time: the tests must catch each.
+
+    python tools/seeded_bugs.py [NAME...]
+
+A test that cannot fail proves nothing. These are the bugs that cost others
+their events; whoever changes the delivery runs this to see that the net still holds.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+# What a run may take; a bug that makes everything hang is caught by pytest's own time limit.
+SECONDS = 240
+TEST_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Bug:
+    """
+    A bug and the tests that are to catch it.
+
+    Args:
+        module: The file that it goes into, below the package.
+
+        right: The lines as they are, there once.
+
+        wrong: What takes their place.
+    """
+
+    name: str
+    module: str
+    right: str
+    wrong: str
+    tests: tuple[str, ...] = ("tests/delivery",)
+
+
+BUGS = (
+    Bug(
+        "an await before a lease is given back",
+        "delivery.py",
+        "            if (unsettled := lease.unsettled()) and not self._is_abandoned:\n",
+        "            await asyncio.sleep(0)\n"
+        "            if (unsettled := lease.unsettled()) and not self._is_abandoned:\n",
+        ("tests/simulation", "tests/delivery"),
+    ),
+    Bug(
+        "events taken in a task of their own",
+        "delivery.py",
+        "            entries = await self._store.lease(\n"
+        "                max_events=self.batching.max_batch,\n"
+        "                max_bytes=self.batching.byte_limit - self._transport.request_bytes,\n"
+        "                event_bytes=self._transport.event_bytes,\n"
+        "            )\n",
+        "            leasing = self._store.lease(\n"
+        "                max_events=self.batching.max_batch,\n"
+        "                max_bytes=self.batching.byte_limit - self._transport.request_bytes,\n"
+        "                event_bytes=self._transport.event_bytes,\n"
+        "            )\n"
+        "            entries = await asyncio.create_task(leasing)\n",
+        ("tests/simulation", "tests/delivery"),
+    ),
+    Bug(
+        "redirects are followed",
+        "transports/http.py",
+        '"allow_redirects": False',
+        '"allow_redirects": True',
+        ("tests/promises/test_answers.py",),
+    ),
+    Bug(
+        "a delivered event is not counted out",
+        "delivery.py",
+        "                self._ledger.deliver(marks)\n",
+        "",
+    ),
+    Bug(
+        "a cancellation is swallowed",
+        "emitters/buffered.py",
+        "                await asyncio.wait([self._closing])\n            raise\n",
+        "                await asyncio.wait([self._closing])\n            return await self._closing\n",
+        ("tests/simulation",),
+    ),
+    Bug(
+        "each sender backs off on its own",
+        "gate.py",
+        "        return self.failures == 0 or (now >= self.not_before and in_flight == 0)\n",
+        "        return self.failures == 0 or now >= self.not_before\n",
+    ),
+    Bug(
+        "a lease is given back after errors only",
+        "delivery.py",
+        "        finally:\n            self._in_hand.discard(lease)\n",
+        "        except Exception:\n            self._in_hand.discard(lease)\n",
+    ),
+    Bug(
+        "the body of an answer decides",
+        "transports/http.py",
+        "    except (aiohttp.ClientError, TimeoutError, OSError):\n        answer.close()\n",
+        "    except (aiohttp.ClientError, TimeoutError, OSError):\n        answer.close()\n        raise\n",
+    ),
+)
+
+
+def seed(bug: Bug, package: Path) -> None:
+    """Put *bug* into the copy at *package*."""
+    path = package / bug.module
+    source = path.read_text()
+    if source.count(bug.right) != 1:
+        raise SystemExit(f"{bug.name}: {bug.module} has changed; say anew where the bug would be")
+    path.write_text(source.replace(bug.right, bug.wrong))
+    compile(path.read_text(), path, "exec")
+
+
+def is_caught(bug: Bug) -> bool:
+    """Return whether a test fails with *bug* in the library."""
+    with tempfile.TemporaryDirectory() as directory:
+        shutil.copytree(ROOT / "src" / "snowplow_aio", Path(directory, "snowplow_aio"))
+        seed(bug, Path(directory, "snowplow_aio"))
+        # A test that hangs ends the whole run: after it nothing can be cleaned up.
+        limits = ("--timeout", str(TEST_SECONDS), "--timeout-method", "thread")
+        options = ("-x", "-q", *limits, "-p", "no:cacheprovider")
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *bug.tests],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": directory},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+        )
+    # A test that fails, or hangs. Nothing collected or a fault of the runner proves nothing.
+    proof = [line for line in run.stdout.splitlines() if line.startswith("FAILED") or "+ Timeout +" in line]
+    print(f"{'caught' if proof else 'MISSED':7} {bug.name}: {(proof or [run.stdout[-500:]])[0]}", flush=True)
+    return bool(proof)
+
+
+def main() -> None:
+    """Try the bugs that the command line names, all of them without one."""
+    chosen = [bug for bug in BUGS if not sys.argv[1:] or bug.name in sys.argv[1:]]
+    caught = [is_caught(bug) for bug in chosen]
+    print(f"{sum(caught)} of {len(caught)} seeded bugs caught")
+    sys.exit(not caught or not all(caught))
+
+
+if __name__ == "__main__":
+    main()
