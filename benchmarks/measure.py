@@ -10,8 +10,9 @@ rather than guessed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median, quantiles
+from typing import Any
 
 # Median and quartiles of fewer repeats say next to nothing.
 MIN_REPEATS = 5
@@ -19,9 +20,31 @@ MIN_REPEATS = 5
 SPEED_TOLERANCE = 0.15
 # Interquartile range over median. Repeats at one speed mostly stay below half of it.
 MAX_SPREAD = 0.20
+# Repeats of a tail (a 99th percentile) lie further apart, whatever runs: few of thousands of values make it.
+MAX_TAIL_SPREAD = 0.50
 
-# Metric of a repeat -> whether more of it is better.
-METRICS = {"events_per_second": True, "cpu_us": False, "p50_us": False, "p99_us": False}
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """
+    One figure of a repeat.
+
+    Args:
+        column: Its name and unit as the table says them.
+
+        max_spread: Above it the repeats are too noisy for a ratio.
+    """
+
+    name: str
+    column: str
+    more_is_better: bool = False
+    max_spread: float = MAX_SPREAD
+
+
+SPEED = Metric(name="events_per_second", column="events/s", more_is_better=True)
+CPU = Metric(name="cpu_us", column="CPU µs")
+P50 = Metric(name="p50_us", column="p50 µs")
+P99 = Metric(name="p99_us", column="p99 µs", max_spread=MAX_TAIL_SPREAD)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,36 +57,24 @@ class Repeat:
 
         counted: Events that arrived at the sink.
 
-        seconds: From the first `track` to the last event counted.
-
-        cpu_us: CPU time of the client, per event.
-
-        p50_us: Median wait of one `track`, the making of its event included.
+        figures: What was measured, by the name of the metric.
 
         calibration_before_ms: How long a fixed piece of CPU work took just
             before, on the same core.
 
-        bytes_at_sink: Requests with their heads; like *requests* and *connections*
-            it is 0 where nothing is sent.
+        percentiles: Waits or latenesses at `common.SHARES`, for the pictures.
+
+        details: What the sink saw, and other things worth keeping.
     """
 
     round: int
     events: int
     counted: int
-    seconds: float
-    cpu_us: float
-    p50_us: float
-    p99_us: float
-    max_us: float
+    figures: dict[str, float]
     calibration_before_ms: float
     calibration_after_ms: float
-    requests: int = 0
-    connections: int = 0
-    bytes_at_sink: int = 0
-
-    @property
-    def events_per_second(self) -> float:
-        return self.events / self.seconds
+    percentiles: list[float] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
@@ -92,12 +103,15 @@ class Summary:
         medians: By metric; empty when no repeat was usable.
 
         spreads: By metric; empty when fewer than two repeats were usable.
+
+        percentiles: The median of each; empty where there are none.
     """
 
     usable: int
     is_complete: bool
     medians: dict[str, float]
     spreads: dict[str, float]
+    percentiles: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,21 +176,24 @@ def summarise(repeats: Sequence[Repeat], calibration_ms: float | None) -> Summar
     """
     taken = usable(repeats, calibration_ms)
     medians, spreads = {}, {}
-    for metric in METRICS if taken else ():
-        values = [getattr(repeat, metric) for repeat in taken]
-        medians[metric] = median(values)
+    for name in taken[0].figures if taken else ():
+        values = [repeat.figures[name] for repeat in taken]
+        medians[name] = median(values)
         apart = spread(values)
         if apart is not None:
-            spreads[metric] = apart
+            spreads[name] = apart
     return Summary(
         usable=len(taken),
         is_complete=all(repeat.is_complete for repeat in repeats),
         medians=medians,
         spreads=spreads,
+        percentiles=[
+            median(column) for column in zip(*(repeat.percentiles for repeat in taken), strict=True)
+        ],
     )
 
 
-def ratio(metric: str, ours: Summary, theirs: Summary) -> Ratio:
+def ratio(metric: Metric, ours: Summary, theirs: Summary) -> Ratio:
     """
     Return how many times better *ours* is than *theirs* in *metric*.
 
@@ -189,13 +206,13 @@ def ratio(metric: str, ours: Summary, theirs: Summary) -> Ratio:
     return Ratio(value=value, refusal=refusal)
 
 
-def better_by(metric: str, ours: Summary, theirs: Summary) -> float:
-    mine, its = ours.medians[metric], theirs.medians[metric]
-    more, less = (mine, its) if METRICS[metric] else (its, mine)
+def better_by(metric: Metric, ours: Summary, theirs: Summary) -> float:
+    mine, its = ours.medians[metric.name], theirs.medians[metric.name]
+    more, less = (mine, its) if metric.more_is_better else (its, mine)
     return more / less if less else float("inf")
 
 
-def refuse(metric: str, summary: Summary) -> str | None:
+def refuse(metric: Metric, summary: Summary) -> str | None:
     """
     Return why no ratio may be made of *summary*; None when one may.
     """
@@ -203,7 +220,7 @@ def refuse(metric: str, summary: Summary) -> str | None:
         return "events lost"
     if summary.usable < MIN_REPEATS:
         return "too few"
-    apart = summary.spreads.get(metric)
-    if apart is None or apart > MAX_SPREAD:
+    apart = summary.spreads.get(metric.name)
+    if apart is None or apart > metric.max_spread:
         return "too noisy"
     return None

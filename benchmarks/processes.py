@@ -18,8 +18,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parent / "src"
-# Several times what the slowest client needs for its default number of events.
-CLIENT_TIMEOUT = 60.0
+# Several times what the slowest client needs for its default number of events, a million of them included.
+CLIENT_TIMEOUT = 180.0
 # When a client says that it has flushed, all is sent; the last bytes only have to be read.
 ARRIVAL_TIMEOUT = 10.0
 
@@ -43,8 +43,24 @@ class Sink:
     """
 
     port: int
+    tls_port: int | None
+    refusing_port: int
     loop: str
     channel: Any
+
+    def address(self, scheme: str, state: str) -> int:
+        """
+        Return the port for *scheme*, or in *state* ``refusing`` one where nobody answers.
+        """
+        if state == "refusing":
+            return self.refusing_port
+        return self.port if scheme == "http" or self.tls_port is None else self.tls_port
+
+    def behave(self, state: str, delay: float) -> None:
+        """
+        Answer from now on after *delay* seconds, or in *state* ``hanging`` never.
+        """
+        self.ask("hang" if state == "hanging" else f"answer {delay}")
 
     def reset(self) -> None:
         self.ask("reset")
@@ -61,6 +77,7 @@ class Sink:
 
         Raises SinkError otherwise: clients would retry without end against a sink that fails.
         """
+        self.behave("answering", 0.0)
         self.reset()
         with socket.create_connection(("127.0.0.1", self.port), timeout=ARRIVAL_TIMEOUT) as connection:
             connection.sendall(b"GET /i?e=pv HTTP/1.1\r\nHost: sink\r\n\r\n")
@@ -77,16 +94,23 @@ class Sink:
 
 
 @contextlib.contextmanager
-def running_sink(core: int | None) -> Iterator[Sink]:
+def running_sink(core: int | None, certificate: Path | None) -> Iterator[Sink]:
     """
     Start a sink on *core*; it ends with the block.
     """
     command = [sys.executable, str(HERE / "sink.py")]
     if core is not None:
         command += ["--core", str(core)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    if certificate is not None:
+        command += ["--certificate", str(certificate)]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
+        # Bound but not listening: taken, and every connection to it is refused.
+        socket.socket() as refusing,
+    ):
         assert process.stdin is not None
         assert process.stdout is not None
+        refusing.bind(("127.0.0.1", 0))
         ports = json.loads(process.stdout.readline())
         address = ("127.0.0.1", ports["control_port"])
         with (
@@ -95,14 +119,22 @@ def running_sink(core: int | None) -> Iterator[Sink]:
             socket.create_connection(address, timeout=ARRIVAL_TIMEOUT + 10) as connection,
             connection.makefile("rwb") as channel,
         ):
-            sink = Sink(port=ports["port"], loop=ports["loop"], channel=channel)
+            sink = Sink(
+                port=ports["port"],
+                tls_port=ports.get("tls_port"),
+                refusing_port=refusing.getsockname()[1],
+                loop=ports["loop"],
+                channel=channel,
+            )
             sink.prove()
             yield sink
 
 
-def run_client(interpreter: Path, script: str, parameters: dict[str, Any]) -> dict[str, Any]:
+def run_client(
+    interpreter: Path, script: str, parameters: dict[str, Any], variables: dict[str, str]
+) -> dict[str, Any]:
     """
-    Run one client in a fresh process and return its result.
+    Run one client in a fresh process, with *variables* in its environment, and return its result.
 
     Raises ClientError when it fails or does not end in time.
     """
@@ -115,7 +147,7 @@ def run_client(interpreter: Path, script: str, parameters: dict[str, Any]) -> di
                 stdout=subprocess.PIPE,
                 # A file, as a service's log would be: clients as shipped write to it.
                 stderr=errors,
-                env=environment(script),
+                env=environment(script) | variables,
                 timeout=CLIENT_TIMEOUT,
                 check=False,
             )
@@ -140,7 +172,8 @@ def environment(script: str) -> dict[str, str]:
     """
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     kept.pop("PYTHONPATH", None)
-    if script == "ours.py":
+    # `imports.py` looks at this library's import among others.
+    if script.startswith("ours") or script == "imports.py":
         kept["PYTHONPATH"] = str(SOURCE)
     # Order of sets and dictionaries of strings: the same in every repeat.
     kept["PYTHONHASHSEED"] = "0"

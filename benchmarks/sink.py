@@ -9,9 +9,14 @@ one line of JSON::
     reset               start counting from nothing
     read                the counts so far
     wait EVENTS SECONDS the counts, once EVENTS are counted or SECONDS are over
+    answer SECONDS      from now on answer each request after so many SECONDS
+    hang                from now on answer nothing
+
+An answer that waits holds up no other: the delay is one of the way, not of the
+work. With a certificate a third port does the same over TLS.
 
 Times are ``time.perf_counter_ns`` values: on one machine they can be compared
-with those of a client. The first line on standard output tells both ports; the
+with those of a client. The first line on standard output tells the ports; the
 process ends when its standard input is closed.
 """
 
@@ -20,10 +25,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import importlib
 import importlib.util
 import json
 import os
+import ssl
 import sys
 import threading
 import time
@@ -45,6 +52,8 @@ class Tally:
 
     def __init__(self) -> None:
         self.waiters: list[tuple[int, asyncio.Event]] = []
+        # Seconds to an answer; None: there is none.
+        self.delay: float | None = 0.0
         self.reset()
 
     def reset(self) -> None:
@@ -132,10 +141,19 @@ class Collector(asyncio.Protocol):
             return self.keep(data, end)
         events = 1 if head.startswith(b"get ") else data.count(EVENT_MARKER, body_start, end)
         self.tally.count(events, end)
-        self.transport.write(ANSWER)
-        if b"connection: close" in head:
-            self.transport.close()
+        is_last = b"connection: close" in head
+        if self.tally.delay:
+            late = functools.partial(self.answer, is_last=is_last)
+            asyncio.get_running_loop().call_later(self.tally.delay, late)
+        elif self.tally.delay is not None:
+            self.answer(is_last=is_last)
         return data[end:]
+
+    def answer(self, *, is_last: bool) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(ANSWER)
+            if is_last:
+                self.transport.close()
 
     def keep(self, data: bytes, needed: int) -> bytes:
         """
@@ -164,6 +182,10 @@ async def obey(line: str, tally: Tally) -> dict[str, int]:
             tally.reset()
         case ["wait", target, timeout]:
             await tally.wait(int(target), float(timeout))
+        case ["answer", seconds]:
+            tally.delay = float(seconds)
+        case ["hang"]:
+            tally.delay = None
         case ["read"]:
             pass
         case _:
@@ -172,7 +194,7 @@ async def obey(line: str, tally: Tally) -> dict[str, int]:
     return tally.as_dict()
 
 
-async def serve(lifetime: float) -> None:
+async def serve(lifetime: float, certificate: str | None) -> None:
     """
     Count until standard input is closed, but for *lifetime* seconds at most.
     """
@@ -186,8 +208,14 @@ async def serve(lifetime: float) -> None:
         writer.close()
 
     collector = await loop.create_server(lambda: Collector(tally), "127.0.0.1", 0, backlog=512)
-    controller = await asyncio.start_server(control, "127.0.0.1", 0)
-    announce(collector, controller, loop)
+    servers = {"port": collector, "control_port": await asyncio.start_server(control, "127.0.0.1", 0)}
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        servers["tls_port"] = await loop.create_server(
+            lambda: Collector(tally), "127.0.0.1", 0, backlog=512, ssl=context
+        )
+    announce(servers, loop)
     closed = asyncio.Event()
     # A thread, because waiting for a pipe on the loop is not portable.
     threading.Thread(
@@ -197,21 +225,18 @@ async def serve(lifetime: float) -> None:
         await asyncio.wait_for(closed.wait(), lifetime)
 
 
-def announce(collector: Any, controller: Any, loop: asyncio.AbstractEventLoop) -> None:
+def announce(servers: dict[str, Any], loop: asyncio.AbstractEventLoop) -> None:
     """
     Print the ports and the kind of loop as one line of JSON.
     """
-    ports = {
-        "port": collector.sockets[0].getsockname()[1],
-        "control_port": controller.sockets[0].getsockname()[1],
-        "loop": type(loop).__module__.partition(".")[0],
-    }
-    print(json.dumps(ports), flush=True)
+    facts: dict[str, object] = {name: server.sockets[0].getsockname()[1] for name, server in servers.items()}
+    print(json.dumps(facts | {"loop": type(loop).__module__.partition(".")[0]}), flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Count what clients send, and nothing else.")
     parser.add_argument("--core", type=int, default=None, help="the core to stay on")
+    parser.add_argument("--certificate", default=None, help="a file with a key and its certificate, for TLS")
     parser.add_argument("--lifetime", type=float, default=3600.0, help="seconds after which to end anyway")
     arguments = parser.parse_args()
     if arguments.core is not None and hasattr(os, "sched_setaffinity"):
@@ -219,7 +244,7 @@ def main() -> None:
     has_uvloop = importlib.util.find_spec("uvloop") is not None
     loop_maker = importlib.import_module("uvloop") if has_uvloop else asyncio
     with asyncio.Runner(loop_factory=loop_maker.new_event_loop) as runner:
-        runner.run(serve(arguments.lifetime))
+        runner.run(serve(arguments.lifetime, arguments.certificate))
     # The thread may still sit in its read of standard input.
     os._exit(0)
 

@@ -8,13 +8,18 @@ all of them measure the same things in the same way.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import importlib.metadata
 import json
 import os
 import platform
 import sys
+import threading
 import time
+import tracemalloc
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 PRODUCT_SCHEMA = "iglu:com.acme/product/jsonschema/1-0-0"
@@ -25,23 +30,36 @@ USERAGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/12
 # Some 15 ms of plain Python at a time: long against a tick of the clock, short against a repeat.
 CALIBRATION_STEPS = 200_000
 CALIBRATION_TRIES = 3
+# Where a distribution is kept: enough for a picture, the far tail included.
+SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9999, 1.0)
+# A ticker's period; what a loop's callbacks are meant to be on time by.
+TICK_SECONDS = 0.001
+# Some web service's rate: one event every two milliseconds.
+EVENTS_PER_SECOND = 500
+# How much longer than asked for a frozen loop is waited for.
+FREEZE_SECONDS = 1.0
 
 
 def page_url(number: int) -> str:
     return f"https://shop.example.com/catalogue/shoes/trail?item={number}&sort=price"
 
 
-def product(number: int) -> dict[str, Any]:
+def product(number: int, padding: int = 0) -> dict[str, Any]:
     """
-    Return the data of the first entity of event *number*.
+    Return the data of the first entity of event *number*, with a text of *padding* characters.
     """
-    return {
+    text = {"description": "x" * padding} if padding else {}
+    return text | {
         "sku": f"SKU-{number}",
         "name": "Trail runner, size 43, blue",
         "category": "shoes/running/trail",
         "price": 129.9,
         "currency": "EUR",
         "stock": 17,
+        "brand": "Acme Outdoor",
+        "list_price": 149.9,
+        "image": f"https://cdn.example.com/products/SKU-{number}/front-1200x900.webp",
+        "tags": ["waterproof", "neutral", "8 mm drop"],
     }
 
 
@@ -59,10 +77,11 @@ def dress(subject: Any) -> Any:
     subject.set_platform("web").set_user_id("u-1").set_lang("en-GB").set_timezone("Europe/London")
     subject.set_screen_resolution(1920, 1080).set_viewport(1280, 720).set_color_depth(24)
     subject.set_ip_address("203.0.113.7").set_useragent(USERAGENT)
-    subject.set_domain_user_id("bc2e92ec6c204a14").set_domain_session_id(
-        "9c65e7f3-8e8e-470d-b243-910b5b300da0"
-    )
-    return subject.set_domain_session_index(3)
+    subject.set_domain_user_id("bc2e92ec6c204a14")
+    # aio-snowplow-tracker knows no sessions; its events are 60 bytes shorter.
+    if hasattr(subject, "set_domain_session_id"):
+        subject.set_domain_session_id("9c65e7f3-8e8e-470d-b243-910b5b300da0").set_domain_session_index(3)
+    return subject
 
 
 def parameters() -> dict[str, Any]:
@@ -119,26 +138,158 @@ class Stopwatch:
         """
         Print the result line.
         """
-        waits = sorted(self.waits_ns)
+        figures: dict[str, float] = {}
+        percentiles: list[float] = []
+        if self.waits_ns:
+            percentiles = [value / 1e3 for value in spread_out(self.waits_ns)]
+            at = dict(zip(SHARES, percentiles, strict=True))
+            figures = {"p50_us": at[0.5], "p99_us": at[0.99], "max_us": at[1.0]}
         result = {
             "started_ns": self.started_ns,
             "finished_ns": self.finished_ns,
             "cpu_seconds": self.cpu_seconds,
-            "p50_us": quantile(waits, 0.50) / 1e3,
-            "p99_us": quantile(waits, 0.99) / 1e3,
-            "max_us": waits[-1] / 1e3,
             "calibration_before_ms": self.calibration_before_ms,
             "calibration_after_ms": self.calibration_after_ms,
             "versions": {"python": platform.python_version()} | versions,
+            "percentiles": percentiles,
+            "details": {},
         }
-        print(json.dumps(result | more), flush=True)
+        result |= more
+        result["figures"] = figures | more.get("figures", {})
+        print(json.dumps(result), flush=True)
 
 
-def quantile(ordered: list[int], share: float) -> int:
+def spread_out(values: Sequence[float]) -> list[float]:
     """
-    Return the value below which *share* of the *ordered* ones lie (nearest rank).
+    Return the values at `SHARES` of *values* in order (nearest rank).
     """
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    return [ordered[min(last, int(share * len(ordered)))] for share in SHARES]
+
+
+class LoopWatch:
+    """
+    Measures how late an event loop is while *track* is awaited 500 times a second.
+
+    A callback is due every millisecond. One that the loop was too busy for is
+    late by as much as the loop was, and so are all those that were due meanwhile.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.late: list[float] = []
+        self.tracked = 0
+
+    async def run(self, track: Callable[[int], Awaitable[Any]]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.is_over = asyncio.Event()
+        self.due = self.loop.time()
+        self.end = self.due + self.seconds
+        self.loop.call_at(self.due, self.tick)
+        due = self.due
+        while (due := due + 1 / EVENTS_PER_SECOND) < self.end > self.loop.time():
+            await asyncio.sleep(max(0.0, due - self.loop.time()))
+            await track(self.tracked)
+            self.tracked += 1
+        # The last ticks are due after the last event.
+        await self.is_over.wait()
+
+    def tick(self) -> None:
+        self.late.append(self.loop.time() - self.due)
+        self.due += TICK_SECONDS
+        if self.due < self.end:
+            self.loop.call_at(self.due, self.tick)
+        else:
+            self.is_over.set()
+
+    def give_up(self) -> None:
+        """
+        Count what is overdue in a loop that does not come back.
+        """
+        now = self.loop.time()
+        while self.due < min(self.end, now):
+            self.late.append(now - self.due)
+            self.due += TICK_SECONDS
+
+    def report(self, watch: Stopwatch, versions: dict[str, str]) -> None:
+        late_ms = [seconds * 1e3 for seconds in spread_out(self.late)]
+        at = dict(zip(SHARES, late_ms, strict=True))
+        figures = {"late_p50_ms": at[0.5], "late_p99_ms": at[0.99], "late_max_ms": at[1.0]}
+        figures["cpu_ms_per_second"] = watch.cpu_seconds / self.seconds * 1e3
+        watch.report(versions, figures=figures, percentiles=late_ms, details={"tracked": self.tracked})
+
+
+def watch_loop(seconds: float, track: Callable[[int], Awaitable[Any]], versions: dict[str, str]) -> None:
+    """
+    Run a loop that tracks for so many *seconds*, print the result and end the process.
+    """
+    watch, lateness = Stopwatch(), LoopWatch(seconds)
+
+    def finish() -> None:
+        watch.stop()
+        lateness.report(watch, versions)
+        # What is still waiting for a collector that hangs is not waited for.
+        os._exit(0)
+
+    def give_up() -> None:
+        lateness.give_up()
+        finish()
+
+    watch.start()
+    alarm = threading.Timer(seconds + FREEZE_SECONDS, give_up)
+    alarm.daemon = True
+    alarm.start()
+
+    async def run() -> None:
+        await lateness.run(track)
+        alarm.cancel()
+        finish()
+
+    asyncio.run(run())
+
+
+def resident_bytes() -> int | None:
+    """
+    Return the memory that this process has in use; None where the system does not tell.
+    """
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return None
+    return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def queue_up(track: Callable[[int], Any], events: int, json_bytes: float, versions: dict[str, str]) -> None:
+    """
+    Have *events* wait, and print what each takes of memory beyond its *json_bytes*.
+    """
+    warm_up = events // 10
+    for number in range(warm_up):
+        track(number)
+    watch = Stopwatch()
+    watch.start()
+    before = resident_bytes()
+    for number in range(warm_up, warm_up + events):
+        track(number)
+    gc.collect()
+    after = resident_bytes()
+    watch.stop()
+    tracemalloc.start()
+    for number in range(warm_up):
+        track(number)
+    gc.collect()
+    traced = tracemalloc.get_traced_memory()[0] / max(1, warm_up)
+    tracemalloc.stop()
+    resident = traced if before is None or after is None else (after - before) / events
+    figures = {
+        "resident_bytes": resident,
+        "traced_bytes": traced,
+        "json_bytes": json_bytes,
+        "overhead_bytes": resident - json_bytes,
+    }
+    watch.report(versions, figures=figures)
+    # No farewell to events that were never meant to be sent.
+    os._exit(0)
 
 
 def versions_of(*distributions: str) -> dict[str, str]:

@@ -2,8 +2,9 @@
 The official tracker, snowplow-tracker 1.1.0.
 
 Parameters: ``emitter`` (``Emitter``, ``AsyncEmitter`` or ``null``), ``event``
-(``page_view`` or ``structured``), ``method``, ``events``, ``port``, ``core``,
-and for its best tuning ``batch_size``, ``session`` and ``quiet``.
+(``page_view`` or ``structured``), ``method``, ``scheme``, ``events``, ``port``,
+``core``, and for its best tuning ``batch_size``, ``session``, ``quiet`` and
+``threads``.
 """
 
 from __future__ import annotations
@@ -75,12 +76,22 @@ def make_emitter(given: dict[str, Any]) -> Any:
     kind = {"Emitter": Emitter, "AsyncEmitter": AsyncEmitter}[given["emitter"]]
     return kind(
         "127.0.0.1",
-        protocol="http",
+        protocol=given["scheme"],
         port=given["port"],
         method=given["method"],
         batch_size=given.get("batch_size"),
+        buffer_capacity=given.get("buffer_capacity"),
         session=requests.Session() if given.get("session") else None,
+        **({"thread_count": given["threads"]} if "threads" in given else {}),
     )
+
+
+def make_tracker(emitter: Any) -> Tracker:
+    return Tracker("bench", emitter, subject=dress(Subject()), app_id="bench", encode_base64=True)
+
+
+def versions() -> dict[str, str]:
+    return versions_of("snowplow-tracker", "requests", "urllib3")
 
 
 def track_all(
@@ -99,15 +110,14 @@ def main() -> None:
         logging.getLogger("snowplow_tracker").setLevel(logging.ERROR)
         logging.getLogger("snowplow_tracker.emitters").setLevel(logging.ERROR)
     emitter = make_emitter(given)
-    tracker = Tracker("bench", emitter, subject=dress(Subject()), app_id="bench", encode_base64=True)
+    tracker = make_tracker(emitter)
     make = {"page_view": make_page_view, "structured": make_structured}[given["event"]]
     watch = Stopwatch()
     watch.start()
     track_all(tracker.track, make, given["events"], watch.waits_ns)
     emitter.sync_flush()
     watch.stop()
-    versions = versions_of("snowplow-tracker", "requests", "urllib3")
-    watch.report(versions, taken=getattr(emitter, "taken", None))
+    watch.report(versions(), taken=getattr(emitter, "taken", None))
 
 
 if __name__ == "__main__":
