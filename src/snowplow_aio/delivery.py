@@ -194,7 +194,8 @@ class Delivery:
         else:
             enough = self.batching.max_batch if self._senders else self.batching.batch_size
             interval = self.batching.flush_interval
-            linger = None if interval is None else max(0.0, oldest.since + interval - now)
+            # The difference that `is_due` looks at: rounded otherwise, it might not be due at the end.
+            linger = None if interval is None else max(0.0, interval - (now - oldest.since))
             await self._store.wait(events=enough, size=self.batching.byte_limit, timeout=linger)
 
     def hurry(self, mark: int, now: float, *, ends_at: float | None = None) -> None:

@@ -141,10 +141,14 @@ class Hooks:
 
     async def settle(self) -> None:
         """Wait for what the hooks have started, unless one of them waits for the caller."""
-        if self._runner is None or self._runner.done() or self._is_awaiting_closers:
-            return
-        self._released = asyncio.get_running_loop().create_future()
-        await asyncio.wait([self._runner, self._released], return_when=asyncio.FIRST_COMPLETED)
+        while not self._is_awaiting_closers:
+            if self._started:
+                # Again, where the runner was cancelled from outside.
+                self._run()
+            if self._runner is None or self._runner.done():
+                return
+            self._released = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._runner, self._released], return_when=asyncio.FIRST_COMPLETED)
 
     async def end(self) -> None:
         """End what has not ended by itself, unless it waits for the caller."""

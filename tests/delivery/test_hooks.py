@@ -18,6 +18,7 @@ from snowplow_aio import (
     Retry,
     Tracker,
 )
+from snowplow_aio.outcomes import Outcome
 from tests.faults import Answer, Collector
 
 pytestmark = pytest.mark.anyio
@@ -193,3 +194,26 @@ async def test_a_hook_that_does_not_end_keeps_no_more_than_a_thousand_calls_wait
         # One call is being made, a thousand wait.
         assert emitter.stats().hook_errors == 9
         await tracker.aclose(0.1)
+
+
+async def test_what_a_hook_has_started_is_made_after_all_when_its_task_is_cancelled_from_outside(
+    collector: Collector,
+) -> None:
+    told, begun, go = [0], asyncio.Event(), asyncio.Event()
+
+    async def count(outcome: Outcome) -> None:
+        begun.set()
+        await go.wait()
+        told[0] += len(outcome.payloads)
+
+    async with Tracker(HttpEmitter(collector.url, hooks=[count], max_batch=1)) as tracker:
+        for _ in range(5):
+            await tracker.track(PAGE)
+        await tracker.flush()
+        await begun.wait()
+        for task in asyncio.all_tasks():
+            if "Hooks." in repr(task):
+                task.cancel()
+        go.set()
+    # The one that was being made is lost with its task.
+    assert told[0] == 4
