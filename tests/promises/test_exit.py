@@ -164,17 +164,6 @@ async def test_whoever_interrupts_twice_waits_for_nothing_and_is_told_the_number
     assert said_of_loss(ended) == ["7"]
 
 
-async def test_whoever_interrupts_again_and_again_ends_it(collector: Collector) -> None:
-    collector.rule = lambda _request: Answer(hangs=True)
-    async with started(BOT, collector.url, "is interrupted", "not logged", "global", "7") as process:
-        assert await line_from(process) == "ready"
-        for _ in range(20):
-            process.send_signal(signal.SIGINT)
-        ended = await end_of(process)
-    # It may be interrupted so early that nothing is said; never twice.
-    assert len(said_of_loss(ended)) <= 1
-
-
 QUIET = """
 import asyncio, logging, sys
 from snowplow_aio import HttpEmitter, PageView, Tracker
