@@ -216,7 +216,7 @@ def _plain(tracker: Tracker) -> Callable[..., Any]:
 
 
 def _key(tracker: Tracker) -> Callable[..., Any]:
-    return lambda **given: tracker.track_nowait(SelfDescribingJson(SchemaKey(**given), {}))  # type: ignore[arg-type]
+    return lambda **given: tracker.track_nowait(SelfDescribingJson(SchemaKey(**given), {}))
 
 
 def _kept(method: str) -> Callable[[Tracker], Callable[..., Any]]:

@@ -37,7 +37,7 @@ def failure_hook(on_failure: OnFailure) -> Hook:
 
     def hook(outcome: Outcome) -> Awaitable[None] | None:
         if isinstance(outcome, Rejected | Dropped):
-            return on_failure(0, [dict(payload) for payload in outcome.payloads])
+            return on_failure(0, [payload.fields() for payload in outcome.payloads])
         return None
 
     return hook

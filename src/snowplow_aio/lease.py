@@ -76,6 +76,8 @@ class Lease:
 
     def unsettled(self) -> Sequence[Entry]:
         """Return what is not settled yet, in its order."""
+        if not self._parts and not self.suspects:
+            return ()
         left = {id(entry) for part in self._parts for entry in part}
         left |= {id(entry) for entry, _ in self.suspects}
         return [entry for entry in self._entries if id(entry) in left]

@@ -51,7 +51,8 @@ class Ledger:
         self.rejected: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.mark: int = 0
-        self._windows = {0: _Window(0)}
+        self._open = _Window(0)
+        self._windows = {0: self._open}
         self._waiting: list[tuple[int, Callable[[], None]]] = []
         # Events are accepted from any thread; `+=` on a number is not atomic.
         self._lock = threading.Lock()
@@ -60,7 +61,7 @@ class Ledger:
         """Count *count* events in and return the mark they get."""
         with self._lock:
             self.accepted += count
-            self._windows[self.mark].accepted += count
+            self._open.accepted += count
             return self.mark
 
     def refuse(self, mark: int, count: int) -> None:
@@ -100,7 +101,7 @@ class Ledger:
                 del self._windows[mark]
             closed = self.mark
             self.mark += 1
-            self._windows[self.mark] = _Window(self.mark)
+            self._open = self._windows[self.mark] = _Window(self.mark)
             return closed
 
     def is_settled(self, mark: int) -> bool:

@@ -8,13 +8,13 @@ again, so byte limits are exact and a repeated request differs in ``stm`` only.
 from __future__ import annotations
 
 from binascii import b2a_base64
-from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, TypeGuard
 
 import orjson
 
-from snowplow_aio.encoding import JSONDefault, model_data, to_json
+from snowplow_aio.encoding import JSONDefault, json_in_one_pass, model_data, to_json
 from snowplow_aio.events.primitive import PrimitiveEvent
 from snowplow_aio.exceptions import InvalidEventError
 from snowplow_aio.self_describing import SelfDescribing, SelfDescribingJson
@@ -79,10 +79,10 @@ class Payload(Mapping[str, str]):
         self.json = within_limit(orjson.dumps(kept))
         self.anonymous = anonymous
 
-    @classmethod
-    def ready(cls, json: bytes, *, anonymous: bool) -> Self:
+    @staticmethod
+    def ready(json: bytes, anonymous: bool) -> Payload:  # noqa: FBT001 - called for each event
         """Return the payload of JSON that is known to be right."""
-        payload = cls.__new__(cls)
+        payload = Payload.__new__(Payload)
         payload.json = json
         payload.anonymous = anonymous
         return payload
@@ -92,19 +92,20 @@ class Payload(Mapping[str, str]):
         """Return *fields*, a payload or any mapping of protocol fields, as a payload."""
         return fields if isinstance(fields, Payload) else cls(fields)
 
-    def _fields(self) -> dict[str, str]:
+    def fields(self) -> dict[str, str]:
+        """Return all fields, read from the JSON once."""
         # Not kept: a queue of many events would hold everything twice.
         fields: dict[str, str] = orjson.loads(self.json)
         return fields
 
     def __getitem__(self, key: str) -> str:
-        return self._fields()[key]
+        return self.fields()[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._fields())
+        return iter(self.fields())
 
     def __len__(self) -> int:
-        return len(self._fields())
+        return len(self.fields())
 
     def __hash__(self) -> int:
         # Not of the bytes: payloads with the same fields in another order are equal.
@@ -138,15 +139,14 @@ def within_limit(json: bytes) -> bytes:
     return json
 
 
-def encode(
+def encode(  # noqa: PLR0917 - positional arguments are the faster ones
     event: Event,
     constant: bytes,
-    own: dict[str, str],
-    context: Iterable[Entity] | None = None,
-    *,
-    base64: bool = True,
+    own: Mapping[str, str],
+    context: Sequence[Entity] | None = None,
+    base64: bool = True,  # noqa: FBT001, FBT002 - positional, which is faster
     default: JSONDefault | None = None,
-    anonymous: bool = False,
+    anonymous: bool = False,  # noqa: FBT001, FBT002
 ) -> Payload:
     """
     Return the payload of *event*.
@@ -155,7 +155,7 @@ def encode(
         event: What happened.
 
         constant: Members of a JSON object, without its braces: what the tracker
-            and the subject add.
+            and the subject add; at least one.
 
         own: Protocol fields of this event: its id and timestamps.
 
@@ -169,27 +169,36 @@ def encode(
 
     Raises InvalidEventError when something in it is not JSON or all of it is too large.
     """
-    if isinstance(event, PrimitiveEvent):
-        parts = [_primitive(event, own)]
+    # Joined once: each copy of an event costs as much as its JSON does.
+    if is_primitive(event):
+        parts = [_protocol_fields(event, own), b",", constant]
     else:
-        inner = _self_describing(event, "event", default)
-        parts = [
-            orjson.dumps({"e": "ue", **own})[:-1],
-            _member("ue", _envelope(_UNSTRUCT_EVENT, inner), base64=base64),
-        ]
-    if constant:
-        parts += (b",", constant)
+        parts = [orjson.dumps({"e": "ue", **own})[:-1], b",", constant]
+        parts += _member(_UNSTRUCT_EVENT_KEYS[base64], _unstruct_event(event, default), base64=base64)
     if context:
-        entities = [_self_describing(entity, f"context[{i}]", default) for i, entity in enumerate(context)]
-        parts.append(_member("c", _envelope(_CONTEXTS, b"[%b]" % b",".join(entities)), base64=base64))
+        parts += _member(_CONTEXTS_KEYS[base64], _contexts(context, default), base64=base64)
     parts.append(b"}")
-    return Payload.ready(within_limit(b"".join(parts)), anonymous=anonymous)
+    json = b"".join(parts)
+    if len(json) > MAX_EVENT_BYTES:
+        within_limit(json)
+    return Payload.ready(json, anonymous)
 
 
-def _primitive(event: PrimitiveEvent, own: dict[str, str]) -> bytes:
+# Asked once for each class: pydantic makes `isinstance` take half a microsecond.
+_is_a: Callable[[Any, Any], bool] = cache(issubclass)
+
+
+def is_primitive(event: object) -> TypeGuard[PrimitiveEvent]:
+    """Return whether the tracker protocol has fields of its own for *event*."""
+    return _is_a(type(event), PrimitiveEvent)
+
+
+def _protocol_fields(event: PrimitiveEvent, own: Mapping[str, str]) -> bytes:
     """Return the fields of *event* and its *own* as a JSON object that is still open."""
+    fields = event.protocol_fields()
+    fields |= own
     try:
-        return orjson.dumps(event.protocol_fields() | own)[:-1]
+        return orjson.dumps(fields)[:-1]
     except TypeError:
         for name, value in event:
             if isinstance(value, str) and not is_unicode(value):
@@ -197,44 +206,66 @@ def _primitive(event: PrimitiveEvent, own: dict[str, str]) -> bytes:
         raise
 
 
-_MEMBERS = {
-    ("ue", True): b',"ue_px":"',
-    ("ue", False): b',"ue_pr":',
-    ("c", True): b',"cx":"',
-    ("c", False): b',"co":',
-}
+_UNSTRUCT_EVENT_KEYS = {True: b',"ue_px":', False: b',"ue_pr":'}
+_CONTEXTS_KEYS = {True: b',"cx":', False: b',"co":'}
 
 
-def _member(kind: str, json: bytes, *, base64: bool) -> bytes:
-    """Return a member of the payload with self-describing *json*, as base64 or as text."""
-    name = _MEMBERS[kind, base64]
+def _member(key: bytes, json: bytes, *, base64: bool) -> tuple[bytes, ...]:
+    """Return the parts of a member with self-describing *json*, as base64 or as text."""
     if base64:
         # Three calls in C; `base64.urlsafe_b64encode` takes twice as long.
-        encoded = b2a_base64(json, newline=False).replace(b"+", b"-").replace(b"/", b"_")
-        return b'%b%b"' % (name, encoded)
-    return name + orjson.dumps(json.decode())
+        return key, b'"', b2a_base64(json, newline=False).replace(b"+", b"-").replace(b"/", b"_"), b'"'
+    return key, orjson.dumps(json.decode())
+
+
+def _unstruct_event(event: Any, default: JSONDefault | None) -> bytes:
+    described = _described(event, "event")
+    json = json_in_one_pass({"schema": _UNSTRUCT_EVENT, "data": described}, default)
+    return json or _envelope(_UNSTRUCT_EVENT, _checked_json(event, described, "event", default))
+
+
+def _contexts(context: Sequence[Entity], default: JSONDefault | None) -> bytes:
+    described = [
+        # The usual case without a call.
+        {"schema": entity.schema, "data": entity.data}
+        if type(entity) is SelfDescribingJson
+        else _described(entity, i)
+        for i, entity in enumerate(context)
+    ]
+    json = json_in_one_pass({"schema": _CONTEXTS, "data": described}, default)
+    if json is not None:
+        return json
+    parts = zip(context, described, strict=True)
+    entities = [
+        _checked_json(entity, parts, f"context[{i}]", default) for i, (entity, parts) in enumerate(parts)
+    ]
+    return _envelope(_CONTEXTS, b"[%b]" % b",".join(entities))
+
+
+def _checked_json(
+    value: Entity, described: Mapping[str, Any], argument: str, default: JSONDefault | None
+) -> bytes:
+    """Return one self-describing JSON of several, so that an error can name the place."""
+    place = f"{argument}.data" if isinstance(value, SelfDescribingJson) else argument
+    return _envelope(described["schema"], to_json(described["data"], place, default))
 
 
 def _envelope(schema: str, data: bytes) -> bytes:
-    return b"%b%b}" % (_envelope_head(schema), data)
+    return b'{"schema":"%b","data":%b}' % (schema.encode(), data)
 
 
-@lru_cache(maxsize=4096)
-def _envelope_head(schema: str) -> bytes:
-    return b'{"schema":"%b","data":' % schema.encode()
-
-
-def _self_describing(value: Any, argument: str, default: JSONDefault | None) -> bytes:
-    """Return *value*, an event or an entity, as self-describing JSON."""
-    if isinstance(value, SelfDescribing):
+def _described(value: Any, place: str | int) -> dict[str, Any]:
+    """Return the two parts of *value*, the event or the entity at *place*."""
+    if isinstance(value, SelfDescribingJson):
+        return {"schema": value.schema, "data": value.data}
+    argument = "event" if place == "event" else f"context[{place}]"
+    if _is_a(type(value), SelfDescribing):
         uri = getattr(value, "schema_uri", None)
         if uri is None:
             rule = "must be of a class with a schema: class X(SelfDescribing, schema='iglu:...')"
             raise InvalidEventError.about(argument, type(value).__name__, rule)
-        return _envelope(uri, to_json(model_data(value), argument, default))
-    if isinstance(value, SelfDescribingJson):
-        return _envelope(value.schema, to_json(value.data, f"{argument}.data", default))
+        return {"schema": uri, "data": model_data(value)}
     rule = "must be a SelfDescribingJson or an instance of a SelfDescribing model"
-    if argument == "event":
+    if place == "event":
         rule = "must be an event: an instance of PageView or another model, or a SelfDescribingJson"
     raise InvalidEventError.about(argument, value, rule)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
-import warnings
 from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType, TracebackType
@@ -17,10 +17,9 @@ from snowplow_aio.abc import Clock, Door, Emitter, NewId
 from snowplow_aio.custom_emitter import CustomEmitter
 from snowplow_aio.encoding import JSONDefault
 from snowplow_aio.event_id import new_event_id
-from snowplow_aio.events.primitive import PrimitiveEvent
 from snowplow_aio.exceptions import DeliveryError, InvalidEventError, QueueFullError
 from snowplow_aio.outcomes import EmitterStats, FlushResult, Health
-from snowplow_aio.payload import Event, Payload, encode
+from snowplow_aio.payload import Event, Payload, encode, is_primitive
 from snowplow_aio.policies import require, require_seconds
 from snowplow_aio.subject import (
     IDENTIFYING_KEYS,
@@ -34,6 +33,9 @@ from snowplow_aio.timestamps import DeviceTimestamp, TrueTimestamp, milliseconds
 from snowplow_aio.track_methods import AllMetadata, Context, Timestamp, TrackMethods
 from snowplow_aio.validation import UUID_FORM
 from snowplow_aio.version import __version__
+
+# A tuple: a union of types would be made anew for each event.
+_LISTS = (list, tuple)
 
 TRACKER_VERSION = f"pyaio-{__version__}"
 
@@ -53,51 +55,46 @@ class Tracking(TrackMethods, Coroutine[Any, Any, str]):
     def __init__(self, tracker: Tracker, payloads: tuple[Payload, ...], event_id: str) -> None:
         self._tracker = tracker
         # What one call made reaches each emitter in one piece.
-        self._steps = [payloads]
-        self._run: Generator[Any, Any, str] | None = None
+        self._steps = [(payloads, event_id)]
+        # The coroutine knows nothing of this object: forgotten, it warns at once.
+        self._run = _hand_over(tracker, self._steps)
         self.event_id: str = event_id
 
     def track(self, event: Event, **metadata: Unpack[AllMetadata]) -> Tracking:
         """Track one more event after those before; takes what `Tracker.track` takes."""
-        if self._run is not None:
+        if inspect.getcoroutinestate(self._run) != inspect.CORO_CREATED:
             raise RuntimeError("these events are tracked already; begin again with the tracker")
-        payloads, self.event_id = self._tracker.encode(event, **metadata)
-        self._steps.append(payloads)
+        step = self._tracker.encode(event, **metadata)
+        self._steps.append(step)
+        self.event_id = step[1]
         return self
 
     def __await__(self) -> Generator[Any, Any, str]:
-        if self._run is not None:
-            raise RuntimeError("these events are tracked already: await it once")
-        self._run = self._hand_over()
-        return self._run
-
-    def _hand_over(self) -> Generator[Any, Any, str]:
-        for payloads in self._steps:
-            wait = self._tracker.hand_over(*payloads)
-            if wait is not None:
-                yield from wait.__await__()
-        return self.event_id
+        return self._run.__await__()
 
     def send(self, value: Any) -> Any:
         """Run until the next wait, as a coroutine does."""
-        return (self._run or self.__await__()).send(value)
+        return self._run.send(value)
 
     def throw(self, *error: Any) -> Any:
         """Raise an error where it waits, as a coroutine does."""
-        return (self._run or self.__await__()).throw(*error)
+        return self._run.throw(*error)
 
     def close(self) -> None:
         """End it where it waits, as a coroutine does."""
-        (self._run or self.__await__()).close()
+        self._run.close()
 
-    def __del__(self) -> None:
-        if self._run is None:
-            warnings.warn(
-                f"{sum(map(len, self._steps))} tracked events were never awaited, so no emitter has them",
-                RuntimeWarning,
-                stacklevel=2,
-                source=self,
-            )
+
+async def _hand_over(tracker: Tracker, steps: Sequence[tuple[tuple[Payload, ...], str]]) -> str:
+    for payloads, _ in steps:
+        wait = tracker.hand_over(*payloads)
+        if wait is not None:
+            await wait
+    return steps[-1][1]
+
+
+# What Python calls it when it was never awaited.
+_hand_over.__qualname__ = "Tracker.track"
 
 
 class Tracker(TrackMethods):
@@ -284,35 +281,30 @@ class Tracker(TrackMethods):
         """Return the payloads that `track` would hand over with the same arguments, and the event id."""
         anonymous = anonymous or self._is_anonymous
         own_id = self._new_id() if event_id is None else _event_id(event_id)
-        moment = self._timestamps(tstamp, true_timestamp)
-        constant = self._constant_fields(subject, anonymous=anonymous)
-        payloads = [self._payload(event, constant, {"eid": own_id, **moment}, context, anonymous=anonymous)]
-        followers = event.followers() if isinstance(event, PrimitiveEvent) else ()
-        for i, (follower, its_context) in enumerate(followers):
+        if tstamp is None and true_timestamp is None:
+            moment = {"dtm": str(self._clock() // 1_000_000)}
+        else:
+            moment = self._timestamps(tstamp, true_timestamp)
+        _require_list(context)
+        constant = self._constant_fields(subject, anonymous)
+        own = {"eid": own_id, **moment}
+        payload = encode(event, constant, own, context, self._base64, self._json_default, anonymous)
+        if not (is_primitive(event) and event.has_followers):
+            return (payload,), own_id
+        payloads = [payload]
+        for i, (follower, its_context) in enumerate(event.followers()):
             own = {"eid": self._new_id(), **moment}
             try:
-                payloads.append(self._payload(follower, constant, own, its_context, anonymous=anonymous))
+                _require_list(its_context)
+                payloads.append(
+                    encode(follower, constant, own, its_context, self._base64, self._json_default, anonymous)
+                )
             except InvalidEventError as error:
                 # Only the items of a transaction follow anything.
                 raise InvalidEventError(f"items[{i}].{error}") from None
         return tuple(payloads), own_id
 
-    def _payload(
-        self, event: Event, constant: bytes, own: dict[str, str], context: Context, *, anonymous: bool
-    ) -> Payload:
-        return encode(
-            event,
-            constant,
-            own,
-            _entities(context),
-            base64=self._base64,
-            default=self._json_default,
-            anonymous=anonymous,
-        )
-
     def _timestamps(self, tstamp: Timestamp, true_timestamp: object) -> dict[str, str]:
-        if tstamp is None and true_timestamp is None:
-            return {"dtm": str(self._clock() // 1_000_000)}
         if isinstance(tstamp, TrueTimestamp):
             if true_timestamp is not None:
                 raise InvalidEventError.about(
@@ -329,7 +321,7 @@ class Tracker(TrackMethods):
             return {"dtm": str(device), "ttm": str(true_timestamp.milliseconds)}
         return {"dtm": str(device), "ttm": str(milliseconds(true_timestamp, "true_timestamp"))}
 
-    def _constant_fields(self, subject: Subject | None, *, anonymous: bool) -> bytes:
+    def _constant_fields(self, subject: Subject | None, anonymous: bool) -> bytes:  # noqa: FBT001
         """Return what tracker and subjects add to an event, as members of a JSON object."""
         bound = current_subject()
         own = self.subject
@@ -354,6 +346,8 @@ class Tracker(TrackMethods):
 
         Raises QueueFullError when an emitter has no room and its overflow policy is RAISE.
         """
+        if len(self._emitters) == 1:
+            return self._emitters[0].admit(*payloads)
         waits: list[Awaitable[None]] = []
         full: QueueFullError | None = None
         for emitter in self._emitters:
@@ -464,7 +458,6 @@ def _event_id(event_id: str | UUID) -> str:
     return text.lower()
 
 
-def _entities(context: Context) -> Context:
-    if context is None or isinstance(context, list | tuple):
-        return context
-    raise InvalidEventError.about("context", context, "must be a list of entities, or None")
+def _require_list(context: Context) -> None:
+    if context is not None and not isinstance(context, _LISTS):
+        raise InvalidEventError.about("context", context, "must be a list of entities, or None")

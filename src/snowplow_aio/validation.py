@@ -113,14 +113,16 @@ URL_PART_LIMITS: Mapping[str, Mapping[str, int]] = MappingProxyType(
 
 UUID_FORM = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 
-_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
-_URL = re.compile(
-    r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*):)?(?://(?P<authority>[^/?#]*))?"
-    r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#(?P<fragment>.*))?",
-    re.DOTALL,
+_WEB = ("https://", "http://")
+
+# Compiled when one is first needed, which for the usual event is never.
+_CONTROL = "[\x00-\x08\x0a-\x1f\x7f]"
+_URL = (
+    r"(?s)(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*):)?(?://(?P<authority>[^/?#]*))?"
+    r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#(?P<fragment>.*))?"
 )
-_HOST = re.compile(r"(?:[^@]*@)?(?P<host>\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
-_TIMESTAMP = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
+_HOST = r"(?:[^@]*@)?(?P<host>\[[^\]]*\]|[^:]*)(?::[0-9]*)?"
+_TIMESTAMP = r"(?a)[+-]?[0-9]{1,19}"
 
 
 def stored_length(text: str) -> int:
@@ -131,7 +133,7 @@ def stored_length(text: str) -> int:
     tab into four spaces and removes other control characters.
     """
     length = len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
-    return length + 3 * text.count("\t") - len(_CONTROL.findall(text))
+    return length + 3 * text.count("\t") - len(re.findall(_CONTROL, text))
 
 
 def exceeds(text: str, limit: int) -> bool:
@@ -152,7 +154,7 @@ def is_unicode(text: str) -> bool:
 
 def url_parts(url: str) -> dict[str, str]:
     """Return the parts of *url* that the pipeline stores: scheme, host, path, query, fragment."""
-    match = _URL.fullmatch(url.replace(" ", "%20"))
+    match = re.fullmatch(_URL, url.replace(" ", "%20"))
     if match is None:  # pragma: no cover - every text matches
         return {}
     parts = {name: part for name, part in match.groupdict().items() if part}
@@ -160,10 +162,16 @@ def url_parts(url: str) -> dict[str, str]:
     if "scheme" in parts and authority is None and not parts.get("path", "").startswith("/"):
         # "mailto:" and its kin are opaque to java.net.URI: no path, no query.
         return {name: part for name, part in parts.items() if name in ("scheme", "fragment")}
-    host = authority and _HOST.fullmatch(authority)
+    host = authority and re.fullmatch(_HOST, authority)
     if host:
         parts["host"] = host["host"]
     return parts
+
+
+def is_usual_url(url: str) -> bool:
+    """Return whether *url* is a web address that is too short and plain to have a fault."""
+    # The smallest limit that a part of it can break is 255.
+    return len(url) < 200 and url.startswith(_WEB) and "%" not in url and "_sp=" not in url
 
 
 def url_fault(key: str, url: str) -> str | None:
@@ -173,10 +181,6 @@ def url_fault(key: str, url: str) -> str | None:
     Args:
         key: ``url`` or ``refr``; their parts have different limits.
     """
-    # The smallest limit that a part of a usual web address can break is 255.
-    short = len(url) < 200 and url.startswith(("https://", "http://"))
-    if short and "_sp=" not in url and "%" not in url:
-        return None
     parts = url_parts(url)
     for name, limit in URL_PART_LIMITS[key].items():
         part = parts.get(name, "")
@@ -199,7 +203,7 @@ def _cross_domain_is_readable(query: str) -> bool:
 
 def is_timestamp(text: str) -> bool:
     """Return whether *text* is milliseconds since the epoch within the years 0 to 9999."""
-    return _TIMESTAMP.fullmatch(text) is not None and TIMESTAMP_MIN <= int(text) <= TIMESTAMP_MAX
+    return re.fullmatch(_TIMESTAMP, text) is not None and TIMESTAMP_MIN <= int(text) <= TIMESTAMP_MAX
 
 
 def decimal_text(value: float | Decimal) -> str:

@@ -402,11 +402,11 @@ async def test_a_tight_loop_lets_other_tasks_run(collector: Collector) -> None:
 
     task = asyncio.create_task(other())
     async with Tracker(HttpEmitter(collector.url)) as tracker:
-        for _ in range(1000):
+        for _ in range(2000):
             await tracker.track(PAGE)
         assert turns >= 10
     task.cancel()
-    assert collector.accepted.total() == 1000
+    assert collector.accepted.total() == 2000
 
 
 @pytest.mark.anyio
@@ -421,7 +421,7 @@ async def test_a_collector_that_hangs_does_not_make_tracking_wait_each_time(
     collector: Collector,
 ) -> None:
     collector.rule = lambda _request: Answer(hangs=True)
-    # The store is crowded with its first few events, and whoever tracks lets the loop run after each 64.
+    # The store is crowded with its first few events, and whoever tracks lets the loop run after each 128.
     store = MemoryStore(capacity=1_000)
     async with Tracker(HttpEmitter(collector.url, store=store, drain_timeout=0)) as tracker:
         loop = asyncio.get_running_loop()

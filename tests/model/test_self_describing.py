@@ -284,7 +284,7 @@ def test_data_may_be_any_json(data: Any) -> None:
 
 
 def test_plain_data_take_a_schema_key_and_keep_its_uri() -> None:
-    assert SelfDescribingJson(SchemaKey.parse(URI), {}).schema == URI  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    assert SelfDescribingJson(SchemaKey.parse(URI), {}).schema == URI
     assert SelfDescribingJson(schema=URI, data={}) == SelfDescribingJson(URI, {})
 
 

@@ -30,9 +30,9 @@ from snowplow_aio.stores.memory import MemoryStore
 
 log: QuietLogger = quiet_logger(__name__)
 
-# After so many events in a row the caller lets the loop run once: about half a
-# millisecond of work, so that a tight loop starves nobody.
-_STREAK = 64
+# After so many events in a row the caller lets the loop run once: one or two
+# milliseconds of work, so that a tight loop starves nobody.
+_STREAK = 128
 
 # How long a delivery that was cancelled from outside stays down. A loop that
 # `asyncio.run` is closing never gets there, and so can end.
@@ -103,6 +103,7 @@ class BufferedEmitter(Door):
         self._batching = batching
         self._retry = retry or Retry()
         self._store = store if store is not None else MemoryStore()
+        self._waits_for_room = self._store.waits_for_room
         self._drain_timeout = drain_timeout
         given = [success_hook(on_success)] if on_success else []
         given += [failure_hook(on_failure)] if on_failure else []
@@ -157,16 +158,11 @@ class BufferedEmitter(Door):
         # After a fork no inherited loop runs, so that another loop stands for another process as well.
         if loop is not self._loop or self._root is None or self._root.done():
             self._attach(loop)
-        if self._is_closed:
-            self._refuse_closed(payloads)
-            return None
-        if self._store.waits_for_room:
+        if self._waits_for_room and not self._is_closed:
             return self._add(payloads, loop.time())
         self._take(payloads, loop.time())
         self._streak += len(payloads)
-        if self._streak >= _STREAK:
-            return self._breathe()
-        return None
+        return self._breathe() if self._streak >= _STREAK else None
 
     def _take(self, payloads: Sequence[Payload], now: float) -> None:
         if self._is_closed:

@@ -83,6 +83,7 @@ class EcommerceTransaction(PrimitiveEvent):
     """
 
     event_code: ClassVar[str] = "tr"
+    has_followers: ClassVar[bool] = True
 
     order_id: Annotated[NonEmpty, Wire("tr_id")]
     total_value: Annotated[Number, Wire("tr_tt", number_text)]

@@ -27,6 +27,7 @@ from snowplow_aio.validation import (
     UUID_FORM,
     decimal_text,
     exceeds,
+    is_usual_url,
     is_validating,
     stored_length,
     url_fault,
@@ -66,24 +67,42 @@ class Wire:
         schema = handler(source)
         if self.key not in TEXT_LIMITS:
             return schema
-        check = self._check_url if self.key in URL_PART_LIMITS else self._check_length
+        check = _length_check(TEXT_LIMITS[self.key])
+        if self.key in URL_PART_LIMITS:
+            check = _url_check(self.key, check)
         return core_schema.no_info_after_validator_function(check, schema)
 
-    def _check_length(self, text: str | None) -> str | None:
-        limit = TEXT_LIMITS[self.key]
-        if text is not None and exceeds(text, limit) and is_validating():
+
+def _length_check(limit: int) -> Callable[[str | None], str | None]:
+    # No text of a quarter of the limit can exceed it: the usual one ends here.
+    usual = limit // 4
+
+    def check(text: str | None) -> str | None:
+        if text is None or len(text) <= usual:
+            return text
+        if exceeds(text, limit) and is_validating():
             raise _refuse(
                 f"must have at most {limit} characters as the pipeline counts them (UTF-16 units), "
                 f"it has {stored_length(text)}"
             )
         return text
 
-    def _check_url(self, url: str | None) -> str | None:
-        self._check_length(url)
-        fault = url_fault(self.key, url) if url else None
+    return check
+
+
+def _url_check(
+    key: str, check_length: Callable[[str | None], str | None]
+) -> Callable[[str | None], str | None]:
+    def check(url: str | None) -> str | None:
+        if url is None or is_usual_url(url):
+            return url
+        check_length(url)
+        fault = url_fault(key, url) if url else None
         if fault is not None and is_validating():
             raise _refuse(fault)
         return url
+
+    return check
 
 
 def _number(value: object) -> object:

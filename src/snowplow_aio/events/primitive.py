@@ -17,6 +17,8 @@ class PrimitiveEvent(BaseModel):
     Attributes:
         event_code: The event's ``e`` (PROTOCOL.md §1.4).
 
+        has_followers: Whether some of its kind have followers.
+
         wire_fields: For each field: attribute, protocol key, and what makes text of it.
     """
 
@@ -30,6 +32,7 @@ class PrimitiveEvent(BaseModel):
     )
 
     event_code: ClassVar[str]
+    has_followers: ClassVar[bool] = False
     wire_fields: ClassVar[tuple[tuple[str, str, Callable[[Any], str]], ...]] = ()
 
     @classmethod
@@ -52,8 +55,11 @@ class PrimitiveEvent(BaseModel):
         fields = {"e": self.event_code}
         for name, key, text in self.wire_fields:
             value = values[name]
-            # Zero is sent. An empty string is not: most fields cannot be read from it.
-            if value is not None and value != "":
+            if type(value) is str:
+                # An empty string is not sent: most fields cannot be read from it.
+                if value:
+                    fields[key] = value
+            elif value is not None and value != "":
                 fields[key] = text(value)
         return fields
 

@@ -26,26 +26,38 @@ class _Lane:
         self._door: asyncio.Queue[Entry] = asyncio.Queue()
         self._returned: deque[Entry] = deque()
         self._next: Entry | None = None
+        self.put: Callable[[Entry], None] = self._door.put_nowait
 
-    def put(self, entry: Entry) -> None:
-        self._door.put_nowait(entry)
-
-    def put_back(self, entries: Sequence[Entry]) -> None:
+    def put_back(self, entries: Iterable[Entry]) -> None:
         if self._next is not None:
             self._returned.appendleft(self._next)
             self._next = None
-        self._returned.extendleft(reversed(entries))
+        self._returned.extendleft(entries)
 
     def first(self) -> Entry | None:
         if self._next is None:
-            if self._returned:
-                self._next = self._returned.popleft()
-            elif not self._door.empty():
-                self._next = self._door.get_nowait()
+            self._next = self._pop()
         return self._next
 
-    def pop(self) -> None:
-        self._next = None
+    def _pop(self) -> Entry | None:
+        if self._returned:
+            return self._returned.popleft()
+        return None if self._door.empty() else self._door.get_nowait()
+
+    def take(self, max_events: int, max_bytes: float, event_bytes: int) -> tuple[list[Entry], int]:
+        """Return up to *max_events* events, and the bytes of their JSON; at least one if there is one."""
+        taken: list[Entry] = []
+        size, left = 0, max_bytes
+        while len(taken) < max_events and (entry := self._next or self._pop()) is not None:
+            length = len(entry.payload.json)
+            left -= length + event_bytes
+            if taken and left < 0:
+                self._next = entry
+                break
+            self._next = None
+            taken.append(entry)
+            size += length
+        return taken, size
 
 
 class _Waiter:
@@ -102,7 +114,8 @@ class MemoryStore(EventStore):
         # the lock at the moment of the fork.
         self._lock = threading.Lock()
         self._lanes = {False: _Lane(), True: _Lane()}
-        self._pending = self._pending_bytes = 0
+        # Of all events, and of those among them that are leased.
+        self._count = self._bytes = 0
         self._leased = self._leased_bytes = 0
         self._waiters: deque[_Waiter] = deque()
         self._relieved: list[asyncio.Future[None]] = []
@@ -111,19 +124,24 @@ class MemoryStore(EventStore):
         self._is_notified = False
 
     def add_nowait(self, payloads: Sequence[Payload], *, now: float, mark: int) -> Sequence[Entry]:
-        entries = [Entry(payload, now, mark) for payload in payloads]
-        size = 0
-        for payload in payloads:
-            size += len(payload.json)
+        count = len(payloads)
+        size = len(payloads[0].json) if count == 1 else sum([len(payload.json) for payload in payloads])
         dropped: Sequence[Entry] = ()
         with self._lock:
-            if self._has_room(len(entries), size):
-                self._put(entries, size)
+            if self._has_room(count, size):
+                for payload in payloads:
+                    self._lanes[payload.anonymous].put(Entry(payload, now, mark))
+                self._count += count
+                self._bytes += size
             else:
-                dropped = self._overflowed(entries, size)
-        if self._pending >= self._alarm_events or self._pending_bytes >= self._alarm_bytes:
+                dropped = self._overflowed([Entry(payload, now, mark) for payload in payloads], size)
+            is_due = self._is_due(self._alarm_events, self._alarm_bytes)
+        if is_due:
             self.notify()
         return dropped
+
+    def _is_due(self, events: float, size: float) -> bool:
+        return self._count - self._leased >= events or self._bytes - self._leased_bytes >= size
 
     def _overflowed(self, entries: list[Entry], size: int) -> Sequence[Entry]:
         """Do what the policy says with *entries* for which there is no room; return what is dropped."""
@@ -136,13 +154,7 @@ class MemoryStore(EventStore):
         return dropped
 
     def _has_room(self, count: int, size: int) -> bool:
-        return (
-            self._pending + self._leased + count <= self._capacity
-            and self._pending_bytes + self._leased_bytes + size <= self._capacity_bytes
-        )
-
-    def _has_room_for(self, payloads: Sequence[Payload]) -> bool:
-        return self._has_room(len(payloads), sum(len(payload.json) for payload in payloads))
+        return self._count + count <= self._capacity and self._bytes + size <= self._capacity_bytes
 
     def _can_ever_hold(self, count: int, size: int) -> bool:
         return self._leased + count <= self._capacity and self._leased_bytes + size <= self._capacity_bytes
@@ -153,27 +165,25 @@ class MemoryStore(EventStore):
     def _put(self, entries: list[Entry], size: int) -> None:
         for entry in entries:
             self._lanes[entry.payload.anonymous].put(entry)
-        self._pending += len(entries)
-        self._pending_bytes += size
+        self._count += len(entries)
+        self._bytes += size
 
     def _make_room(self, count: int, size: int) -> list[Entry]:
         dropped: list[Entry] = []
         while not self._has_room(count, size) and (lane := self._front()) is not None:
-            dropped.append(self._pop(lane))
+            dropped += self._take_out(lane, 1)
         return dropped
+
+    def _take_out(self, lane: _Lane, count: int) -> list[Entry]:
+        taken, size = lane.take(count, math.inf, 0)
+        self._count -= len(taken)
+        self._bytes -= size
+        return taken
 
     def _front(self) -> _Lane | None:
         """Return the lane whose first event has waited longest, or None."""
         firsts = [(entry.since, lane) for lane in self._lanes.values() if (entry := lane.first()) is not None]
         return min(firsts, key=lambda first: first[0])[1] if firsts else None
-
-    def _pop(self, lane: _Lane) -> Entry:
-        entry = lane.first()
-        assert entry is not None  # noqa: S101 - the caller has looked
-        lane.pop()
-        self._pending -= 1
-        self._pending_bytes -= len(entry.payload.json)
-        return entry
 
     @property
     def waits_for_room(self) -> bool:
@@ -192,7 +202,7 @@ class MemoryStore(EventStore):
         if (
             self._overflow is Overflow.WAIT
             and fits_some_day
-            and (self._waiters or not self._has_room_for(payloads))
+            and (self._waiters or not self._has_room(len(payloads), size))
         ):
             waiter = _Waiter([Entry(payload, now, mark) for payload in payloads], size)
             await self._wait_for_room(waiter, dropped)
@@ -223,42 +233,36 @@ class MemoryStore(EventStore):
     async def lease(self, *, max_events: int, max_bytes: int, event_bytes: int) -> Sequence[Entry]:
         with self._lock:
             lane = self._front()
-            entries: list[Entry] = []
-            size = 0
-            while lane is not None and len(entries) < max_events and (entry := lane.first()) is not None:
-                size += len(entry.payload.json) + event_bytes
-                if entries and size > max_bytes:
-                    break
-                entries.append(self._pop(lane))
-            self._lend(entries, 1)
+            if lane is None:
+                return []
+            entries, size = lane.take(max_events, max_bytes, event_bytes)
+            self._leased += len(entries)
+            self._leased_bytes += size
             return entries
 
-    def _lend(self, entries: Iterable[Entry], sign: int) -> None:
-        for entry in entries:
-            self._leased += sign
-            self._leased_bytes += sign * len(entry.payload.json)
-
     async def ack(self, entries: Sequence[Entry]) -> None:
+        size = _size(entries)
         with self._lock:
-            self._lend(entries, -1)
+            self._leased -= len(entries)
+            self._leased_bytes -= size
+            self._count -= len(entries)
+            self._bytes -= size
             self._admit_waiters()
         self._relieve()
 
     async def release(self, entries: Sequence[Entry]) -> None:
         with self._lock:
-            self._lend(entries, -1)
-            for anonymous, lane in self._lanes.items():
-                lane.put_back([entry for entry in entries if entry.payload.anonymous is anonymous])
-            self._pending += len(entries)
-            self._pending_bytes += sum(len(entry.payload.json) for entry in entries)
+            self._leased -= len(entries)
+            self._leased_bytes -= _size(entries)
+            for entry in reversed(entries):
+                self._lanes[entry.payload.anonymous].put_back((entry,))
 
     async def wait(self, *, events: float, size: float, timeout: float | None) -> None:  # noqa: ASYNC109
         alarm = self._alarm = asyncio.get_running_loop().create_future()
         # Set before the look at what waits: other threads add at any moment.
         self._alarm_events, self._alarm_bytes = events, size
         try:
-            is_due = self._pending >= events or self._pending_bytes >= size
-            if not is_due and not self._is_notified:
+            if not self._is_due(events, size) and not self._is_notified:
                 async with asyncio.timeout(timeout):
                     await alarm
         except TimeoutError:
@@ -287,8 +291,9 @@ class MemoryStore(EventStore):
     def withdraw(self) -> Sequence[Entry]:
         withdrawn: list[Entry] = []
         with self._lock:
-            while (lane := self._front()) is not None:
-                withdrawn.append(self._pop(lane))
+            for lane in self._lanes.values():
+                withdrawn += self._take_out(lane, self._count)
+            withdrawn.sort(key=lambda entry: entry.since)
             while self._waiters:
                 # Who waits at the door has been accepted as well.
                 waiter = self._waiters.popleft()
@@ -298,18 +303,15 @@ class MemoryStore(EventStore):
 
     def statistics(self) -> StoreStatistics:
         return StoreStatistics(
-            pending=self._pending + sum(len(waiter.entries) for waiter in self._waiters),
+            pending=self._count - self._leased + sum(len(waiter.entries) for waiter in self._waiters),
             leased=self._leased,
-            pending_bytes=self._pending_bytes,
-            bytes=self._pending_bytes + self._leased_bytes,
+            pending_bytes=self._bytes - self._leased_bytes,
+            bytes=self._bytes,
         )
 
     @property
     def is_crowded(self) -> bool:
-        return (
-            self._pending + self._leased > self._capacity * _CROWDED
-            or self._pending_bytes + self._leased_bytes > self._capacity_bytes * _CROWDED
-        )
+        return self._count > self._capacity * _CROWDED or self._bytes > self._capacity_bytes * _CROWDED
 
     async def relief(self) -> None:
         if self.is_crowded:
@@ -322,6 +324,10 @@ class MemoryStore(EventStore):
             for future in self._relieved:
                 _wake(future)
             self._relieved.clear()
+
+
+def _size(entries: Iterable[Entry]) -> int:
+    return sum([len(entry.payload.json) for entry in entries])
 
 
 def _wake(future: asyncio.Future[None]) -> None:
