@@ -176,7 +176,9 @@ def tests_lowest(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests, and every Python block of the documentation."""
     session.install(*group("tests"), PACKAGE)
-    run_tests(session, *ONCE)
+    # What the oldest and the newest keep, those between them keep.
+    is_between = session.python not in (PYTHONS[0], PYTHONS[-1])
+    run_tests(session, *ONCE, *(PROMISES if is_between else ()))
 
 
 @nox.session(python=PYTHONS[-1])

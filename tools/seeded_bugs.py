@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,7 +146,8 @@ def is_caught(bug: Bug) -> bool:
 def main() -> None:
     """Try the bugs that the command line names, all of them without one."""
     chosen = [bug for bug in BUGS if not sys.argv[1:] or bug.name in sys.argv[1:]]
-    caught = [is_caught(bug) for bug in chosen]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        caught = list(pool.map(is_caught, chosen))
     print(f"{sum(caught)} of {len(caught)} seeded bugs caught")
     sys.exit(not caught or not all(caught))
 
