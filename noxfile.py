@@ -107,7 +107,8 @@ def run_tests(session: nox.Session, *without: str) -> None:
     ignored = [f"--ignore={path}" for path in without]
     session.run(
         *(("coverage", "run", "-m") if measured else ()),
-        *("pytest", "-q", "-n", "auto", *ignored, *session.posargs),
+        # By file: the blocks of a page, for one, follow each other.
+        *("pytest", "-q", "-n", "auto", "--dist", "loadfile", *ignored, *session.posargs),
         env={"COVERAGE_FILE": str(data), **conformance()},
     )
 
