@@ -419,11 +419,11 @@ MISMADE: Mapping[str, tuple[Callable[[], Any], type[Exception], str, str, str]] 
         "'walrus'",
     ),
     "no platform": (
-        lambda: Tracker(MemoryEmitter(), platform=None),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        lambda: Tracker(MemoryEmitter(), platform=""),
         InvalidEventError,
         "platform",
         "must be one of",
-        "None",
+        "''",
     ),
     "tracker's subject": (
         lambda: Tracker(MemoryEmitter(), subject={"user_id": "u"}),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]

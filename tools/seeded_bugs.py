@@ -47,9 +47,9 @@ BUGS = (
     Bug(
         "an await before a lease is given back",
         "delivery.py",
-        "            if (unsettled := lease.unsettled()) and not self._is_abandoned:\n",
+        "            if (unsettled := lease.unsettled()) and not is_over:\n",
         "            await asyncio.sleep(0)\n"
-        "            if (unsettled := lease.unsettled()) and not self._is_abandoned:\n",
+        "            if (unsettled := lease.unsettled()) and not is_over:\n",
         ("tests/simulation", "tests/delivery"),
     ),
     Bug(

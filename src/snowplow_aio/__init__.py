@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from snowplow_aio.emitters.memory import MemoryEmitter
     from snowplow_aio.events.cart import AddToCart, RemoveFromCart
     from snowplow_aio.events.ecommerce import EcommerceTransaction, EcommerceTransactionItem
+    from snowplow_aio.events.error import ApplicationError
     from snowplow_aio.events.form import FormChange, FormElement, FormSubmit
     from snowplow_aio.events.link import LinkClick
     from snowplow_aio.events.page import PagePing, PageView
@@ -31,11 +32,14 @@ if TYPE_CHECKING:
         QueueFullError,
         SnowplowError,
     )
+    from snowplow_aio.global_contexts import use_context
     from snowplow_aio.iglu import SchemaKey
     from snowplow_aio.outcomes import Delivered, Dropped, EmitterStats, FlushResult, Health, Rejected, Retried
     from snowplow_aio.payload import Payload
     from snowplow_aio.policies import Overflow, Retry
-    from snowplow_aio.self_describing import SelfDescribing, SelfDescribingJson
+    from snowplow_aio.self_describing import SelfDescribing
+    from snowplow_aio.self_describing_json import SelfDescribingJson
+    from snowplow_aio.single_event import track_once
     from snowplow_aio.stores.memory import MemoryStore
     from snowplow_aio.subject import CLEAR, Subject, current_subject, use_subject
     from snowplow_aio.timestamps import DeviceTimestamp, TrueTimestamp
@@ -51,6 +55,7 @@ _MODULES = {
     "emitters.memory": ("MemoryEmitter",),
     "events.cart": ("AddToCart", "RemoveFromCart"),
     "events.ecommerce": ("EcommerceTransaction", "EcommerceTransactionItem"),
+    "events.error": ("ApplicationError",),
     "events.form": ("FormChange", "FormElement", "FormSubmit"),
     "events.link": ("LinkClick",),
     "events.page": ("PagePing", "PageView"),
@@ -64,11 +69,14 @@ _MODULES = {
         "QueueFullError",
         "SnowplowError",
     ),
+    "global_contexts": ("use_context",),
     "iglu": ("SchemaKey",),
     "outcomes": ("Delivered", "Dropped", "EmitterStats", "FlushResult", "Health", "Rejected", "Retried"),
     "payload": ("Payload",),
     "policies": ("Overflow", "Retry"),
-    "self_describing": ("SelfDescribing", "SelfDescribingJson"),
+    "self_describing": ("SelfDescribing",),
+    "self_describing_json": ("SelfDescribingJson",),
+    "single_event": ("track_once",),
     "stores.memory": ("MemoryStore",),
     "subject": ("CLEAR", "Subject", "current_subject", "use_subject"),
     "timestamps": ("DeviceTimestamp", "TrueTimestamp"),
@@ -81,6 +89,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 __all__ = [
     "CLEAR",
     "AddToCart",
+    "ApplicationError",
     "ConfigurationError",
     "ConsoleEmitter",
     "Delivered",
@@ -126,6 +135,8 @@ __all__ = [
     "current_subject",
     "disable_validation",
     "enable_validation",
+    "track_once",
+    "use_context",
     "use_subject",
 ]
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from snowplow_aio.entry import Entry
 from snowplow_aio.outcomes import EmitterStats, FlushResult, Outcome
 from snowplow_aio.payload import Payload
 
@@ -91,7 +92,7 @@ class Door(Emitter):
     """An emitter that takes events in one step, so that nothing can happen between two of them."""
 
     @abstractmethod
-    def admit(self, *payloads: Payload) -> Awaitable[None] | None:
+    def admit(self, payloads: Sequence[Payload]) -> Awaitable[None] | None:
         """
         Take events from inside the event loop, all or none of them.
 
@@ -101,7 +102,7 @@ class Door(Emitter):
         """
 
     @abstractmethod
-    def admit_nowait(self, *payloads: Payload) -> None:
+    def admit_nowait(self, payloads: Sequence[Payload]) -> None:
         """
         Take events without waiting, all or none of them; safe from any thread.
 
@@ -118,7 +119,7 @@ class Door(Emitter):
 
     async def input(self, payload: Mapping[str, str]) -> None:
         """Take one event, as `Emitter.input` says."""
-        wait = self.admit(Payload.of(payload))
+        wait = self.admit((Payload.of(payload),))
         if wait is not None:
             await wait
 
@@ -129,30 +130,7 @@ class Door(Emitter):
         Raises InvalidEventError when a mapping is no event, QueueFullError when
         there is no room and the overflow policy is RAISE.
         """
-        self.admit_nowait(Payload.of(payload))
-
-
-class Entry:
-    """
-    One event in a store.
-
-    Attributes:
-        payload: The event.
-
-        since: When it was accepted, in seconds of the loop's clock.
-
-        mark: Which flush it belongs to, as the ledger counts them.
-
-        attempts: How often it was sent.
-    """
-
-    __slots__ = ("attempts", "mark", "payload", "since")
-
-    def __init__(self, payload: Payload, since: float, mark: int) -> None:
-        self.payload: Payload = payload
-        self.since: float = since
-        self.mark: int = mark
-        self.attempts: int = 0
+        self.admit_nowait((Payload.of(payload),))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,17 +154,106 @@ class StoreStatistics:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """
+    The answer to one attempt.
+
+    Attributes:
+        status: An HTTP status; transports that have none use 200 for success,
+            and 0 where there was no answer.
+
+        reason: A word or two for logs and statistics, never a payload.
+
+        detail: What a reader of a log wants to know besides, never a payload.
+
+        retry_after: Seconds for which the destination wants to be left alone, or None.
+
+        is_misconfigured: Whether nothing can be delivered until somebody
+            changes a setting, here or at the destination.
+    """
+
+    status: int
+    reason: str = ""
+    detail: str = ""
+    retry_after: float | None = None
+    is_misconfigured: bool = False
+
+
 class EventStore(ABC):
     """
-    Keeps events until they are settled.
+    Keeps events until they are settled: the side of it that the delivery loop sees.
 
-    An event is added once, then leased and either acknowledged, which removes
-    it, or released, which puts it back in front of all that wait. A store never
-    gives one event to two leases at a time, and keeps the order of what waits.
+    An event is leased and then either acknowledged, which removes it, or
+    released, which puts it back in front of all that wait. A store never gives
+    one event to two leases at a time, and keeps the order of what waits.
     """
 
     @abstractmethod
-    def add_nowait(self, payloads: Sequence[Payload], *, now: float, mark: int) -> Sequence[Entry]:
+    async def lease(self, *, max_events: int, max_bytes: int, event_bytes: int) -> Sequence[Entry]:
+        """
+        Hand out what has waited longest; an empty sequence when nothing waits.
+
+        All of it goes into one request: anonymous and other events are not mixed.
+
+        Args:
+            max_events: Most events.
+
+            max_bytes: Most bytes of their JSON, with *event_bytes* added for each.
+                A first event that is larger comes alone.
+        """
+
+    @abstractmethod
+    async def ack(self, entries: Sequence[Entry]) -> None:
+        """Remove leased *entries*: they are settled."""
+
+    async def give_up(self, entries: Sequence[Entry], *, reason: str, status: int | None) -> None:  # noqa: ARG002
+        """
+        Remove leased *entries* that are rejected or dropped, for *reason*.
+
+        A store that outlives the process keeps them aside for somebody to look at.
+        *status* is that of the last answer, or None where there was none.
+        """
+        await self.ack(entries)
+
+    @abstractmethod
+    async def release(self, entries: Sequence[Entry]) -> None:
+        """Put leased *entries* back in front, in their order."""
+
+    @abstractmethod
+    async def wait(self, *, events: float, size: float, timeout: float | None) -> None:  # noqa: ASYNC109
+        """
+        Return when *events* events or *size* bytes wait, or `notify` was called.
+
+        Not later than after *timeout* seconds. May return early: whoever waits looks again.
+        """
+
+    @abstractmethod
+    def notify(self) -> None:
+        """Have `wait` return; safe from any thread."""
+
+    @abstractmethod
+    def oldest(self) -> Entry | None:
+        """Return the event that has waited longest, or None."""
+
+    @abstractmethod
+    def statistics(self) -> StoreStatistics:
+        """Return the store's numbers; cheap."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Forget everything without touching it: after a fork it belongs to the parent process."""
+
+    async def aclose(self) -> None:
+        """Let go of what the store holds open."""
+        return
+
+
+class LocalStore(EventStore):
+    """A store of this process: what `track` hands over is in it when the call returns."""
+
+    @abstractmethod
+    def add_nowait(self, payloads: Sequence[Payload], now: float, mark: int) -> Sequence[Entry]:
         """
         Take all of *payloads* or none of them, without waiting; safe from any thread.
 
@@ -216,54 +283,8 @@ class EventStore(ABC):
         dropped(self.add_nowait(payloads, now=now, mark=mark))
 
     @abstractmethod
-    async def lease(self, *, max_events: int, max_bytes: int, event_bytes: int) -> Sequence[Entry]:
-        """
-        Hand out what has waited longest; an empty sequence when nothing waits.
-
-        All of it goes into one request: anonymous and other events are not mixed.
-
-        Args:
-            max_events: Most events.
-
-            max_bytes: Most bytes of their JSON, with *event_bytes* added for each.
-                A first event that is larger comes alone.
-        """
-
-    @abstractmethod
-    async def ack(self, entries: Sequence[Entry]) -> None:
-        """Remove leased *entries*: they are settled."""
-
-    @abstractmethod
-    async def release(self, entries: Sequence[Entry]) -> None:
-        """Put leased *entries* back in front, in their order."""
-
-    @abstractmethod
-    async def wait(self, *, events: float, size: float, timeout: float | None) -> None:  # noqa: ASYNC109
-        """
-        Return when *events* events or *size* bytes wait, or `notify` was called.
-
-        Not later than after *timeout* seconds. May return early: whoever waits looks again.
-        """
-
-    @abstractmethod
-    def notify(self) -> None:
-        """Have `wait` return; safe from any thread."""
-
-    @abstractmethod
-    def oldest(self) -> Entry | None:
-        """Return the event that has waited longest, or None."""
-
-    @abstractmethod
     def withdraw(self) -> Sequence[Entry]:
         """Remove and return all events that wait, also for room: the store is being closed."""
-
-    @abstractmethod
-    def statistics(self) -> StoreStatistics:
-        """Return the store's numbers; cheap."""
-
-    @abstractmethod
-    def abandon(self) -> None:
-        """Forget everything without touching it: after a fork it belongs to the parent process."""
 
     @property
     def is_crowded(self) -> bool:
@@ -274,35 +295,39 @@ class EventStore(ABC):
         """Return when the store is not crowded any more."""
         return
 
-    async def aclose(self) -> None:
-        """Let go of what the store holds open."""
-        return
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
+class SharedStore(EventStore):
     """
-    The answer to one attempt.
+    A store outside the process: some put events into it, others take them out and deliver them.
 
-    Attributes:
-        status: An HTTP status; transports that have none use 200 for success,
-            and 0 where there was no answer.
-
-        reason: A word or two for logs and statistics, never a payload.
-
-        detail: What a reader of a log wants to know besides, never a payload.
-
-        retry_after: Seconds for which the destination wants to be left alone, or None.
-
-        is_misconfigured: Whether nothing can be delivered until somebody
-            changes a setting, here or at the destination.
+    Whoever takes holds a number of events; `lease` hands out of these. Held
+    events of a process that dies are given to others.
     """
 
-    status: int
-    reason: str = ""
-    detail: str = ""
-    retry_after: float | None = None
-    is_misconfigured: bool = False
+    @abstractmethod
+    async def put(self, payloads: Sequence[Payload]) -> Response:
+        """
+        Make one attempt to store all of *payloads*, at least one, or none of them.
+
+        Raises TransportError when there was no answer.
+        """
+
+    @abstractmethod
+    def take_for(self, accept: Callable[[int], int]) -> None:
+        """
+        Begin to take events out.
+
+        Args:
+            accept: Called with the number of events that were taken; returns their mark.
+        """
+
+    @abstractmethod
+    def stop_taking(self) -> None:
+        """Take no more events out; what is held can still be leased."""
+
+    @abstractmethod
+    async def give_back(self) -> int:
+        """Give what is held, and not leased, to others. Returns how many events that were."""
 
 
 class Transport(ABC):

@@ -44,13 +44,13 @@ class CustomEmitter(Door):
         self._notices = Notices(log)
         self._watchers = Watchers()
 
-    def admit(self, *payloads: Payload) -> Awaitable[None] | None:  # noqa: D102 - see Door
+    def admit(self, payloads: Sequence[Payload]) -> Awaitable[None] | None:  # noqa: D102 - see Door
         self._loop = asyncio.get_running_loop()
         self._start_waiting()
         waits = [(payload, wait) for payload in payloads if (wait := self._call(payload)) is not None]
         return self._finish(waits) if waits else None
 
-    def admit_nowait(self, *payloads: Payload) -> None:  # noqa: D102 - see Door
+    def admit_nowait(self, payloads: Sequence[Payload]) -> None:  # noqa: D102 - see Door
         self._waiting.extend(payloads)
         if asyncio._get_running_loop() is not None:  # noqa: SLF001 - public in C, and does not raise
             self._loop = asyncio.get_running_loop()

@@ -12,19 +12,22 @@ import asyncio
 import contextvars
 import logging
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, assert_never
 
-from snowplow_aio.abc import Entry, EventStore, Response, Transport
+from snowplow_aio.abc import EventStore, Response, Transport
+from snowplow_aio.entry import Entry, attempt, marks_of
 from snowplow_aio.exceptions import TransportError
 from snowplow_aio.gate import Gate
 from snowplow_aio.hooks import Hooks
 from snowplow_aio.lease import Lease
 from snowplow_aio.ledger import Ledger
 from snowplow_aio.notices import Notices, QuietLogger, quiet_logger
-from snowplow_aio.outcomes import Delivered, Dropped, Outcome, Rejected, Retried
+from snowplow_aio.outcomes import Delivered, Dropped, EmitterStats, Outcome, Rejected, Retried, State
 from snowplow_aio.policies import Batching, Retry
 from snowplow_aio.watchers import Watchers
 
@@ -72,6 +75,11 @@ def classify(status: int, count: int, retry: Retry, *, is_proven: bool = False) 
     if not is_about_the_events and not is_proven:
         return Verdict.UNWELCOME
     return Verdict.SPLIT if count > 1 else Verdict.REJECTED
+
+
+def _reason(response: Response) -> str:
+    """Return why an event was rejected, for statistics and hooks."""
+    return "too_large" if response.status == 413 else "refused"
 
 
 class Delivery:
@@ -262,9 +270,12 @@ class Delivery:
         if max_age is None or all(now - entry.since <= max_age for entry in entries):
             return entries
         expired = [entry for entry in entries if now - entry.since > max_age]
-        await self._store.ack(expired)
+        await self._store.give_up(expired, reason="expired", status=None)
         self.drop(expired, "expired")
         return [entry for entry in entries if now - entry.since <= max_age]
+
+    # Whether the interpreter is: then modules are gone that compiled code must have.
+    _is_ending = staticmethod(sys.is_finalizing)
 
     async def _settle(self, leased: Sequence[Entry]) -> None:
         """Send *leased* events in one request, or in as many as a refusal makes of it, and settle each."""
@@ -289,7 +300,7 @@ class Delivery:
                         self._hold(lease, started, response)
                         return
                 else:
-                    await self._store.ack(entries)
+                    await self._let_go(entries, verdict, response)
                     lease.settle()
                     self._record(entries, verdict, response)
                     if verdict is Verdict.DELIVERED:
@@ -297,14 +308,17 @@ class Delivery:
         finally:
             self._in_hand.discard(lease)
             # Whatever ended this, also a cancellation: what is not settled waits again.
-            if (unsettled := lease.unsettled()) and not self._is_abandoned:
+            is_over = self._is_abandoned or self._is_ending()
+            if (unsettled := lease.unsettled()) and not is_over:
                 await self._store.release(unsettled)
 
     def _judge(self, response: Response, lease: Lease) -> Verdict:
         if response.is_misconfigured:
             return Verdict.UNWELCOME
         verdict = classify(response.status, len(lease.part()), self._retry, is_proven=lease.is_proven)
-        if verdict is Verdict.REJECTED and not lease.is_proven and self._refusals >= _MOST_REFUSALS:
+        # Who has said that a status is not to be retried gets each event back.
+        is_sure = lease.is_proven or response.status in self._retry.retry_codes
+        if verdict is Verdict.REJECTED and not is_sure and self._refusals >= _MOST_REFUSALS:
             return Verdict.UNWELCOME
         return verdict
 
@@ -323,16 +337,22 @@ class Delivery:
         lease.is_proven = True
         while lease.suspects:
             entry, response = lease.suspects[-1]
-            await self._store.ack([entry])
+            await self._let_go([entry], Verdict.REJECTED, response)
             lease.suspects.pop()
             self._record([entry], Verdict.REJECTED, response)
 
+    async def _let_go(self, entries: Sequence[Entry], verdict: Verdict, response: Response) -> None:
+        """Have the store forget *entries*, which are settled."""
+        if verdict is Verdict.DELIVERED:
+            await self._store.ack(entries)
+        else:
+            reason = _reason(response) if verdict is Verdict.REJECTED else "not_retried"
+            await self._store.give_up(entries, reason=reason, status=response.status or None)
+
     async def _attempt(self, entries: Sequence[Entry]) -> Response:
         self.requests += 1
-        for entry in entries:
-            entry.attempts += 1
         try:
-            response = await self._transport.send([entry.payload for entry in entries])
+            response = await self._transport.send(attempt(entries))
         except TransportError as error:
             cause = error.__cause__ or error
             log.debug("%s: no answer for %d events: %r", self._name, len(entries), cause)
@@ -346,7 +366,7 @@ class Delivery:
 
     def _record(self, entries: Sequence[Entry], verdict: Verdict, response: Response) -> None:
         """Count acknowledged *entries* out, and tell the hooks."""
-        marks = [entry.mark for entry in entries]
+        marks = marks_of(entries)
         match verdict:
             case Verdict.DELIVERED:
                 self._succeeded()
@@ -357,7 +377,7 @@ class Delivery:
                 # The destination works: it has read the event and refuses it.
                 self.gate.succeed()
                 self._refusals += 1
-                reason = "too_large" if response.status == 413 else "refused"
+                reason = _reason(response)
                 self._failed(response)
                 self._ledger.reject(marks, reason)
                 self._tell_watchers(entries, reason)
@@ -422,13 +442,36 @@ class Delivery:
             for entry in entries:
                 self.watchers.tell(entry.payload, fault)
 
+    def stats(self, now: float) -> EmitterStats:
+        """Return the numbers of books, store and loop at *now*, in seconds of the loop's clock."""
+        store, ledger, oldest = self._store.statistics(), self._ledger, self._store.oldest()
+        state: State = "misconfigured" if self.gate.is_held else "backing_off" if self.gate.failures else "ok"
+        return EmitterStats(
+            accepted=ledger.accepted,
+            pending=store.pending,
+            leased=store.leased,
+            delivered=ledger.delivered,
+            rejected=MappingProxyType(dict(ledger.rejected)),
+            dropped=MappingProxyType(dict(ledger.dropped)),
+            bytes=store.bytes,
+            requests=self.requests,
+            retries=MappingProxyType(dict(self.retries)),
+            restarts=self.restarts,
+            hook_errors=self._hooks.errors,
+            oldest_age=None if oldest is None else max(0.0, now - oldest.since),
+            last_success_age=None if self.last_success is None else max(0.0, now - self.last_success),
+            next_attempt=max(0.0, self.gate.not_before - now) if self.gate.failures else None,
+            last_error=self.last_error,
+            state=state,
+        )
+
     # --- what ends without an attempt
 
     def drop(self, entries: Sequence[Entry], reason: str, *, is_told: bool = True) -> None:
         """Count out *entries*, which are in no store any more; tell the hooks where *is_told*."""
         if not entries:
             return
-        self._ledger.drop([entry.mark for entry in entries], reason)
+        self._ledger.drop(marks_of(entries), reason)
         self._tell_watchers(entries, reason)
         self._notices.say(
             f"dropped:{reason}",

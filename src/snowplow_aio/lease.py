@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from snowplow_aio.abc import Entry, Response
+from snowplow_aio.abc import Response
+from snowplow_aio.entry import Entry
 
 
 def split(entries: Sequence[Entry]) -> tuple[Sequence[Entry], Sequence[Entry]]:

@@ -7,22 +7,20 @@ again, so byte limits are exact and a repeated request differs in ``stm`` only.
 
 from __future__ import annotations
 
-from binascii import b2a_base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
-from typing import Any, TypeGuard
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import orjson
 
-from snowplow_aio.encoding import JSONDefault, json_in_one_pass, model_data, to_json
+from snowplow_aio.encoded import Encoded
 from snowplow_aio.events.primitive import PrimitiveEvent
 from snowplow_aio.exceptions import InvalidEventError
-from snowplow_aio.self_describing import SelfDescribing, SelfDescribingJson
-from snowplow_aio.validation import MAX_EVENT_BYTES, is_unicode, is_validating
+from snowplow_aio.rules import MAX_EVENT_BYTES, is_unicode
+from snowplow_aio.self_describing import SelfDescribing
+from snowplow_aio.self_describing_json import SelfDescribingJson
+from snowplow_aio.validation import is_validating
 
 PAYLOAD_DATA = "iglu:com.snowplowanalytics.snowplow/payload_data/jsonschema/1-0-4"
-_CONTEXTS = "iglu:com.snowplowanalytics.snowplow/contexts/jsonschema/1-0-1"
-_UNSTRUCT_EVENT = "iglu:com.snowplowanalytics.snowplow/unstruct_event/jsonschema/1-0-0"
 
 # Every key of payload_data 1-0-4 (PROTOCOL.md §1.2, §3.1): one unknown key
 # makes the pipeline refuse the whole request, with all events in it.
@@ -39,11 +37,16 @@ _KEYS = frozenset(
 )  # fmt: skip
 _REQUIRED = ("e", "p", "tv")
 
+# What a payload has, as sets that are quick to compare.
+_WRITTEN = _KEYS - {"stm"}
+_REQUIRED_KEYS = frozenset(_REQUIRED)
+_TEXT = {str}
+
 Event = PrimitiveEvent | SelfDescribing | SelfDescribingJson
 Entity = SelfDescribing | SelfDescribingJson
 
 
-class Payload(Mapping[str, str]):
+class Payload(Encoded, Mapping[str, str]):
     """
     One event, ready to be sent: a read-only mapping of protocol key to text.
 
@@ -55,18 +58,13 @@ class Payload(Mapping[str, str]):
 
         anonymous: Whether it travels with ``SP-Anonymous``.
 
-    Attributes:
-        json: The fields as a compact JSON object in UTF-8.
-
-        anonymous: Whether it travels with ``SP-Anonymous``.
-
     Raises InvalidEventError when a key is not one of the protocol's, a value no
     string, a required key is missing, or the event is too large to arrive.
     """
 
-    __slots__ = ("anonymous", "json")
+    __slots__ = ()
 
-    json: bytes
+    tail: bytes
     anonymous: bool
 
     def __init__(self, fields: Mapping[str, str], *, anonymous: bool = False) -> None:
@@ -76,21 +74,43 @@ class Payload(Mapping[str, str]):
         for key in _REQUIRED:
             if key not in kept:
                 raise InvalidEventError.about("payload", dict(kept), f"must have the protocol field {key!r}")
-        self.json = within_limit(orjson.dumps(kept))
+        self.tail = orjson.dumps(kept)[1:]
         self.anonymous = anonymous
+        check_size(self.tail)
 
     @staticmethod
-    def ready(json: bytes, anonymous: bool) -> Payload:  # noqa: FBT001 - called for each event
-        """Return the payload of JSON that is known to be right."""
-        payload = Payload.__new__(Payload)
-        payload.json = json
-        payload.anonymous = anonymous
-        return payload
+    def stored(json: bytes, fields: Mapping[str, Any], *, anonymous: bool) -> Payload | None:
+        """
+        Return the payload of *json*, in which *fields* were found, if it is as payloads are.
+
+        It is not written again then, which is a third of what a worker does for an event.
+        """
+        is_ours = (
+            fields.keys() <= _WRITTEN
+            and fields.keys() >= _REQUIRED_KEYS
+            and set(map(type, fields.values())) == _TEXT
+            and "" not in fields.values()
+            and orjson.dumps(fields) == json
+        )
+        if not is_ours:
+            return None
+        check_size(json[1:])
+        return _restored(json[1:], anonymous)
 
     @classmethod
     def of(cls, fields: Mapping[str, str]) -> Payload:
         """Return *fields*, a payload or any mapping of protocol fields, as a payload."""
         return fields if isinstance(fields, Payload) else cls(fields)
+
+    @property
+    def json(self) -> bytes:
+        """The fields as a compact JSON object in UTF-8; put together at each call."""
+        return b"{" + self.tail
+
+    @property
+    def size(self) -> int:
+        """The bytes of its JSON."""
+        return len(self.tail) + 1
 
     def fields(self) -> dict[str, str]:
         """Return all fields, read from the JSON once."""
@@ -112,7 +132,17 @@ class Payload(Mapping[str, str]):
         return hash(frozenset(self.items()))
 
     def __repr__(self) -> str:
-        return f"<Payload of {len(self.json)} bytes>"
+        return f"<Payload of {self.size} bytes>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.tail, self.anonymous)
+
+
+def _restored(tail: bytes, anonymous: bool) -> Payload:  # noqa: FBT001 - as pickle calls it
+    payload = Payload.__new__(Payload)
+    payload.tail = tail
+    payload.anonymous = anonymous
+    return payload
 
 
 def _checked(key: str, value: object) -> str:
@@ -125,147 +155,13 @@ def _checked(key: str, value: object) -> str:
     return value
 
 
-def within_limit(json: bytes) -> bytes:
+def check_size(tail: bytes) -> None:
     """
-    Return *json* when an event of its size can reach the pipeline.
+    Check that *tail*, the JSON of an event without its first brace, is of a size that can reach the pipeline.
 
     Raises InvalidEventError when it is larger than MAX_EVENT_BYTES: the
     collector would answer 200 and lose it.
     """
-    if len(json) > MAX_EVENT_BYTES and is_validating():
-        raise InvalidEventError(
-            f"event: must be at most {MAX_EVENT_BYTES} bytes as JSON, contexts included, it has {len(json)}"
-        )
-    return json
-
-
-def encode(  # noqa: PLR0917 - positional arguments are the faster ones
-    event: Event,
-    constant: bytes,
-    own: Mapping[str, str],
-    context: Sequence[Entity] | None = None,
-    base64: bool = True,  # noqa: FBT001, FBT002 - positional, which is faster
-    default: JSONDefault | None = None,
-    anonymous: bool = False,  # noqa: FBT001, FBT002
-) -> Payload:
-    """
-    Return the payload of *event*.
-
-    Args:
-        event: What happened.
-
-        constant: Members of a JSON object, without its braces: what the tracker
-            and the subject add; at least one.
-
-        own: Protocol fields of this event: its id and timestamps.
-
-        context: The entities that go with it.
-
-        base64: Whether self-describing data is sent as URL-safe base64.
-
-        default: Turns values that JSON does not know into some that it does.
-
-        anonymous: Whether it travels with ``SP-Anonymous``.
-
-    Raises InvalidEventError when something in it is not JSON or all of it is too large.
-    """
-    # Joined once: each copy of an event costs as much as its JSON does.
-    if is_primitive(event):
-        parts = [_protocol_fields(event, own), b",", constant]
-    else:
-        parts = [orjson.dumps({"e": "ue", **own})[:-1], b",", constant]
-        parts += _member(_UNSTRUCT_EVENT_KEYS[base64], _unstruct_event(event, default), base64=base64)
-    if context:
-        parts += _member(_CONTEXTS_KEYS[base64], _contexts(context, default), base64=base64)
-    parts.append(b"}")
-    json = b"".join(parts)
-    if len(json) > MAX_EVENT_BYTES:
-        within_limit(json)
-    return Payload.ready(json, anonymous)
-
-
-# Asked once for each class: pydantic makes `isinstance` take half a microsecond.
-_is_a: Callable[[Any, Any], bool] = cache(issubclass)
-
-
-def is_primitive(event: object) -> TypeGuard[PrimitiveEvent]:
-    """Return whether the tracker protocol has fields of its own for *event*."""
-    return _is_a(type(event), PrimitiveEvent)
-
-
-def _protocol_fields(event: PrimitiveEvent, own: Mapping[str, str]) -> bytes:
-    """Return the fields of *event* and its *own* as a JSON object that is still open."""
-    fields = event.protocol_fields()
-    fields |= own
-    try:
-        return orjson.dumps(fields)[:-1]
-    except TypeError:
-        for name, value in event:
-            if isinstance(value, str) and not is_unicode(value):
-                raise InvalidEventError.about(name, value, "must not contain a lone surrogate") from None
-        raise
-
-
-_UNSTRUCT_EVENT_KEYS = {True: b',"ue_px":', False: b',"ue_pr":'}
-_CONTEXTS_KEYS = {True: b',"cx":', False: b',"co":'}
-
-
-def _member(key: bytes, json: bytes, *, base64: bool) -> tuple[bytes, ...]:
-    """Return the parts of a member with self-describing *json*, as base64 or as text."""
-    if base64:
-        # Three calls in C; `base64.urlsafe_b64encode` takes twice as long.
-        return key, b'"', b2a_base64(json, newline=False).replace(b"+", b"-").replace(b"/", b"_"), b'"'
-    return key, orjson.dumps(json.decode())
-
-
-def _unstruct_event(event: Any, default: JSONDefault | None) -> bytes:
-    described = _described(event, "event")
-    json = json_in_one_pass({"schema": _UNSTRUCT_EVENT, "data": described}, default)
-    return json or _envelope(_UNSTRUCT_EVENT, _checked_json(event, described, "event", default))
-
-
-def _contexts(context: Sequence[Entity], default: JSONDefault | None) -> bytes:
-    described = [
-        # The usual case without a call.
-        {"schema": entity.schema, "data": entity.data}
-        if type(entity) is SelfDescribingJson
-        else _described(entity, i)
-        for i, entity in enumerate(context)
-    ]
-    json = json_in_one_pass({"schema": _CONTEXTS, "data": described}, default)
-    if json is not None:
-        return json
-    parts = zip(context, described, strict=True)
-    entities = [
-        _checked_json(entity, parts, f"context[{i}]", default) for i, (entity, parts) in enumerate(parts)
-    ]
-    return _envelope(_CONTEXTS, b"[%b]" % b",".join(entities))
-
-
-def _checked_json(
-    value: Entity, described: Mapping[str, Any], argument: str, default: JSONDefault | None
-) -> bytes:
-    """Return one self-describing JSON of several, so that an error can name the place."""
-    place = f"{argument}.data" if isinstance(value, SelfDescribingJson) else argument
-    return _envelope(described["schema"], to_json(described["data"], place, default))
-
-
-def _envelope(schema: str, data: bytes) -> bytes:
-    return b'{"schema":"%b","data":%b}' % (schema.encode(), data)
-
-
-def _described(value: Any, place: str | int) -> dict[str, Any]:
-    """Return the two parts of *value*, the event or the entity at *place*."""
-    if isinstance(value, SelfDescribingJson):
-        return {"schema": value.schema, "data": value.data}
-    argument = "event" if place == "event" else f"context[{place}]"
-    if _is_a(type(value), SelfDescribing):
-        uri = getattr(value, "schema_uri", None)
-        if uri is None:
-            rule = "must be of a class with a schema: class X(SelfDescribing, schema='iglu:...')"
-            raise InvalidEventError.about(argument, type(value).__name__, rule)
-        return {"schema": uri, "data": model_data(value)}
-    rule = "must be a SelfDescribingJson or an instance of a SelfDescribing model"
-    if place == "event":
-        rule = "must be an event: an instance of PageView or another model, or a SelfDescribingJson"
-    raise InvalidEventError.about(argument, value, rule)
+    if len(tail) >= MAX_EVENT_BYTES and is_validating():
+        rule = f"must be at most {MAX_EVENT_BYTES} bytes as JSON, contexts included"
+        raise InvalidEventError(f"event: {rule}, it has {len(tail) + 1}")

@@ -1,17 +1,13 @@
-"""Self-describing data: a schema's Iglu URI and the data it describes."""
+"""Self-describing data as models: a schema's Iglu URI and the data it describes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from snowplow_aio.exceptions import ConfigurationError, InvalidEventError
-from snowplow_aio.iglu import SchemaKey, schema_key, schema_uri
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from snowplow_aio.iglu import SchemaKey, schema_key
 
 JSONValue = Any
 
@@ -74,33 +70,3 @@ class SelfDescribing(BaseModel):
         from snowplow_aio.json_schema import iglu_schema  # noqa: PLC0415
 
         return iglu_schema(cls)
-
-
-@dataclass(frozen=True, slots=True, init=False)
-class SelfDescribingJson:
-    """
-    An event or a context entity as plain data; the data goes out as it is.
-
-    Args:
-        schema: The Iglu URI of the data's schema, or a SchemaKey.
-
-        data: Anything that JSON can say, usually a dict.
-
-    Raises InvalidEventError when the schema is not an Iglu URI.
-    """
-
-    schema: str
-    data: JSONValue
-
-    def __init__(self, schema: str | SchemaKey, data: JSONValue) -> None:
-        # The slots' own setters, past the frozen `__setattr__`: three times as fast as `object.__setattr__`.
-        _set_schema(self, schema_uri(schema))
-        _set_data(self, data)
-
-    def to_json(self) -> Mapping[str, JSONValue]:
-        """Return the two keys of a self-describing JSON."""
-        return {"schema": self.schema, "data": self.data}
-
-
-_set_schema = SelfDescribingJson.__dict__["schema"].__set__
-_set_data = SelfDescribingJson.__dict__["data"].__set__

@@ -8,22 +8,23 @@ of it reaches an event that was already tracked.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import Any, Final, Generic, Self, TypeVar, cast, overload
 from uuid import UUID
 
 from snowplow_aio.exceptions import InvalidEventError
-from snowplow_aio.validation import (
+from snowplow_aio.occasion import bound_occasion
+from snowplow_aio.rules import (
     INT32_MAX,
     PLATFORMS,
     TEXT_LIMITS,
     UUID_FORM,
     exceeds,
     is_unicode,
-    is_validating,
     stored_length,
 )
+from snowplow_aio.validation import is_validating
 
 
 class _Clear:
@@ -52,6 +53,9 @@ def protocol_text(key: str, name: str, value: object) -> str:
 
     Raises InvalidEventError, which calls it *name*, when it is no string, too long or has a lone surrogate.
     """
+    # Nearly every text: well within its limit, and plain.
+    if type(value) is str and len(value) * 4 <= TEXT_LIMITS[key] and value.isascii():
+        return value
     _check(isinstance(value, str), name, value, "must be a string")
     # The text itself: an enum of strings prints as its name.
     text = str.__str__(cast(str, value))
@@ -137,6 +141,31 @@ IDENTIFYING_KEYS = frozenset({"uid", "duid", "tnuid", "nuid", "sid", "vid", "ip"
 """What an anonymous event must not carry: the collector does not remove it (PROTOCOL.md §2.5)."""
 
 
+_Value = TypeVar("_Value")
+
+
+class _Field(Generic[_Value]):
+    """A field of a subject: read as an attribute, set by a method."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, subject: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, subject: Subject, owner: type) -> _Value | None: ...
+
+    def __get__(self, subject: Subject | None, owner: type) -> Self | _Value | None:
+        if subject is None:
+            return self
+        value: _Value | None = subject._values.get(self._name)  # noqa: SLF001 - a part of it
+        return value
+
+    def __set__(self, subject: Subject, value: object) -> None:
+        raise AttributeError(f"{self._name} is read-only: use set_{self._name}()")
+
+
 class Subject:
     """
     The user, device and session of events; each field may be None, "not set".
@@ -179,19 +208,19 @@ class Subject:
 
     __slots__ = ("_fields", "_values", "revision")
 
-    platform: str | None
-    user_id: str | None
-    screen_resolution: tuple[int, int] | None
-    viewport: tuple[int, int] | None
-    color_depth: int | None
-    timezone: str | None
-    lang: str | None
-    ip_address: str | None
-    useragent: str | None
-    domain_user_id: str | None
-    network_user_id: str | None
-    domain_session_id: str | None
-    domain_session_index: int | None
+    platform: _Field[str] = _Field()
+    user_id: _Field[str] = _Field()
+    screen_resolution: _Field[tuple[int, int]] = _Field()
+    viewport: _Field[tuple[int, int]] = _Field()
+    color_depth: _Field[int] = _Field()
+    timezone: _Field[str] = _Field()
+    lang: _Field[str] = _Field()
+    ip_address: _Field[str] = _Field()
+    useragent: _Field[str] = _Field()
+    domain_user_id: _Field[str] = _Field()
+    network_user_id: _Field[str] = _Field()
+    domain_session_id: _Field[str] = _Field()
+    domain_session_index: _Field[int] = _Field()
 
     def __init__(
         self,
@@ -241,37 +270,13 @@ class Subject:
         _check(is_text, "cookies", type(cookies).__name__, rule)
         _check(isinstance(prefix, str), "prefix", prefix, "must be a string")
         _check(isinstance(network, str), "network", network, "must be a string")
-        name = next(
-            (name for name in cookies if name == f"{prefix}id" or name.startswith(f"{prefix}id.")), None
-        )
-        # <domain user id>.<created>.<session index>.<now>.<last>.<session id>...
-        parts = [*(cookies[name].split(".") if name is not None else ()), *[""] * 6]
-        index = int(parts[2]) if parts[2].isascii() and parts[2].isdigit() else None
-        found = {
-            "domain_user_id": parts[0],
-            "domain_session_index": index,
-            "domain_session_id": parts[5],
-            "network_user_id": cookies.get(network, ""),
-        }
-        subject = cls()
-        for field, value in found.items():
-            if value not in ("", None):
-                # A visitor can send anything; that is no reason to fail the request.
-                with suppress(InvalidEventError):
-                    subject._set(field, value)
+        return cls._of(*_valid(cookie_fields(cookies, prefix, network)))
+
+    @classmethod
+    def _of(cls, values: dict[str, Any], fields: dict[str, str | _Clear]) -> Self:
+        subject = cls.__new__(cls)
+        subject._values, subject._fields, subject.revision = values, fields, 0  # noqa: SLF001 - its own
         return subject
-
-    def __getattr__(self, name: str) -> Any:
-        if name in _FIELDS:
-            return self._values.get(name)
-        raise AttributeError(f"{type(self).__name__} has no field {name!r}")
-
-    if not TYPE_CHECKING:
-
-        def __setattr__(self, name: str, value: object) -> None:
-            if name in _FIELDS:
-                raise AttributeError(f"{name} is read-only: use set_{name}()")
-            super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         return f"Subject({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
@@ -345,24 +350,77 @@ class Subject:
         return self._fields
 
 
+def cookie_fields(cookies: Mapping[str, str], prefix: str, network: str) -> dict[str, object]:
+    """Return the fields of a subject that *cookies* tell of, as `Subject.from_cookies` takes them."""
+    found: dict[str, object] = {"network_user_id": cookies.get(network)}
+    own = f"{prefix}id"
+    name = next(
+        (name for name in cookies if name.startswith(own) and name[len(own) :][:1] in ("", ".")), None
+    )
+    if name is not None:
+        # <domain user id>.<created>.<session index>.<now>.<last>.<session id>...
+        parts = [*cookies[name].split("."), "", "", "", "", "", ""]
+        found["domain_user_id"] = parts[0]
+        # Of so many digits that a number can have: int() raises for 5,000.
+        is_index = parts[2].isascii() and parts[2].isdigit() and len(parts[2]) <= 10
+        found["domain_session_index"] = int(parts[2]) if is_index else None
+        found["domain_session_id"] = parts[5]
+    return found
+
+
+def valid_subject(found: Mapping[str, object]) -> Subject:
+    """
+    Return the subject with the fields that were *found*.
+
+    An empty value, or one that breaks a rule, is left out, whether or not events
+    are validated: a visitor can send anything, and that is no reason to fail.
+    """
+    return Subject._of(*_valid(found))  # noqa: SLF001 - made by the two of them
+
+
+def _valid(found: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, str | _Clear]]:
+    values: dict[str, Any] = {}
+    fields: dict[str, str | _Clear] = {}
+    for name, value in found.items():
+        if value is None or value == "":
+            continue
+        key, text = _FIELDS[name]
+        try:
+            fields[key] = text(name, value)
+        except InvalidEventError:
+            continue
+        values[name] = value
+    return values, fields
+
+
 def merge(layers: Iterable[Subject]) -> dict[str, str]:
     """Return the protocol fields of *layers*, of which a later one wins; empty strings are left out."""
-    merged: dict[str, str] = {}
+    merged: dict[str, str | _Clear] = {}
     for layer in layers:
-        for key, value in layer.protocol_fields().items():
-            if isinstance(value, str):
-                merged[key] = value
-            else:
-                merged.pop(key, None)
-    return {key: value for key, value in merged.items() if value}
+        merged.update(layer.protocol_fields())
+    return {key: value for key, value in merged.items() if isinstance(value, str) and value}
 
 
-_bound: ContextVar[Subject | None] = ContextVar("snowplow_aio.subject", default=None)
+def merged(layers: Iterable[Subject]) -> Subject:
+    """Return a new subject with the fields of *layers*, of which a later one wins."""
+    values = {name: value for layer in layers for name, value in layer._values.items()}  # noqa: SLF001
+    # Nothing lies below that could be cleared.
+    return Subject(**{name: value for name, value in values.items() if value is not CLEAR})
+
+
+bound_subject: ContextVar[Subject | None] = ContextVar("snowplow_aio.subject", default=None)
 
 
 def current_subject() -> Subject | None:
-    """Return the subject that `use_subject` bound for this task, or None."""
-    return _bound.get()
+    """Return the subject that `use_subject`, or a web request, bound for this task, or None."""
+    occasion, bound = bound_occasion.get(), bound_subject.get()
+    if occasion is None:
+        return bound
+    # A copy: nobody changes what is bound.
+    layers = [layer for layer in (occasion.subject(), bound) if layer is not None]
+    values = {name: value for layer in layers for name, value in layer._values.items()}  # noqa: SLF001
+    fields = {key: value for layer in layers for key, value in layer._fields.items()}
+    return Subject._of(values, fields)  # noqa: SLF001 - likewise
 
 
 @contextmanager
@@ -380,10 +438,10 @@ def use_subject(subject: Subject | None = None, /, **fields: Any) -> Generator[S
     Raises InvalidEventError when a value breaks a rule of `Subject`, TypeError for an unknown name.
     """
     _check(subject is None or isinstance(subject, Subject), "subject", subject, "must be a Subject")
-    layers = [layer for layer in (_bound.get(), subject, Subject(**fields)) if layer is not None]
+    layers = [layer for layer in (bound_subject.get(), subject, Subject(**fields)) if layer is not None]
     bound = Subject(**{name: value for layer in layers for name, value in layer._values.items()})  # noqa: SLF001
-    token = _bound.set(bound)
+    token = bound_subject.set(bound)
     try:
         yield bound
     finally:
-        _bound.reset(token)
+        bound_subject.reset(token)

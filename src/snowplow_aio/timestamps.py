@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from snowplow_aio.exceptions import InvalidEventError
-from snowplow_aio.validation import TIMESTAMP_MAX, TIMESTAMP_MIN
+from snowplow_aio.rules import TIMESTAMP_MAX, TIMESTAMP_MIN
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RULE = "must be milliseconds since the epoch (int or float, years 0 to 9999) or a datetime with a time zone"

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from snowplow_aio.events.cart import AddToCart, RemoveFromCart
 from snowplow_aio.events.ecommerce import EcommerceTransaction, EcommerceTransactionItem
+from snowplow_aio.events.error import ApplicationError
 from snowplow_aio.events.form import FormChange, FormElement, FormSubmit, InputType, NodeName
 from snowplow_aio.events.link import LinkClick
 from snowplow_aio.events.page import PagePing, PageView
@@ -381,4 +382,16 @@ class TrackMethods(ABC):
             category=category,
             currency=currency,
         )
+        return self.track(event, context=context, tstamp=tstamp, **metadata)
+
+    def track_exception(
+        self,
+        error: BaseException,
+        is_fatal: bool | None = None,  # noqa: FBT001 - as its siblings
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> Tracking:
+        """Track an `ApplicationError` that says what *error* is, where it was raised and what caused it."""
+        event = ApplicationError.from_exception(error, is_fatal=is_fatal)
         return self.track(event, context=context, tstamp=tstamp, **metadata)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import time
 from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
 from datetime import datetime
@@ -11,33 +12,31 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self, Unpack
 from uuid import UUID
 
-import orjson
-
 from snowplow_aio.abc import Clock, Door, Emitter, NewId
 from snowplow_aio.custom_emitter import CustomEmitter
+from snowplow_aio.encoder import Encoder, checked_subject
 from snowplow_aio.encoding import JSONDefault
+from snowplow_aio.enriched import Enriched
+from snowplow_aio.enrichment import Later
 from snowplow_aio.event_id import new_event_id
 from snowplow_aio.exceptions import DeliveryError, InvalidEventError, QueueFullError
+from snowplow_aio.global_contexts import bound_contexts
 from snowplow_aio.outcomes import EmitterStats, FlushResult, Health
-from snowplow_aio.payload import Event, Payload, encode, is_primitive
+from snowplow_aio.payload import Event, Payload
 from snowplow_aio.policies import require, require_seconds
-from snowplow_aio.subject import (
-    IDENTIFYING_KEYS,
-    Subject,
-    current_subject,
-    merge,
-    platform_code,
-    protocol_text,
-)
-from snowplow_aio.timestamps import DeviceTimestamp, TrueTimestamp, milliseconds
+from snowplow_aio.subject import Subject, platform_code, protocol_text
+from snowplow_aio.timestamps import TrueTimestamp
 from snowplow_aio.track_methods import AllMetadata, Context, Timestamp, TrackMethods
-from snowplow_aio.validation import UUID_FORM
 from snowplow_aio.version import __version__
 
-# A tuple: a union of types would be made anew for each event.
-_LISTS = (list, tuple)
-
 TRACKER_VERSION = f"pyaio-{__version__}"
+
+
+# What one call made, which reaches each emitter in one piece, and the event id.
+Step = tuple[tuple[Payload, ...], str]
+
+# The same of a call whose payloads have to wait for something async.
+LaterStep = tuple[tuple[Payload, ...] | Later, str]
 
 
 class Tracking(TrackMethods, Coroutine[Any, Any, str]):
@@ -50,23 +49,24 @@ class Tracking(TrackMethods, Coroutine[Any, Any, str]):
     awaited, it warns as a coroutine does.
     """
 
-    __slots__ = ("_run", "_steps", "_tracker", "event_id")
+    __slots__ = ("_run", "_steps", "_tracker")
 
-    def __init__(self, tracker: Tracker, payloads: tuple[Payload, ...], event_id: str) -> None:
+    def __init__(self, tracker: Tracker, step: LaterStep) -> None:
         self._tracker = tracker
-        # What one call made reaches each emitter in one piece.
-        self._steps = [(payloads, event_id)]
+        self._steps = steps = [step]
         # The coroutine knows nothing of this object: forgotten, it warns at once.
-        self._run = _hand_over(tracker, self._steps)
-        self.event_id: str = event_id
+        self._run = _hand_over(tracker, steps)
+
+    @property
+    def event_id(self) -> str:
+        """The id of the last event."""
+        return self._steps[-1][1]
 
     def track(self, event: Event, **metadata: Unpack[AllMetadata]) -> Tracking:
         """Track one more event after those before; takes what `Tracker.track` takes."""
         if inspect.getcoroutinestate(self._run) != inspect.CORO_CREATED:
             raise RuntimeError("these events are tracked already; begin again with the tracker")
-        step = self._tracker.encode(event, **metadata)
-        self._steps.append(step)
-        self.event_id = step[1]
+        self._steps.append(self._tracker._prepare(event, **metadata))  # noqa: SLF001 - the two are one
         return self
 
     def __await__(self) -> Generator[Any, Any, str]:
@@ -85,9 +85,9 @@ class Tracking(TrackMethods, Coroutine[Any, Any, str]):
         self._run.close()
 
 
-async def _hand_over(tracker: Tracker, steps: Sequence[tuple[tuple[Payload, ...], str]]) -> str:
+async def _hand_over(tracker: Tracker, steps: Sequence[LaterStep]) -> str:
     for payloads, _ in steps:
-        wait = tracker.hand_over(*payloads)
+        wait = tracker.hand_over(payloads if isinstance(payloads, tuple) else await payloads())
         if wait is not None:
             await wait
     return steps[-1][1]
@@ -97,7 +97,7 @@ async def _hand_over(tracker: Tracker, steps: Sequence[tuple[tuple[Payload, ...]
 _hand_over.__qualname__ = "Tracker.track"
 
 
-class Tracker(TrackMethods):
+class Tracker(TrackMethods, Enriched):
     """
     Tracks events.
 
@@ -115,7 +115,8 @@ class Tracker(TrackMethods):
 
         subject: Whom events are about; a new one where it is None.
 
-        platform: The platform code of events whose subject has none.
+        platform: The platform code of events whose subject has none; None for ``pc``, which an
+            integration may replace.
 
         encode_base64: Whether self-describing data is sent as URL-safe base64.
 
@@ -140,27 +141,38 @@ class Tracker(TrackMethods):
         namespace: str | None = None,
         app_id: str | None = None,
         subject: Subject | None = None,
-        platform: str = "pc",
+        platform: str | None = None,
         encode_base64: bool = True,
         json_default: JSONDefault | None = None,
         anonymous: bool = False,
         clock: Clock = time.time_ns,
         new_id: NewId = new_event_id,
     ) -> None:
-        self._fixed = {"tv": TRACKER_VERSION, **_names(namespace, app_id)}
-        self._fixed["p"] = platform_code("platform", platform)
-        self._base64 = encode_base64
+        names = _names(namespace, app_id)
+        fixed = {
+            "tv": TRACKER_VERSION,
+            **names,
+            "p": platform_code("platform", "pc" if platform is None else platform),
+        }
         is_default = json_default is None or callable(json_default)
         require(is_default, "json_default", json_default, "must be a function")
         require(callable(clock), "clock", clock, "must be a function")
         require(callable(new_id), "new_id", new_id, "must be a function")
-        require(isinstance(anonymous, bool), "anonymous", anonymous, "must be True or False")
-        self._json_default = json_default
-        self._is_anonymous = anonymous
-        self._clock = clock
-        self._new_id = new_id
+        rule = "must be True or False"
+        require(isinstance(encode_base64, bool), "encode_base64", encode_base64, rule)
+        require(isinstance(anonymous, bool), "anonymous", anonymous, rule)
+        self._encoder = Encoder(
+            fixed,
+            encode_base64=encode_base64,
+            json_default=json_default,
+            is_anonymous=anonymous,
+            clock=clock,
+            new_id=new_id,
+        )
+        self._enrich_with(self._encoder, is_anonymous=anonymous, clock=clock, new_id=new_id)
+        self._has_platform = platform is not None
+        self._namespace = namespace or ""
         self._emitters: list[Door] = []
-        self._constant: tuple[Subject, int, bytes] | None = None
         self.subject: Subject = _subject(subject)
         given = list(emitters) if isinstance(emitters, list | tuple) else [emitters]
         require(bool(given), "emitters", emitters, "must be an emitter or a sequence of at least one")
@@ -168,7 +180,7 @@ class Tracker(TrackMethods):
             self._add("emitters", emitter)
 
     def __repr__(self) -> str:
-        return f"<Tracker {self._fixed.get('tna', '')!r} to {', '.join(self.stats())}>"
+        return f"<Tracker {self._namespace!r} to {', '.join(self.stats())}>"
 
     @property
     def emitters(self) -> tuple[Emitter, ...]:
@@ -199,11 +211,58 @@ class Tracker(TrackMethods):
         self.subject = _subject(subject)
         return self
 
+    def set_default_platform(self, platform: str) -> Self:
+        """
+        Set the platform code of events whose subject has none, unless the tracker was made with one.
+
+        The integrations call it: a web service is ``srv``. Returns the tracker.
+
+        Raises InvalidEventError when it is no platform code.
+        """
+        code = platform_code("platform", platform)
+        if not self._has_platform:
+            self._encoder.set_platform(code)
+        return self
+
     # --- tracking
 
-    def track(self, event: Event, **metadata: Unpack[AllMetadata]) -> Tracking:
-        """Track *event*; takes what `TrackMethods.track` takes."""
-        return Tracking(self, *self.encode(event, **metadata))
+    def track(
+        self,
+        event: Event,
+        *,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        true_timestamp: float | datetime | TrueTimestamp | None = None,
+        subject: Subject | None = None,
+        event_id: str | UUID | None = None,
+        anonymous: bool = False,
+    ) -> Tracking:
+        """Track *event*; what the arguments mean stands at `TrackMethods.track`."""
+        is_plain = not self._has_functions and bound_contexts.get() is None
+        encoder = self._encoder if is_plain else self._enrichment
+        # Each by its position: a dictionary of arguments takes as long as the event's JSON.
+        step = encoder.encode(
+            event, self.subject, context, tstamp, true_timestamp, subject, event_id, anonymous
+        )
+        return Tracking(self, step)
+
+    def _prepare(
+        self,
+        event: Event,
+        *,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        true_timestamp: float | datetime | TrueTimestamp | None = None,
+        subject: Subject | None = None,
+        event_id: str | UUID | None = None,
+        anonymous: bool = False,
+    ) -> LaterStep:
+        """Return what a `Tracking` hands over."""
+        is_plain = not self._has_functions and bound_contexts.get() is None
+        encoder = self._encoder if is_plain else self._enrichment
+        return encoder.encode(
+            event, self.subject, context, tstamp, true_timestamp, subject, event_id, anonymous
+        )
 
     def track_nowait(self, event: Event, **metadata: Unpack[AllMetadata]) -> str:
         """
@@ -211,14 +270,19 @@ class Tracker(TrackMethods):
 
         Takes what `track` takes, and returns the event id.
 
-        Raises InvalidEventError when something breaks a rule, QueueFullError when
-        an emitter has no room and its overflow policy is RAISE.
+        Raises InvalidEventError when something breaks a rule or a coroutine function
+        would have to be awaited (of a global context or an enricher), QueueFullError
+        when an emitter has no room and its overflow policy is RAISE.
         """
-        payloads, event_id = self.encode(event, **metadata)
+        payloads, event_id = self._prepare(event, **metadata)
+        if not isinstance(payloads, tuple):
+            raise _must_be_awaited()
+        if not payloads:
+            return event_id
         full: QueueFullError | None = None
         for emitter in self._emitters:
             try:
-                emitter.admit_nowait(*payloads)
+                emitter.admit_nowait(payloads)
             except QueueFullError as error:
                 full = error
         if full is not None:
@@ -246,15 +310,17 @@ class Tracker(TrackMethods):
         TimeoutError when one has not settled it in time, and what `track` raises.
         """
         require_seconds("timeout", timeout, optional=True, zero=True)
-        payloads, event_id = self.encode(event, **metadata)
-        watched = [
-            (name, asyncio.ensure_future(emitter.watch(payload)))
-            for name, emitter in zip(self._emitter_names(), self._emitters, strict=True)
-            for payload in payloads
-        ]
+        made, event_id = self._prepare(event, **metadata)
+        watched: list[tuple[str, asyncio.Future[str | None]]] = []
         try:
             async with asyncio.timeout(timeout):
-                wait = self.hand_over(*payloads)
+                payloads = made if isinstance(made, tuple) else await made()
+                watched += [
+                    (name, asyncio.ensure_future(emitter.watch(payload)))
+                    for name, emitter in zip(self._emitter_names(), self._emitters, strict=True)
+                    for payload in payloads
+                ]
+                wait = self.hand_over(payloads)
                 if wait is not None:
                     await wait
                 await self.flush(wait=False)
@@ -267,78 +333,19 @@ class Tracker(TrackMethods):
             raise DeliveryError(f"event {event_id} was not delivered by {', '.join(lost)}")
         return event_id
 
-    def encode(
-        self,
-        event: Event,
-        *,
-        context: Context = None,
-        tstamp: Timestamp = None,
-        true_timestamp: float | datetime | TrueTimestamp | None = None,
-        subject: Subject | None = None,
-        event_id: str | UUID | None = None,
-        anonymous: bool = False,
-    ) -> tuple[tuple[Payload, ...], str]:
-        """Return the payloads that `track` would hand over with the same arguments, and the event id."""
-        anonymous = anonymous or self._is_anonymous
-        own_id = self._new_id() if event_id is None else _event_id(event_id)
-        if tstamp is None and true_timestamp is None:
-            moment = {"dtm": str(self._clock() // 1_000_000)}
-        else:
-            moment = self._timestamps(tstamp, true_timestamp)
-        _require_list(context)
-        constant = self._constant_fields(subject, anonymous)
-        own = {"eid": own_id, **moment}
-        payload = encode(event, constant, own, context, self._base64, self._json_default, anonymous)
-        if not (is_primitive(event) and event.has_followers):
-            return (payload,), own_id
-        payloads = [payload]
-        for i, (follower, its_context) in enumerate(event.followers()):
-            own = {"eid": self._new_id(), **moment}
-            try:
-                _require_list(its_context)
-                payloads.append(
-                    encode(follower, constant, own, its_context, self._base64, self._json_default, anonymous)
-                )
-            except InvalidEventError as error:
-                # Only the items of a transaction follow anything.
-                raise InvalidEventError(f"items[{i}].{error}") from None
-        return tuple(payloads), own_id
+    def encode(self, event: Event, **metadata: Unpack[AllMetadata]) -> Step:
+        """
+        Return the payloads that `track` would hand over with the same arguments, and the event id.
 
-    def _timestamps(self, tstamp: Timestamp, true_timestamp: object) -> dict[str, str]:
-        if isinstance(tstamp, TrueTimestamp):
-            if true_timestamp is not None:
-                raise InvalidEventError.about(
-                    "true_timestamp", true_timestamp, "must be None where tstamp is a true one"
-                )
-            return {"ttm": str(tstamp.milliseconds)}
-        if isinstance(tstamp, DeviceTimestamp):
-            device = tstamp.milliseconds
-        else:
-            device = self._clock() // 1_000_000 if tstamp is None else milliseconds(tstamp)
-        if true_timestamp is None:
-            return {"dtm": str(device)}
-        if isinstance(true_timestamp, TrueTimestamp):
-            return {"dtm": str(device), "ttm": str(true_timestamp.milliseconds)}
-        return {"dtm": str(device), "ttm": str(milliseconds(true_timestamp, "true_timestamp"))}
+        Raises what `track` raises, and InvalidEventError when a coroutine function
+        would have to be awaited for them.
+        """
+        payloads, event_id = self._prepare(event, **metadata)
+        if not isinstance(payloads, tuple):
+            raise _must_be_awaited()
+        return payloads, event_id
 
-    def _constant_fields(self, subject: Subject | None, anonymous: bool) -> bytes:  # noqa: FBT001
-        """Return what tracker and subjects add to an event, as members of a JSON object."""
-        bound = current_subject()
-        own = self.subject
-        if bound is None and subject is None and not anonymous:
-            # Read and replaced as one: another thread may be tracking too.
-            constant, revision = self._constant, own.revision
-            if constant is None or constant[0] is not own or constant[1] != revision:
-                constant = self._constant = (own, revision, orjson.dumps(self._fixed | merge((own,)))[1:-1])
-            return constant[2]
-        given = None if subject is None else _subject(subject)
-        layers = [layer for layer in (own, bound, given) if layer is not None]
-        fields = merge(layers)
-        if anonymous:
-            fields = {key: value for key, value in fields.items() if key not in IDENTIFYING_KEYS}
-        return orjson.dumps(self._fixed | fields)[1:-1]
-
-    def hand_over(self, *payloads: Payload) -> Awaitable[None] | None:
+    def hand_over(self, payloads: Sequence[Payload]) -> Awaitable[None] | None:
         """
         Give *payloads* to every emitter, in one piece; one that fails keeps them from no other.
 
@@ -346,13 +353,17 @@ class Tracker(TrackMethods):
 
         Raises QueueFullError when an emitter has no room and its overflow policy is RAISE.
         """
+        if not payloads:
+            # Left out by an enricher, or for want of a permission.
+            return None
         if len(self._emitters) == 1:
-            return self._emitters[0].admit(*payloads)
+            # Nobody to be kept from anything: no lists for the usual tracker.
+            return self._emitters[0].admit(payloads)
         waits: list[Awaitable[None]] = []
         full: QueueFullError | None = None
         for emitter in self._emitters:
             try:
-                wait = emitter.admit(*payloads)
+                wait = emitter.admit(payloads)
             except QueueFullError as error:
                 full = error
             else:
@@ -428,6 +439,27 @@ class Tracker(TrackMethods):
         await self.aclose()
 
 
+def _must_be_awaited() -> InvalidEventError:
+    rule = "must be awaited, as a global context or an enricher of it is a coroutine function"
+    return InvalidEventError(f"event: {rule}; use track or track_and_confirm")
+
+
+def _mark_as_coroutine_function(function: Any) -> None:
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(function)
+    else:
+        # What asyncio.iscoroutinefunction looks for, which frameworks call.
+        function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+# A framework that is given one of these, for a background task, asks what it is: called as a
+# plain function, in a thread, it would track nothing.
+_mark_as_coroutine_function(Tracker.track)
+for _name, _method in vars(TrackMethods).items():
+    if _name.startswith("track_"):
+        _mark_as_coroutine_function(_method)
+
+
 async def _wait_for_all(waits: Sequence[Awaitable[None]], full: QueueFullError | None) -> None:
     await asyncio.gather(*waits)
     if full is not None:
@@ -435,9 +467,7 @@ async def _wait_for_all(waits: Sequence[Awaitable[None]], full: QueueFullError |
 
 
 def _subject(subject: Subject | None) -> Subject:
-    if subject is not None and not isinstance(subject, Subject):
-        raise InvalidEventError.about("subject", subject, "must be a Subject")
-    return subject if subject is not None else Subject()
+    return Subject() if subject is None else checked_subject(subject)
 
 
 def _names(namespace: str | None, app_id: str | None) -> dict[str, str]:
@@ -449,15 +479,3 @@ def _names(namespace: str | None, app_id: str | None) -> dict[str, str]:
     if app_id is not None:
         names["aid"] = protocol_text("aid", "app_id", app_id)
     return {key: name for key, name in names.items() if name}
-
-
-def _event_id(event_id: str | UUID) -> str:
-    text = str(event_id)
-    if not isinstance(event_id, str | UUID) or UUID_FORM.fullmatch(text) is None:
-        raise InvalidEventError.about("event_id", event_id, "must be a UUID in its canonical form")
-    return text.lower()
-
-
-def _require_list(context: Context) -> None:
-    if context is not None and not isinstance(context, _LISTS):
-        raise InvalidEventError.about("context", context, "must be a list of entities, or None")

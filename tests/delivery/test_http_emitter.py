@@ -347,3 +347,12 @@ async def test_a_full_store_drops_and_counts_what_is_new(collector: Collector) -
             10,
             {"queue_full": 5},
         )
+
+
+async def test_a_status_that_is_not_to_be_retried_hands_back_each_event(collector: Collector) -> None:
+    collector.rule = lambda _request: Answer(404)
+    emitter = HttpEmitter(collector.url, retry=quick(retry_codes={404: False}))
+    async with Tracker(emitter) as tracker:
+        await track_pages(tracker, 50)
+        result = await tracker.flush(timeout=5)
+        assert (result.rejected, result.pending, emitter.stats().state) == (50, 0, "ok")

@@ -421,7 +421,7 @@ async def test_a_collector_that_hangs_does_not_make_tracking_wait_each_time(
     collector: Collector,
 ) -> None:
     collector.rule = lambda _request: Answer(hangs=True)
-    # The store is crowded with its first few events, and whoever tracks lets the loop run after each 128.
+    # The store is crowded with its first few events, and whoever tracks lets the loop run after each 144.
     store = MemoryStore(capacity=1_000)
     async with Tracker(HttpEmitter(collector.url, store=store, drain_timeout=0)) as tracker:
         loop = asyncio.get_running_loop()

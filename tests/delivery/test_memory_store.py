@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from snowplow_aio import MemoryStore, Overflow, Payload, QueueFullError
-from snowplow_aio.abc import Entry
+from snowplow_aio.entry import Entry
 from snowplow_aio.exceptions import ConfigurationError
 
 pytestmark = pytest.mark.anyio

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from snowplow_aio import MemoryStore, Overflow
-from snowplow_aio.abc import Entry
+from snowplow_aio.entry import Entry
 from tests.delivery.test_memory_store import numbers, payload
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -93,9 +94,28 @@ def _plainest(schema: Schema) -> Any:
         return {name: _plainest(schema["properties"][name]) for name in names}
     if kind == "array":
         return [_plainest(schema["items"])] * schema.get("minItems", 0)
-    uuid = "5cea9899-10df-4ccf-bf66-8c36f4a4bba2"
-    return 1 if kind in ("integer", "number") else uuid if schema.get("format") == "uuid" else "a"
+    if kind in ("integer", "number"):
+        return 1
+    if kind == "boolean":
+        return True
+    # All patterns that there are take a UUID.
+    return _UUID if schema.get("format") == "uuid" or "pattern" in schema else "a"
 
+
+_UUID = "5cea9899-10df-4ccf-bf66-8c36f4a4bba2"
+_UUIDS = [_UUID, _UUID.upper(), _UUID.replace("-", ""), f"{{{_UUID}}}", f"{_UUID}\n"]
+_MOMENTS = [
+    "2024-05-06T07:08:09Z",
+    "2024-05-06T07:08:09.123456789+05:30",
+    "2024-05-06T07:08:09-18:00",
+    "2024-05-06T07:08:09+18:30",
+    "2024-05-06T07:08:09-00:00",
+    "2024-05-06T07:08:09",
+    "2024-02-30T07:08:09Z",
+    "2024-05-06T25:08:09Z",
+    "2024-05-06T07:08:09Z\n",
+    "2024-05-06",
+]
 
 _EDGES: Mapping[str, Callable[[Any], list[Any]]] = {
     "maxLength": lambda n: ["a" * n, "a" * (n + 1), "😀" * n, "😀" * (n + 1)],
@@ -103,13 +123,8 @@ _EDGES: Mapping[str, Callable[[Any], list[Any]]] = {
     "maximum": lambda n: [n, n + 1, n - 1, float(n)],
     "minimum": lambda n: [n, n - 1, n + 1, float(n)],
     "minItems": lambda n: [[], ["a"] * n, ["a"] * max(n - 1, 0)],
-    "format": lambda _: [
-        "5cea9899-10df-4ccf-bf66-8c36f4a4bba2",
-        "5CEA9899-10DF-4CCF-BF66-8C36F4A4BBA2",
-        "5cea989910df4ccfbf668c36f4a4bba2",
-        "{5cea9899-10df-4ccf-bf66-8c36f4a4bba2}",
-        "5cea9899-10df-4ccf-bf66-8c36f4a4bba2\n",
-    ],
+    "format": lambda name: _MOMENTS if name == "date-time" else _UUIDS,
+    "pattern": lambda _: [*_UUIDS, "8c36f4a4bba25cea", "8C36F4A4BBA25CEA", "8c36f4a4bba25ce"],
     "enum": lambda values: [*values, str(values[0]).swapcase(), f"{values[0]} "],
 }
 
@@ -126,8 +141,10 @@ def _instance(schema: Schema, inner: Callable[[Schema], Data]) -> Data:
 
 
 def _string(schema: Schema, _: Callable[[Schema], Data]) -> Data:
-    if schema.get("format") == "uuid":
+    if schema.get("format") == "uuid" or "pattern" in schema:
         return st.uuids().map(str)
+    if schema.get("format") == "date-time":
+        return st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat)
     least, most = schema.get("minLength", 0), schema.get("maxLength", 65_535)
     usual = st.text(_CHARACTERS, min_size=least, max_size=least + 5)
     return st.one_of(usual, usual, st.just("a" * most), st.just("😀" * most)) if most < 65_535 else usual
@@ -137,7 +154,10 @@ def _integer(schema: Schema, _: Callable[[Schema], Data]) -> Data:
     return st.integers(schema.get("minimum"), schema.get("maximum"))
 
 
-def _number(_schema: Schema, _: Callable[[Schema], Data]) -> Data:
+def _number(schema: Schema, _: Callable[[Schema], Data]) -> Data:
+    if "minimum" in schema:
+        least, most = schema["minimum"], schema["maximum"]
+        return st.one_of(st.integers(least, most), st.decimals(least, most, places=5))
     return _NUMBERS
 
 

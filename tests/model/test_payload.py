@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ from snowplow_aio import (
     SelfDescribingJson,
     Tracker,
 )
-from snowplow_aio.validation import MAX_EVENT_BYTES
+from snowplow_aio.rules import MAX_EVENT_BYTES
 from tests.model.sent import read, read_base64, sent
 
 FIELDS = {"e": "pv", "p": "pc", "tv": "test-1", "url": "https://example.com/"}
@@ -234,3 +235,25 @@ def test_an_event_can_be_tracked_twice() -> None:
 
     assert first.pop("eid") != second.pop("eid")
     assert first == second
+
+
+@pytest.mark.parametrize(
+    ("json", "is_ours"),
+    [
+        (b'{"e":"pv","p":"web","tv":"x","url":"\xc3\xb6"}', True),
+        (b'{"e": "pv", "p": "web", "tv": "x"}', False),
+        (b'{"e":"pv","p":"web","tv":"x","e":"pv"}', False),
+        (b'{"e":"pv","p":"web","tv":"x","stm":"1"}', False),
+        (b'{"e":"pv","p":"web","tv":"x","uid":""}', False),
+        (b'{"e":"pv","p":"web","tv":"x","tr_tt":1}', False),
+        (b'{"e":"pv","p":"web","tv":"x","walrus":"1"}', False),
+        (b'{"e":"pv","p":"web"}', False),
+        (b"{}", False),
+    ],
+)
+def test_only_what_is_written_as_payloads_are_is_taken_as_it_is(json: bytes, *, is_ours: bool) -> None:
+    payload = Payload.stored(json, orjson.loads(json), anonymous=True)
+    assert (payload is not None) is is_ours
+    if payload is not None:
+        assert (payload.json, payload.anonymous) == (json, True)
+        assert payload == Payload(orjson.loads(json))

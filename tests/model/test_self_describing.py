@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import Annotated, Any, Generic, TypeVar
 
 import pytest
@@ -296,3 +297,16 @@ def test_plain_data_cannot_be_changed_afterwards() -> None:
 def test_a_wrong_schema_is_refused_at_once() -> None:
     with pytest.raises(InvalidEventError, match=r"^schema: must be an Iglu URI .*got 'com.acme/x'"):
         SelfDescribingJson("com.acme/x", {})
+
+
+def test_a_cached_property_is_no_data() -> None:
+    class Cart(SelfDescribing, schema="iglu:com.acme/cart/jsonschema/1-0-0"):
+        prices: list[int]
+
+        @cached_property
+        def total(self) -> int:
+            return sum(self.prices)
+
+    cart = Cart(prices=[1, 2])
+    assert cart.total == 3
+    assert data_of(cart) == {"prices": [1, 2]}

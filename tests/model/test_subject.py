@@ -148,7 +148,7 @@ def test_a_new_subject_knows_nothing() -> None:
 def test_an_unknown_name_is_an_error() -> None:
     subject: Any = Subject()
 
-    with pytest.raises(AttributeError, match=r"Subject has no field 'user'"):
+    with pytest.raises(AttributeError, match=r"'Subject' object has no attribute 'user'"):
         _ = subject.user
     with pytest.raises(AttributeError, match=r"user"):
         subject.user = "u"

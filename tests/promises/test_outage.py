@@ -43,10 +43,10 @@ async def deliver_all(emitter: HttpEmitter, tracker: Tracker) -> tuple[EmitterSt
     return emitter.stats(), round(time.monotonic() - started, 1)
 
 
-def assert_nothing_lost(stats: EmitterStats, counts: Counts) -> None:
+def assert_nothing_lost(stats: EmitterStats, counts: Counts, events: int = EVENTS) -> None:
     assert balance(stats) == 0
-    assert (stats.accepted, stats.delivered) == (EVENTS, EVENTS)
-    assert counts.distinct == EVENTS
+    assert (stats.accepted, stats.delivered) == (events, events)
+    assert counts.distinct == events
 
 
 @lasting(900)
@@ -105,21 +105,25 @@ async def test_cancelled_deliveries_lose_nothing_either(collector: CollectorProc
                 cancels += 1
 
     emitter = emitter_to(collector)
+    events, started = 0, time.monotonic()
     async with Tracker(emitter) as tracker, balanced(tracker):
         cancelling = asyncio.create_task(cancel_tasks())
-        stats, seconds = await deliver_all(emitter, tracker)
+        # A fast machine is done before enough was cancelled.
+        while cancels < scale(20, 90):
+            await deliver_all(emitter, tracker)
+            events += EVENTS
         cancelling.cancel()
         await asyncio.wait([cancelling])
+    stats = emitter.stats()
     counts = collector.counts()
     report(
-        events=EVENTS,
-        seconds=seconds,
+        events=events,
+        seconds=round(time.monotonic() - started, 1),
         cancels=cancels,
         restarts=stats.restarts,
         twice=counts.duplicates,
         unanswered=counts.unanswered,
     )
-    assert_nothing_lost(stats, counts)
+    assert_nothing_lost(stats, counts, events)
     assert counts.duplicates <= counts.unanswered + cancels * BATCH
-    assert cancels >= scale(20, 90)
     assert 0 < stats.restarts <= cancels

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
 
-from snowplow_aio.abc import EventStore, Hook
+from snowplow_aio.abc import Hook, LocalStore
 from snowplow_aio.emitters.buffered import BufferedEmitter
 from snowplow_aio.hooks import OnFailure, OnSuccess
 from snowplow_aio.policies import Batching, Retry, require, require_count
+from snowplow_aio.rules import MAX_RECORD_BYTES
 from snowplow_aio.transports.http import MAX_HEADERS_BYTES, Collector, HttpTransport
-from snowplow_aio.validation import MAX_RECORD_BYTES
 
 if TYPE_CHECKING:
     import ssl as ssl_module
@@ -100,7 +100,7 @@ class HttpEmitter(BufferedEmitter):
         flush_interval: float | None = 1.0,
         max_connections: int = 16,
         retry: Retry | None = None,
-        store: EventStore | None = None,
+        store: LocalStore | None = None,
         on_success: OnSuccess | None = None,
         on_failure: OnFailure | None = None,
         hooks: Iterable[Hook] = (),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 from snowplow_aio.abc import Door
 from snowplow_aio.outcomes import EmitterStats, FlushResult
@@ -28,12 +28,12 @@ class MemoryEmitter(Door):
         self._taken = 0
         self._reported = 0
 
-    def admit(self, *payloads: Payload) -> None:
+    def admit(self, payloads: Sequence[Payload]) -> None:
         self.payloads.extend(payloads)
         self._taken += len(payloads)
 
-    def admit_nowait(self, *payloads: Payload) -> None:
-        self.admit(*payloads)
+    def admit_nowait(self, payloads: Sequence[Payload]) -> None:
+        self.admit(payloads)
 
     def watch(self, payload: Payload) -> Awaitable[str | None]:  # noqa: ARG002 - all are delivered
         return _delivered()

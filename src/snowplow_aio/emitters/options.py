@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypedDict
 
-from snowplow_aio.abc import EventStore, Hook
+from snowplow_aio.abc import Hook, LocalStore
 from snowplow_aio.hooks import OnFailure, OnSuccess
 from snowplow_aio.policies import Retry
 
@@ -14,7 +14,7 @@ class EmitterOptions(TypedDict, total=False):
     """The arguments that every `BufferedEmitter` takes; it says what they mean."""
 
     retry: Retry | None
-    store: EventStore | None
+    store: LocalStore | None
     on_success: OnSuccess | None
     on_failure: OnFailure | None
     hooks: Iterable[Hook]

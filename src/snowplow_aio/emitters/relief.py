@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from anyio import move_on_after
 
-from snowplow_aio.abc import EventStore
+from snowplow_aio.abc import LocalStore
 
 # Longest that one event waits.
 _SECONDS = 1.0
@@ -18,7 +18,7 @@ class Relief:
         store: What may be crowded.
     """
 
-    def __init__(self, store: EventStore) -> None:
+    def __init__(self, store: LocalStore) -> None:
         self._store = store
         self._vain_at = -1
 

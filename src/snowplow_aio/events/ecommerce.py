@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from snowplow_aio.events.fields import NonEmpty, Number, Wire, number_text
 from snowplow_aio.events.primitive import Follower, PrimitiveEvent
 from snowplow_aio.exceptions import complaint
-from snowplow_aio.validation import INT32_MAX, INT32_MIN
+from snowplow_aio.fields import NonEmpty, Number, Wire
+from snowplow_aio.rules import INT32_MAX, INT32_MIN, number_text
 
 _Quantity = Annotated[int, Field(ge=INT32_MIN, le=INT32_MAX)]
 
@@ -83,7 +83,6 @@ class EcommerceTransaction(PrimitiveEvent):
     """
 
     event_code: ClassVar[str] = "tr"
-    has_followers: ClassVar[bool] = True
 
     order_id: Annotated[NonEmpty, Wire("tr_id")]
     total_value: Annotated[Number, Wire("tr_tt", number_text)]
@@ -106,6 +105,12 @@ class EcommerceTransaction(PrimitiveEvent):
     def followers(self) -> tuple[Follower, ...]:
         """Return the events of the items, each with its context."""
         return self._followers
+
+    def alone(self) -> Self:
+        """Return the transaction without its items."""
+        alone = self.model_copy(update={"items": None})
+        alone._followers = ()  # noqa: SLF001 - of a copy
+        return alone
 
     def _follower(self, index: int, item: object) -> Follower:
         if isinstance(item, EcommerceTransactionItem):

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from snowplow_aio.events.fields import ABSENT, CAMEL_CASE, NOT_BLANK
+from snowplow_aio.fields import ABSENT, CAMEL_CASE, NOT_BLANK
 from snowplow_aio.self_describing import SelfDescribing
 
 NodeName = Literal["INPUT", "TEXTAREA", "SELECT"]

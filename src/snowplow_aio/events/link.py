@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from snowplow_aio.events.fields import ABSENT, CAMEL_CASE, NonEmpty, Strings
+from snowplow_aio.fields import ABSENT, CAMEL_CASE, NonEmpty, Strings
 from snowplow_aio.self_describing import SelfDescribing
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from snowplow_aio.events.fields import Count, NonEmpty, Wire
 from snowplow_aio.events.primitive import PrimitiveEvent
+from snowplow_aio.fields import Count, NonEmpty, Wire
 
 
 class PageView(PrimitiveEvent):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
-from snowplow_aio.events.fields import Wire
+from snowplow_aio.fields import Wire
+from snowplow_aio.rules import TEXT_LIMITS, TextCheck
 
 
 class PrimitiveEvent(BaseModel):
@@ -17,9 +19,9 @@ class PrimitiveEvent(BaseModel):
     Attributes:
         event_code: The event's ``e`` (PROTOCOL.md §1.4).
 
-        has_followers: Whether some of its kind have followers.
-
         wire_fields: For each field: attribute, protocol key, and what makes text of it.
+
+        has_followers: Whether `followers` may return any.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -32,36 +34,38 @@ class PrimitiveEvent(BaseModel):
     )
 
     event_code: ClassVar[str]
-    has_followers: ClassVar[bool] = False
     wire_fields: ClassVar[tuple[tuple[str, str, Callable[[Any], str]], ...]] = ()
+    has_followers: ClassVar[bool] = False
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        cls.wire_fields = tuple(
-            (name, wire.key, wire.text)
-            for name, field in cls.model_fields.items()
+        cls.wire_fields = tuple((name, wire.key, wire.text) for name, wire in cls._wires())
+        cls.has_followers = cls.followers is not PrimitiveEvent.followers
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        texts = {name: wire.key for name, wire in cls._wires() if wire.key in TEXT_LIMITS}
+        schema = handler(source)
+        return core_schema.no_info_after_validator_function(TextCheck(texts), schema) if texts else schema
+
+    @classmethod
+    def _wires(cls) -> list[tuple[str, Wire]]:
+        """Return the fields that travel in a protocol field of their own."""
+        return [
+            (name, wire)
+            for name, field in cls.__pydantic_fields__.items()
             for wire in field.metadata
             if isinstance(wire, Wire)
-        )
+        ]
 
     def followers(self) -> tuple[Follower, ...]:
         """Return events that are tracked with this one, right after it, each with its context."""
         return ()
 
-    def protocol_fields(self) -> dict[str, str]:
-        """Return the event's own protocol fields, without those that are None or empty."""
-        values = self.__dict__
-        fields = {"e": self.event_code}
-        for name, key, text in self.wire_fields:
-            value = values[name]
-            if type(value) is str:
-                # An empty string is not sent: most fields cannot be read from it.
-                if value:
-                    fields[key] = value
-            elif value is not None and value != "":
-                fields[key] = text(value)
-        return fields
+    def alone(self) -> Self:
+        """Return the event without those that are tracked with it."""
+        return self
 
 
 Follower = tuple[PrimitiveEvent, Sequence[Any] | None]

@@ -8,7 +8,7 @@ from uuid import uuid4
 from pydantic import ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from snowplow_aio.events.fields import ABSENT, CAMEL_CASE, NOT_BLANK, Uuid
+from snowplow_aio.fields import ABSENT, CAMEL_CASE, NOT_BLANK, Uuid
 from snowplow_aio.self_describing import SelfDescribing
 
 

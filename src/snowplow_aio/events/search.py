@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from snowplow_aio.events.fields import ABSENT, CAMEL_CASE, Count, TextOrBool
+from snowplow_aio.fields import ABSENT, CAMEL_CASE, Count, TextOrBool
 from snowplow_aio.self_describing import SelfDescribing
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from snowplow_aio.events.fields import NonEmpty, Number, Wire, number_text
 from snowplow_aio.events.primitive import PrimitiveEvent
+from snowplow_aio.fields import NonEmpty, Number, Wire
+from snowplow_aio.rules import number_text
 
 
 class StructuredEvent(PrimitiveEvent):

@@ -28,7 +28,7 @@ from snowplow_aio.micro.problems import (
 )
 from snowplow_aio.micro.querystring import parse_query
 from snowplow_aio.micro.registry import Registry
-from snowplow_aio.validation import exceeds, stored_length, url_parts
+from snowplow_aio.rules import exceeds, stored_length, url_parts
 from snowplow_aio.version import __version__
 
 VERSION = f"snowplow-aio-micro-{__version__}"

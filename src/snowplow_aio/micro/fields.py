@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
 
-from snowplow_aio import validation
+from snowplow_aio import rules
 from snowplow_aio.micro.jsontext import JSONValue
 
 EVENT_TYPES: Mapping[str, str] = MappingProxyType(
@@ -74,7 +74,7 @@ def _address(text: str) -> tuple[str | None]:
 def _integer(text: str) -> tuple[int | None]:
     if text.lower() == "null":
         return (None,)
-    return (_java_integer(text, validation.INT32_MIN, validation.INT32_MAX, "a 32-bit integer"),)
+    return (_java_integer(text, rules.INT32_MIN, rules.INT32_MAX, "a 32-bit integer"),)
 
 
 def _java_integer(text: str, lowest: int, highest: int, what: str) -> int:
@@ -104,7 +104,7 @@ def _boolean(text: str) -> tuple[bool]:
 
 
 def _uuid(text: str) -> tuple[str]:
-    if validation.UUID_FORM.fullmatch(text) is None:
+    if rules.UUID_FORM.fullmatch(text) is None:
         raise ValueError("must be a UUID in its canonical form (8-4-4-4-12)")
     return (text.lower(),)
 
@@ -116,7 +116,7 @@ def timestamp(text: str) -> int:
     Raises ValueError for anything else, and outside the years 0 to 9999.
     """
     what = "milliseconds since the epoch, in the years 0 to 9999"
-    return _java_integer(text, validation.TIMESTAMP_MIN, validation.TIMESTAMP_MAX, what)
+    return _java_integer(text, rules.TIMESTAMP_MIN, rules.TIMESTAMP_MAX, what)
 
 
 def _timestamp(text: str) -> tuple[int]:
@@ -129,14 +129,14 @@ def _dimensions(text: str) -> tuple[int, int]:
         raise ValueError("must be WIDTHxHEIGHT in digits")
     what = "WIDTHxHEIGHT, each a 32-bit integer"
     return (
-        _java_integer(match[1], 0, validation.INT32_MAX, what),
-        _java_integer(match[2], 0, validation.INT32_MAX, what),
+        _java_integer(match[1], 0, rules.INT32_MAX, what),
+        _java_integer(match[2], 0, rules.INT32_MAX, what),
     )
 
 
 def _platform(text: str) -> tuple[str]:
-    if text not in validation.PLATFORMS:
-        raise ValueError(f"must be one of {', '.join(sorted(validation.PLATFORMS))}")
+    if text not in rules.PLATFORMS:
+        raise ValueError(f"must be one of {', '.join(sorted(rules.PLATFORMS))}")
     return (text,)
 
 
@@ -199,8 +199,8 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
 
 # Columns that are made from others have limits of their own (PROTOCOL §1.2, below the table).
 _DERIVED_LIMITS = {
-    **{f"page_url{part}": limit for part, limit in validation.URL_PART_LIMITS["url"].items()},
-    **{f"refr_url{part}": limit for part, limit in validation.URL_PART_LIMITS["refr"].items()},
+    **{f"page_url{part}": limit for part, limit in rules.URL_PART_LIMITS["url"].items()},
+    **{f"refr_url{part}": limit for part, limit in rules.URL_PART_LIMITS["refr"].items()},
     "refr_domain_userid": 128,
     "event_vendor": 1000,
     "event_name": 1000,
@@ -210,7 +210,7 @@ _DERIVED_LIMITS = {
 
 LIMITS: Mapping[str, int] = MappingProxyType(
     {
-        **{FIELDS[key].columns[0]: limit for key, limit in validation.TEXT_LIMITS.items()},
+        **{FIELDS[key].columns[0]: limit for key, limit in rules.TEXT_LIMITS.items()},
         **_DERIVED_LIMITS,
     }
 )

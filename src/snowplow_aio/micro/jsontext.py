@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from snowplow_aio.exceptions import InvalidEventError
 from snowplow_aio.iglu import SchemaKey
-from snowplow_aio.validation import MAX_JSON_DEPTH
+from snowplow_aio.rules import MAX_JSON_DEPTH
 
 JSONValue: TypeAlias = Any
 JSONObject: TypeAlias = dict[str, Any]

@@ -1,14 +1,15 @@
-"""The default store: events wait in an `asyncio.Queue` and live as long as the process."""
+"""The default store: events wait in memory and live as long as the process."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-from snowplow_aio.abc import Entry, EventStore, StoreStatistics
+from snowplow_aio.abc import LocalStore, StoreStatistics
+from snowplow_aio.backlog import Backlog
+from snowplow_aio.entry import Entry
 from snowplow_aio.exceptions import QueueFullError
 from snowplow_aio.payload import Payload
 from snowplow_aio.policies import Overflow, require, require_count, require_seconds
@@ -17,61 +18,20 @@ from snowplow_aio.policies import Overflow, require, require_count, require_seco
 _CROWDED = 0.5
 
 
-class _Lane:
-    """Events of one kind in order: what came back goes before what is new."""
-
-    def __init__(self) -> None:
-        # Nobody waits on the queue, so it belongs to no loop: `MemoryStore.wait`
-        # wakes once for a batch, where `Queue.get` would wake for each event.
-        self._door: asyncio.Queue[Entry] = asyncio.Queue()
-        self._returned: deque[Entry] = deque()
-        self._next: Entry | None = None
-        self.put: Callable[[Entry], None] = self._door.put_nowait
-
-    def put_back(self, entries: Iterable[Entry]) -> None:
-        if self._next is not None:
-            self._returned.appendleft(self._next)
-            self._next = None
-        self._returned.extendleft(entries)
-
-    def first(self) -> Entry | None:
-        if self._next is None:
-            self._next = self._pop()
-        return self._next
-
-    def _pop(self) -> Entry | None:
-        if self._returned:
-            return self._returned.popleft()
-        return None if self._door.empty() else self._door.get_nowait()
-
-    def take(self, max_events: int, max_bytes: float, event_bytes: int) -> tuple[list[Entry], int]:
-        """Return up to *max_events* events, and the bytes of their JSON; at least one if there is one."""
-        taken: list[Entry] = []
-        size, left = 0, max_bytes
-        while len(taken) < max_events and (entry := self._next or self._pop()) is not None:
-            length = len(entry.payload.json)
-            left -= length + event_bytes
-            if taken and left < 0:
-                self._next = entry
-                break
-            self._next = None
-            taken.append(entry)
-            size += length
-        return taken, size
+_NOTHING: Sequence[Entry] = ()
 
 
 class _Waiter:
     """A caller that waits for room."""
 
-    __slots__ = ("admitted", "entries", "size")
+    __slots__ = ("admitted", "entries")
 
-    def __init__(self, entries: list[Entry], size: int) -> None:
+    def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
-        self.size = size
         self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
-class MemoryStore(EventStore):
+class MemoryStore(LocalStore):
     """
     Keeps events in memory, within bounds.
 
@@ -112,78 +72,26 @@ class MemoryStore(EventStore):
     def abandon(self) -> None:
         # Everything is made anew: another thread of the parent may have held
         # the lock at the moment of the fork.
-        self._lock = threading.Lock()
-        self._lanes = {False: _Lane(), True: _Lane()}
-        # Of all events, and of those among them that are leased.
-        self._count = self._bytes = 0
-        self._leased = self._leased_bytes = 0
+        self._backlog = Backlog(self._capacity, self._capacity_bytes)
         self._waiters: deque[_Waiter] = deque()
         self._relieved: list[asyncio.Future[None]] = []
         self._alarm: asyncio.Future[None] | None = None
-        self._alarm_events = self._alarm_bytes = math.inf
         self._is_notified = False
 
-    def add_nowait(self, payloads: Sequence[Payload], *, now: float, mark: int) -> Sequence[Entry]:
-        count = len(payloads)
-        size = len(payloads[0].json) if count == 1 else sum([len(payload.json) for payload in payloads])
-        dropped: Sequence[Entry] = ()
-        with self._lock:
-            if self._has_room(count, size):
-                for payload in payloads:
-                    self._lanes[payload.anonymous].put(Entry(payload, now, mark))
-                self._count += count
-                self._bytes += size
-            else:
-                dropped = self._overflowed([Entry(payload, now, mark) for payload in payloads], size)
-            is_due = self._is_due(self._alarm_events, self._alarm_bytes)
-        if is_due:
+    def add_nowait(self, payloads: Sequence[Payload], now: float, mark: int) -> Sequence[Entry]:
+        backlog, dropped = self._backlog, _NOTHING
+        if not backlog.add(payloads, now, mark):
+            dropped = self._overflowed([Entry(payload, now, mark) for payload in payloads])
+        if backlog.is_due():
             self.notify()
         return dropped
 
-    def _is_due(self, events: float, size: float) -> bool:
-        return self._count - self._leased >= events or self._bytes - self._leased_bytes >= size
-
-    def _overflowed(self, entries: list[Entry], size: int) -> Sequence[Entry]:
+    def _overflowed(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Do what the policy says with *entries* for which there is no room; return what is dropped."""
         if self._overflow is Overflow.RAISE:
-            raise QueueFullError(f"no room for {len(entries)} more: {self._bounds()}")
-        if self._overflow is not Overflow.DROP_OLD or not self._can_ever_hold(len(entries), size):
-            return entries
-        dropped = self._make_room(len(entries), size)
-        self._put(entries, size)
-        return dropped
-
-    def _has_room(self, count: int, size: int) -> bool:
-        return self._count + count <= self._capacity and self._bytes + size <= self._capacity_bytes
-
-    def _can_ever_hold(self, count: int, size: int) -> bool:
-        return self._leased + count <= self._capacity and self._leased_bytes + size <= self._capacity_bytes
-
-    def _bounds(self) -> str:
-        return f"the store holds at most {self._capacity} events and {self._capacity_bytes} bytes"
-
-    def _put(self, entries: list[Entry], size: int) -> None:
-        for entry in entries:
-            self._lanes[entry.payload.anonymous].put(entry)
-        self._count += len(entries)
-        self._bytes += size
-
-    def _make_room(self, count: int, size: int) -> list[Entry]:
-        dropped: list[Entry] = []
-        while not self._has_room(count, size) and (lane := self._front()) is not None:
-            dropped += self._take_out(lane, 1)
-        return dropped
-
-    def _take_out(self, lane: _Lane, count: int) -> list[Entry]:
-        taken, size = lane.take(count, math.inf, 0)
-        self._count -= len(taken)
-        self._bytes -= size
-        return taken
-
-    def _front(self) -> _Lane | None:
-        """Return the lane whose first event has waited longest, or None."""
-        firsts = [(entry.since, lane) for lane in self._lanes.values() if (entry := lane.first()) is not None]
-        return min(firsts, key=lambda first: first[0])[1] if firsts else None
+            bounds = f"the store holds at most {self._capacity} events and {self._capacity_bytes} bytes"
+            raise QueueFullError(f"no room for {len(entries)} more: {bounds}")
+        return self._backlog.add_over(entries) if self._overflow is Overflow.DROP_OLD else entries
 
     @property
     def waits_for_room(self) -> bool:
@@ -197,15 +105,14 @@ class MemoryStore(EventStore):
         mark: int,
         dropped: Callable[[Sequence[Entry]], None],
     ) -> None:
-        size = sum(len(payload.json) for payload in payloads)
-        fits_some_day = len(payloads) <= self._capacity and size <= self._capacity_bytes
-        if (
+        entries = [Entry(payload, now, mark) for payload in payloads]
+        has_to_wait = (
             self._overflow is Overflow.WAIT
-            and fits_some_day
-            and (self._waiters or not self._has_room(len(payloads), size))
-        ):
-            waiter = _Waiter([Entry(payload, now, mark) for payload in payloads], size)
-            await self._wait_for_room(waiter, dropped)
+            and self._backlog.can_ever_hold(entries)
+            and (bool(self._waiters) or not self._backlog.has_room_for(entries))
+        )
+        if has_to_wait:
+            await self._wait_for_room(_Waiter(entries), dropped)
         else:
             dropped(self.add_nowait(payloads, now=now, mark=mark))
 
@@ -225,44 +132,26 @@ class MemoryStore(EventStore):
 
     def _admit_waiters(self) -> None:
         """Put in what waits for room, first come first served, while there is room."""
-        while self._waiters and self._has_room(len(self._waiters[0].entries), self._waiters[0].size):
-            waiter = self._waiters.popleft()
-            self._put(waiter.entries, waiter.size)
-            _wake(waiter.admitted)
+        while self._waiters and self._backlog.add_if_room(self._waiters[0].entries):
+            _wake(self._waiters.popleft().admitted)
 
     async def lease(self, *, max_events: int, max_bytes: int, event_bytes: int) -> Sequence[Entry]:
-        with self._lock:
-            lane = self._front()
-            if lane is None:
-                return []
-            entries, size = lane.take(max_events, max_bytes, event_bytes)
-            self._leased += len(entries)
-            self._leased_bytes += size
-            return entries
+        return self._backlog.lease(max_events, max_bytes, event_bytes)
 
     async def ack(self, entries: Sequence[Entry]) -> None:
-        size = _size(entries)
-        with self._lock:
-            self._leased -= len(entries)
-            self._leased_bytes -= size
-            self._count -= len(entries)
-            self._bytes -= size
-            self._admit_waiters()
+        self._backlog.ack(entries)
+        self._admit_waiters()
         self._relieve()
 
     async def release(self, entries: Sequence[Entry]) -> None:
-        with self._lock:
-            self._leased -= len(entries)
-            self._leased_bytes -= _size(entries)
-            for entry in reversed(entries):
-                self._lanes[entry.payload.anonymous].put_back((entry,))
+        self._backlog.release(entries)
 
     async def wait(self, *, events: float, size: float, timeout: float | None) -> None:  # noqa: ASYNC109
         alarm = self._alarm = asyncio.get_running_loop().create_future()
         # Set before the look at what waits: other threads add at any moment.
-        self._alarm_events, self._alarm_bytes = events, size
+        self._backlog.alarm_count, self._backlog.alarm_size = events, size
         try:
-            if not self._is_due(events, size) and not self._is_notified:
+            if not self._backlog.is_due() and not self._is_notified:
                 async with asyncio.timeout(timeout):
                     await alarm
         except TimeoutError:
@@ -273,7 +162,7 @@ class MemoryStore(EventStore):
 
     def _disarm(self) -> asyncio.Future[None] | None:
         alarm, self._alarm = self._alarm, None
-        self._alarm_events = self._alarm_bytes = math.inf
+        self._backlog.alarm_count = self._backlog.alarm_size = math.inf
         return alarm
 
     def notify(self) -> None:
@@ -284,34 +173,30 @@ class MemoryStore(EventStore):
         _wake(alarm)
 
     def oldest(self) -> Entry | None:
-        with self._lock:
-            lane = self._front()
-            return None if lane is None else lane.first()
+        return self._backlog.oldest()
 
     def withdraw(self) -> Sequence[Entry]:
-        withdrawn: list[Entry] = []
-        with self._lock:
-            for lane in self._lanes.values():
-                withdrawn += self._take_out(lane, self._count)
-            withdrawn.sort(key=lambda entry: entry.since)
-            while self._waiters:
-                # Who waits at the door has been accepted as well.
-                waiter = self._waiters.popleft()
-                withdrawn.extend(waiter.entries)
-                _wake(waiter.admitted)
+        withdrawn = self._backlog.withdraw()
+        while self._waiters:
+            # Who waits at the door has been accepted as well.
+            waiter = self._waiters.popleft()
+            withdrawn.extend(waiter.entries)
+            _wake(waiter.admitted)
         return withdrawn
 
     def statistics(self) -> StoreStatistics:
+        backlog = self._backlog
         return StoreStatistics(
-            pending=self._count - self._leased + sum(len(waiter.entries) for waiter in self._waiters),
-            leased=self._leased,
-            pending_bytes=self._bytes - self._leased_bytes,
-            bytes=self._bytes,
+            pending=backlog.count - backlog.leased + sum(len(waiter.entries) for waiter in self._waiters),
+            leased=backlog.leased,
+            pending_bytes=backlog.size - backlog.leased_size,
+            bytes=backlog.size,
         )
 
     @property
     def is_crowded(self) -> bool:
-        return self._count > self._capacity * _CROWDED or self._bytes > self._capacity_bytes * _CROWDED
+        backlog = self._backlog
+        return backlog.count > self._capacity * _CROWDED or backlog.size > self._capacity_bytes * _CROWDED
 
     async def relief(self) -> None:
         if self.is_crowded:
@@ -324,10 +209,6 @@ class MemoryStore(EventStore):
             for future in self._relieved:
                 _wake(future)
             self._relieved.clear()
-
-
-def _size(entries: Iterable[Entry]) -> int:
-    return sum([len(entry.payload.json) for entry in entries])
 
 
 def _wake(future: asyncio.Future[None]) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
@@ -168,7 +169,11 @@ def body(payloads: Sequence[Payload], milliseconds: int) -> bytes:
     """Return the body of a POST of *payloads*, sent at *milliseconds* since the epoch."""
     # The events are ready; the time of sending goes into each as its first member.
     sent = _SENT % milliseconds
-    return b"%b%b%b" % (_HEAD, b",".join([sent + payload.json[1:] for payload in payloads]), _TAIL)
+    events = [payload.tail for payload in payloads]
+    # One copy of all of it: half a megabyte, whose pages the kernel has to find each time.
+    events[0] = b"".join((_HEAD, sent, events[0]))
+    events[-1] += _TAIL
+    return (b"," + sent).join(events)
 
 
 def query(payload: Payload, milliseconds: int) -> str:
@@ -180,7 +185,13 @@ def query(payload: Payload, milliseconds: int) -> str:
 
 
 def _escape(unsafe: re.Match[str]) -> str:
-    return quote(unsafe[0], safe="")
+    return _escaped(unsafe[0])
+
+
+@lru_cache(maxsize=1024)
+def _escaped(text: str) -> str:
+    # Nearly all are the same few: "://", "=", "&", " ".
+    return quote(text, safe="")
 
 
 class HttpTransport(Transport):
