@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from snowplow_aio.emitters.file import FileEmitter
     from snowplow_aio.emitters.http import HttpEmitter
     from snowplow_aio.emitters.memory import MemoryEmitter
+    from snowplow_aio.emitters.redis import RedisEmitter
     from snowplow_aio.events.cart import AddToCart, RemoveFromCart
     from snowplow_aio.events.ecommerce import EcommerceTransaction, EcommerceTransactionItem
     from snowplow_aio.events.error import ApplicationError
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from snowplow_aio.self_describing_json import SelfDescribingJson
     from snowplow_aio.single_event import track_once
     from snowplow_aio.stores.memory import MemoryStore
+    from snowplow_aio.stores.redis_list import RedisListStore
+    from snowplow_aio.stores.redis_stream import RedisStreamStore
     from snowplow_aio.subject import CLEAR, Subject, current_subject, use_subject
     from snowplow_aio.timestamps import DeviceTimestamp, TrueTimestamp
     from snowplow_aio.tracker import Tracker
@@ -53,6 +56,7 @@ _MODULES = {
     "emitters.file": ("FileEmitter",),
     "emitters.http": ("HttpEmitter",),
     "emitters.memory": ("MemoryEmitter",),
+    "emitters.redis": ("RedisEmitter",),
     "events.cart": ("AddToCart", "RemoveFromCart"),
     "events.ecommerce": ("EcommerceTransaction", "EcommerceTransactionItem"),
     "events.error": ("ApplicationError",),
@@ -78,6 +82,8 @@ _MODULES = {
     "self_describing_json": ("SelfDescribingJson",),
     "single_event": ("track_once",),
     "stores.memory": ("MemoryStore",),
+    "stores.redis_list": ("RedisListStore",),
+    "stores.redis_stream": ("RedisStreamStore",),
     "subject": ("CLEAR", "Subject", "current_subject", "use_subject"),
     "timestamps": ("DeviceTimestamp", "TrueTimestamp"),
     "tracker": ("Tracker",),
@@ -117,6 +123,9 @@ __all__ = [
     "PageView",
     "Payload",
     "QueueFullError",
+    "RedisEmitter",
+    "RedisListStore",
+    "RedisStreamStore",
     "Rejected",
     "RemoveFromCart",
     "Retried",

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from snowplow_aio.cli import demo, micro
+from snowplow_aio.cli import demo, micro, worker
 from snowplow_aio.version import __version__
 
 # What a shell reports for a program that Ctrl+C ended.
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="snowplow-aio", description="The asyncio-native Snowplow tracker.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for command in (demo, micro):
+    for command in (demo, micro, worker):
         command.add_parser(subparsers)
     return parser
 

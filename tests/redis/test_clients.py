@@ -1,0 +1,215 @@
+"""Every kind of client of redis.asyncio, whose settings the emitter uses for connections of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio
+import trustme
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.sentinel import Sentinel
+from redis.crc import key_slot
+
+from snowplow_aio import RedisEmitter, Tracker
+from snowplow_aio.redis_client import beside
+from snowplow_aio.worker import RedisWorker
+from tests.faults import running_collector
+from tests.redis.reading import PAGE, QUICK, stored_ids
+from tests.redis.servers import RedisServer, free_port, proxy_to
+from tests.redis.working import dead_letters, sending, until_delivered, until_in_redis, working
+
+pytestmark = pytest.mark.anyio
+
+NewServer = Callable[..., RedisServer]
+
+
+async def delivered_through(client: Any, **arguments: Any) -> list[str]:
+    """Track a few events through *client* and return their ids."""
+    async with Tracker(RedisEmitter(client, retry=QUICK, **arguments)) as tracker:
+        event_ids = [await tracker.track(PAGE) for _ in range(3)]
+        assert (await tracker.flush(30)).delivered == 3
+    return event_ids
+
+
+@asynccontextmanager
+async def client_of(server: RedisServer) -> AsyncGenerator[Any, None]:
+    async with redis.asyncio.Redis(port=server.port) as rdb:
+        yield rdb
+
+
+async def test_an_account_with_a_password(server: RedisServer, rdb: Any) -> None:
+    await rdb.execute_command("ACL", "SETUSER", "shop", "on", ">s@cret", "+@all", "~*")
+    async with redis.asyncio.Redis(port=server.port, username="shop", password="s@cret") as client:
+        event_ids = await delivered_through(client)
+    event_ids += await delivered_through(server.url.replace("//", "//shop:s%40cret@"))
+    assert await stored_ids(rdb) == event_ids
+
+
+async def test_passwords_of_a_credential_provider(server: RedisServer, rdb: Any) -> None:
+    await rdb.execute_command("ACL", "SETUSER", "shop", "on", ">secret", "+@all", "~*")
+    provider = redis.UsernamePasswordCredentialProvider("shop", "secret")
+    async with redis.asyncio.Redis(port=server.port, credential_provider=provider) as client:
+        event_ids = await delivered_through(client)
+    assert await stored_ids(rdb) == event_ids
+
+
+async def test_a_unix_socket(new_server: NewServer, tmp_path: Path) -> None:
+    path = tmp_path / "redis.socket"
+    server = new_server(f"unixsocket {path}")
+    async with redis.asyncio.Redis(unix_socket_path=str(path)) as client:
+        event_ids = await delivered_through(client)
+    event_ids += await delivered_through(f"unix://{path}")
+    async with client_of(server) as rdb:
+        assert await stored_ids(rdb) == event_ids
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("mode", ["list", "stream"])
+async def test_both_protocols(server: RedisServer, rdb: Any, mode: Any, protocol: Any) -> None:
+    async with redis.asyncio.Redis(port=server.port, protocol=protocol) as client:
+        event_ids = await delivered_through(client, mode=mode)
+    assert await stored_ids(rdb) == event_ids
+
+
+# --- TLS
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+async def tls_url(server: RedisServer, authority: trustme.CA) -> AsyncIterator[str]:
+    """The server behind something that ends TLS: not every server is built with it."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    async with proxy_to(server.port, tls=context) as proxy:
+        yield proxy.url.replace("redis://", "rediss://")
+
+
+async def test_tls(tls_url: str, authority: trustme.CA, rdb: Any, tmp_path: Path) -> None:
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    async with redis.asyncio.Redis.from_url(
+        tls_url, ssl_ca_certs=str(tmp_path / "authority.pem"), ssl_check_hostname=True
+    ) as client:
+        event_ids = await delivered_through(client)
+    assert await stored_ids(rdb) == event_ids
+
+
+async def test_a_certificate_that_nobody_trusts_is_said_and_the_events_are_kept(tls_url: str) -> None:
+    emitter = RedisEmitter(tls_url, drain_timeout=0)
+    async with Tracker(emitter) as tracker:
+        await tracker.track(PAGE)
+        assert (await tracker.flush(1)).pending == 1
+        assert emitter.stats().state == "misconfigured"
+        assert "the certificate is not trusted" in str(emitter.stats().last_error)
+
+
+# --- Cluster
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A cluster of one node."""
+    options = ("cluster-enabled yes", f"cluster-port {free_port()}")
+    with RedisServer(tmp_path_factory.mktemp("redis"), *options) as server:
+        with redis.Redis(port=server.port) as rdb:
+            rdb.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+        wait_for_cluster(server)
+        yield server
+
+
+def wait_for_cluster(server: RedisServer) -> None:
+    """Wait until it serves, which it begins two seconds after its start."""
+    deadline = time.monotonic() + 30
+    rdb: Any
+    with redis.Redis(port=server.port) as rdb:
+        while rdb.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        rdb.flushall()
+
+
+@pytest.mark.parametrize("mode", ["list", "stream"])
+async def test_a_cluster(cluster: RedisServer, mode: Any) -> None:
+    async with RedisCluster(port=cluster.port, host="127.0.0.1") as client:
+        event_ids = await delivered_through(client, key=mode, mode=mode)
+    # A client of one node, as for a cluster of one.
+    event_ids += await delivered_through(cluster.url, key=mode, mode=mode)
+    async with client_of(cluster) as rdb:
+        assert await stored_ids(rdb, mode) == event_ids
+
+
+@pytest.mark.parametrize("mode", ["list", "stream"])
+async def test_a_worker_of_a_cluster(cluster: RedisServer, mode: Any) -> None:
+    """Its scripts need several keys, which must be in one slot."""
+    key = f"worked-off-{mode}"
+    async with RedisCluster(port=cluster.port, host="127.0.0.1") as client, running_collector() as collector:
+        event_ids = await delivered_through(client, key=key, mode=mode)
+        worker = RedisWorker(sending(collector), client=client, key=key, mode=mode)
+        async with working(worker):
+            await until_delivered(worker, 3)
+        await client.rpush(key, b"no event") if mode == "list" else await client.xadd(key, {"e": b"no event"})
+        async with working(worker), client_of(cluster) as rdb:
+            await until_in_redis(lambda: dead_letters(rdb, f"{{{key}}}:dead"))
+    assert collector.accepted == dict.fromkeys(event_ids, 1)
+
+
+async def test_a_cluster_that_is_down_gets_the_events_later(cluster: RedisServer) -> None:
+    client = RedisCluster(port=cluster.port, host="127.0.0.1")
+    emitter = RedisEmitter(client, retry=QUICK)
+    async with Tracker(emitter) as tracker:
+        await tracker.track(PAGE)
+        await tracker.flush()
+        cluster.kill()
+        event_ids = [await tracker.track(PAGE)]
+        assert (await tracker.flush(0.2)).pending == 1
+        await asyncio.to_thread(cluster.start)
+        event_ids.append(await tracker.track(PAGE))
+        assert (await tracker.flush(30)).pending == 0
+    await client.aclose()
+    async with client_of(cluster) as rdb:
+        assert await stored_ids(rdb) == event_ids
+
+
+@pytest.mark.parametrize("key", ["snowplow", "a{b}c", "events:anonymous", "a:{b}"])
+def test_a_key_beside_another_is_in_its_slot(key: str) -> None:
+    assert key_slot(beside(key, "fence:1").encode()) == key_slot(key.encode())
+
+
+# --- Sentinel
+
+
+async def test_a_sentinel_says_where_the_master_is_and_where_it_has_gone(new_server: NewServer) -> None:
+    first, second = new_server(), new_server()
+    monitor = f"monitor shop 127.0.0.1 {first.port} 1"
+    sentinel = new_server(f"sentinel {monitor}", arguments=("--sentinel",))
+    new_sentinel: Any = Sentinel
+    manager = new_sentinel([("127.0.0.1", sentinel.port)])
+    client = manager.master_for("shop")
+    emitter = RedisEmitter(client, retry=QUICK)
+    async with Tracker(emitter) as tracker, client_of(first) as old, client_of(second) as new:
+        event_ids = [await tracker.track(PAGE)]
+        await tracker.flush(30)
+        assert await stored_ids(old) == event_ids
+        first.kill()
+        async with client_of(sentinel) as orders:
+            await orders.execute_command("SENTINEL", "REMOVE", "shop")
+            event_id = await tracker.track(PAGE)
+            assert (await tracker.flush(0.1)).pending == 1
+            await orders.execute_command("SENTINEL", "MONITOR", "shop", "127.0.0.1", second.port, 1)
+        assert (await tracker.flush(30)).pending == 0
+        assert await stored_ids(new) == [event_id]
+    await client.aclose()
+    for one in manager.sentinels:
+        # Nobody has used the application's own.
+        assert one.connection_pool._available_connections == []
+        await one.aclose()

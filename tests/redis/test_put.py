@@ -1,0 +1,152 @@
+"""One `put` after the other, and what becomes of those that have no answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
+
+from snowplow_aio import RedisEmitter, RedisListStore, RedisStreamStore, Tracker
+from snowplow_aio.exceptions import TransportError
+from snowplow_aio.payload import Payload
+from tests.redis.reading import PAGE, calls, stored_ids
+from tests.redis.servers import Proxy, RedisServer
+
+pytestmark = pytest.mark.anyio
+
+Store = RedisListStore | RedisStreamStore
+
+
+def events(*ids: str) -> list[Payload]:
+    return [Payload({"e": "pv", "p": "web", "tv": "test", "eid": id_}) for id_ in ids]
+
+
+@pytest.fixture(params=[RedisListStore, RedisStreamStore], ids=["list", "stream"])
+async def store(request: pytest.FixtureRequest, proxy: Proxy) -> AsyncIterator[Store]:
+    """A store behind a proxy, whose script the server knows."""
+    store: Store = request.param(proxy.url, command_timeout=0.2)
+    await store.put(events("first"))
+    yield store
+    await store.aclose()
+
+
+def is_push(data: bytes) -> bool:
+    return b'"eid"' in data
+
+
+async def unanswered(store: Store, payloads: list[Payload]) -> None:
+    with pytest.raises(TransportError):
+        await store.put(payloads)
+
+
+async def test_what_was_executed_without_an_answer_is_not_put_again(
+    store: Store, proxy: Proxy, rdb: Any
+) -> None:
+    batch, more = events("a", "b"), events("c")
+    proxy.lost = 1.0
+    await unanswered(store, batch)
+    proxy.lost = 0.0
+    assert (await store.put([*batch, *more])).status == 200
+    assert await stored_ids(rdb) == ["first", "a", "b", "c"]
+
+
+async def test_a_part_of_it_is_known_to_be_stored_whenever_it_comes(
+    store: Store, proxy: Proxy, rdb: Any
+) -> None:
+    batch = events("a", "b", "c")
+    proxy.lost = 1.0
+    await unanswered(store, batch)
+    proxy.lost = 0.0
+    for payload in (batch[1], *events("d"), batch[0], batch[2]):
+        assert (await store.put([payload])).status == 200
+    assert await stored_ids(rdb) == ["first", "a", "b", "c", "d"]
+    # Nothing is kept of what is settled.
+    assert store._push._stored == {}
+
+
+async def test_a_command_that_comes_after_the_question_is_not_executed(
+    store: Store, proxy: Proxy, rdb: Any
+) -> None:
+    batch = events("a")
+    proxy.holds = is_push
+    await unanswered(store, batch)
+    # This one asks, learns that the first was not executed, and is held as well.
+    await unanswered(store, batch)
+    assert await proxy.let_held_pass() == 2
+    assert (await store.put(batch)).status == 200
+    assert await stored_ids(rdb) == ["first", "a"]
+
+
+async def test_a_command_that_comes_after_the_end_is_not_executed(
+    store: Store, proxy: Proxy, rdb: Any
+) -> None:
+    """Where any command was in doubt its fence stays, for as long as a network may keep a command."""
+    batch = events("a")
+    proxy.holds = is_push
+    await unanswered(store, batch)
+    proxy.holds = lambda _data: False
+    assert (await store.put(batch)).status == 200
+    await store.aclose()
+    assert await proxy.let_held_pass() == 1
+    assert await stored_ids(rdb) == ["first", "a"]
+    (fence,) = await rdb.keys("*fence*")
+    assert 0 < await rdb.ttl(fence) <= 3600
+
+
+async def test_a_question_without_an_answer_is_asked_again_and_answered_alike(
+    store: Store, proxy: Proxy, rdb: Any
+) -> None:
+    batch = events("a")
+    proxy.holds = is_push
+    await unanswered(store, batch)
+    proxy.holds = lambda _data: False
+    proxy.lost = 1.0
+    await unanswered(store, batch)
+    proxy.lost = 0.0
+    assert (await store.put(batch)).status == 200
+    assert await stored_ids(rdb) == ["first", "a"]
+
+
+@pytest.mark.parametrize("command", ["evalsha", "rpush"])
+async def test_one_attempt_is_one_command_though_the_client_repeats_its_own(
+    proxy: Proxy, rdb: Any, command: str
+) -> None:
+    # What newer versions do without a word about it.
+    repeating = Retry(ConstantBackoff(0.01), 10)
+    async with redis.asyncio.Redis(port=proxy.port, retry=repeating) as client:
+        store = RedisListStore(client, deduplicate=command == "evalsha")
+        await store.put(events("first"))
+        await rdb.config_resetstat()
+        proxy.lost = 1.0
+        await unanswered(store, events("a"))
+        assert await calls(rdb, command) == 1
+        await store.aclose()
+
+
+def test_a_loop_that_was_closed_under_it_leaves_nothing_to_the_next(
+    shared_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = Tracker(RedisEmitter(shared_server.url, "closed-loop"))
+
+    async def track() -> None:
+        await tracker.track(PAGE)
+        assert (await tracker.flush(20)).delivered == 1
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(track())
+    loop.close()
+
+    async def again() -> int:
+        await track()
+        await tracker.aclose()
+        store = RedisListStore(shared_server.url)
+        length: int = await store._redis.command("LLEN", "closed-loop")
+        await store.aclose()
+        return length
+
+    assert asyncio.run(again()) == 2
