@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from snowplow_aio.abc import Emitter
+    from snowplow_aio.emitters.celery import CeleryEmitter
     from snowplow_aio.emitters.console import ConsoleEmitter
     from snowplow_aio.emitters.file import FileEmitter
     from snowplow_aio.emitters.http import HttpEmitter
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "abc": ("Emitter",),
+    "emitters.celery": ("CeleryEmitter",),
     "emitters.console": ("ConsoleEmitter",),
     "emitters.file": ("FileEmitter",),
     "emitters.http": ("HttpEmitter",),
@@ -96,6 +98,7 @@ __all__ = [
     "CLEAR",
     "AddToCart",
     "ApplicationError",
+    "CeleryEmitter",
     "ConfigurationError",
     "ConsoleEmitter",
     "Delivered",

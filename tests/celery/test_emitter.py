@@ -1,0 +1,360 @@
+"""A `CeleryEmitter` hands batches to the broker, whatever that does, and never keeps `track` waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+
+from snowplow_aio import CeleryEmitter, EmitterStats, PageView, Payload, Tracker
+from tests.celery.conftest import messages
+from tests.celery.worker import environment
+from tests.redis.servers import RedisServer
+
+pytestmark = pytest.mark.anyio
+
+_PAGE = "https://example.com/"
+
+
+def _app(broker: RedisServer, **settings: Any) -> Celery:
+    app = Celery("shop", broker=broker.url, set_as_current=False)
+    app.conf.update(settings)
+    return app
+
+
+def _tracker(emitter: CeleryEmitter) -> Tracker:
+    return Tracker(emitter, namespace="t", app_id="a")
+
+
+async def _eventually(
+    tracker: Tracker, condition: Callable[[EmitterStats], bool], seconds: float = 30
+) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition(tracker.stats()["celery"]):  # noqa: ASYNC110 - a broker is waited for
+            await asyncio.sleep(0.01)
+
+
+async def test_a_batch_is_one_json_message_for_the_task(broker: RedisServer) -> None:
+    async with _tracker(CeleryEmitter(_app(broker))) as tracker:
+        ids = [await tracker.track(PageView(page_url=f"{_PAGE}{i}")) for i in range(3)]
+
+    (message,) = messages(broker)
+    (events,), details, _ = message["body"]
+    assert message["headers"]["task"] == "snowplow_aio.deliver"
+    assert message["content-type"] == "application/json"
+    assert [event["eid"] for event in events] == ids
+    assert [event["url"] for event in events] == [f"{_PAGE}{i}" for i in range(3)]
+    assert details == {"anonymous": False}
+
+
+async def test_what_monitors_see_of_a_message_has_nothing_of_an_event(broker: RedisServer) -> None:
+    async with _tracker(CeleryEmitter(_app(broker))) as tracker:
+        await tracker.track(PageView(page_url=_PAGE))
+
+    (message,) = messages(broker)
+    assert message["headers"]["argsrepr"] == "<1 events>"
+    assert "example.com" not in json.dumps(message["headers"])
+
+
+async def test_text_of_any_kind_is_what_it_was(broker: RedisServer) -> None:
+    title = "„5“ \\ \u2028 \x00 \U0001f600 </script>"
+    emitter = CeleryEmitter(_app(broker))
+    async with _tracker(emitter) as tracker:
+        (payload,), _ = tracker.encode(PageView(page_url=_PAGE, page_title=title))
+        await emitter.input(payload)
+
+    ((event,),) = messages(broker)[0]["body"][0]
+    assert event["page"] == title
+    # A worker makes the same bytes of it: the pipeline takes other ones for another event.
+    assert Payload(event).json == payload.json
+
+
+async def test_anonymous_events_have_messages_of_their_own(broker: RedisServer) -> None:
+    async with _tracker(CeleryEmitter(_app(broker))) as tracker:
+        for i in range(10):
+            await tracker.track(PageView(page_url=_PAGE), anonymous=i % 2 == 1)
+
+    sent = [(len(message["body"][0][0]), message["body"][1]["anonymous"]) for message in messages(broker)]
+    assert sum(count for count, anonymous in sent if anonymous) == 5
+    assert sum(count for count, anonymous in sent if not anonymous) == 5
+
+
+async def test_batches_keep_the_order_and_the_bounds(broker: RedisServer) -> None:
+    async with _tracker(CeleryEmitter(_app(broker), max_batch=30, queue="other")) as tracker:
+        for i in range(100):
+            await tracker.track(PageView(page_url=f"{_PAGE}{i}"))
+
+    batches = [message["body"][0][0] for message in messages(broker, "other")]
+    assert max(map(len, batches)) <= 30
+    assert [event["url"] for batch in batches for event in batch] == [f"{_PAGE}{i}" for i in range(100)]
+
+
+async def test_the_applications_app_is_used_as_it_is(broker: RedisServer) -> None:
+    app = _app(broker, broker_transport_options={"socket_timeout": 77}, task_serializer="pickle")
+    before = dict(app.conf), sorted(app.tasks)
+    async with _tracker(CeleryEmitter(app)) as tracker:
+        await tracker.track(PageView(page_url=_PAGE))
+
+    assert (dict(app.conf), sorted(app.tasks)) == before
+    assert messages(broker)[0]["content-type"] == "application/json"
+
+
+async def test_a_queue_that_the_app_does_not_know_keeps_the_events(broker: RedisServer) -> None:
+    app = _app(broker, task_create_missing_queues=False)
+    async with _tracker(CeleryEmitter(app, drain_timeout=0)) as tracker:
+        await tracker.track(PageView(page_url=_PAGE))
+        await tracker.flush(wait=False)
+        await _eventually(tracker, lambda stats: stats.state == "misconfigured")
+
+        assert "add it to task_queues" in str(tracker.health())
+
+
+async def test_a_broker_that_refuses_the_password_keeps_the_events_until_it_takes_it(
+    own_broker: RedisServer,
+) -> None:
+    async with _tracker(CeleryEmitter(_app(own_broker))) as tracker:
+        with redis.Redis(port=own_broker.port) as client:
+            client.config_set("requirepass", "secret")
+            await tracker.track(PageView(page_url=_PAGE))
+            await tracker.flush(wait=False)
+            await _eventually(tracker, lambda stats: stats.state == "misconfigured")
+            client.config_set("requirepass", "")
+
+        assert (await tracker.flush(30)).delivered == 1
+
+
+async def test_a_full_broker_is_tried_again(own_broker: RedisServer) -> None:
+    async with _tracker(CeleryEmitter(_app(own_broker))) as tracker:
+        with redis.Redis(port=own_broker.port) as client:
+            client.config_set("maxmemory", 1)
+            await tracker.track(PageView(page_url=_PAGE))
+            await tracker.flush(wait=False)
+            await _eventually(tracker, lambda stats: sum(stats.retries.values()) > 0)
+            assert tracker.stats()["celery"].state == "backing_off"
+            client.config_set("maxmemory", 0)
+
+        assert (await tracker.flush(30)).delivered == 1
+    assert len(messages(own_broker)) == 1
+
+
+async def test_a_frozen_broker_never_keeps_track_waiting_and_gets_everything_later(
+    own_broker: RedisServer,
+) -> None:
+    gaps: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.005)
+            gaps.append(time.monotonic() - before)
+
+    async with _tracker(CeleryEmitter(_app(own_broker), publish_timeout=1)) as tracker:
+        await tracker.track(PageView(page_url=_PAGE))
+        await tracker.flush(30)
+        own_broker.freeze()
+        ticking = asyncio.create_task(tick())
+        for _ in range(500):
+            await tracker.track(PageView(page_url=_PAGE))
+        await _eventually(tracker, lambda stats: sum(stats.retries.values()) >= 2)
+        assert tracker.stats()["celery"].delivered == 1
+        ticking.cancel()
+        own_broker.thaw()
+
+        assert (await tracker.flush(30)).delivered == 500
+    # A frozen server executes what it has already read or buffered when it goes on.
+    ids = [event["eid"] for message in messages(own_broker) for event in message["body"][0][0]]
+    assert len(set(ids)) == 501
+    # Far above what a busy machine needs, far below a publish that is waited for.
+    assert max(gaps) < 0.8
+
+
+async def test_a_frozen_broker_does_not_hold_up_the_end(own_broker: RedisServer) -> None:
+    emitter = CeleryEmitter(_app(own_broker), publish_timeout=2)
+    tracker = _tracker(emitter)
+    await tracker.track(PageView(page_url=_PAGE))
+    await tracker.flush(30)
+    own_broker.freeze()
+    await tracker.track(PageView(page_url=_PAGE))
+
+    before = time.monotonic()
+    result = await tracker.aclose(0.2)
+
+    assert time.monotonic() - before < 1.5
+    assert (result.delivered, result.dropped) == (0, 1)
+    own_broker.thaw()
+
+
+async def test_a_broker_that_is_not_there_at_first_gets_everything(own_broker: RedisServer) -> None:
+    own_broker.kill()
+    async with _tracker(CeleryEmitter(_app(own_broker))) as tracker:
+        for _ in range(60):
+            await tracker.track(PageView(page_url=_PAGE))
+        await _eventually(tracker, lambda stats: stats.retries.get("ConnectionError", 0) >= 1)
+        own_broker.start()
+
+        assert (await tracker.flush(30)).delivered == 60
+    assert sum(len(message["body"][0][0]) for message in messages(own_broker)) == 60
+
+
+async def test_a_broker_that_is_killed_and_started_again_gets_everything(
+    persistent_broker: RedisServer,
+) -> None:
+    ids = []
+    async with _tracker(CeleryEmitter(_app(persistent_broker), max_batch=20)) as tracker:
+        for _ in range(3):
+            ids += [await tracker.track(PageView(page_url=_PAGE)) for _ in range(100)]
+            await asyncio.to_thread(persistent_broker.kill)
+            ids += [await tracker.track(PageView(page_url=_PAGE)) for _ in range(100)]
+            await asyncio.to_thread(persistent_broker.start)
+
+        assert (await tracker.flush(30)).pending == 0
+    sent = {event["eid"] for message in messages(persistent_broker) for event in message["body"][0][0]}
+    assert sent == set(ids)
+
+
+def test_it_goes_from_one_event_loop_to_the_next(broker: RedisServer) -> None:
+    tracker = _tracker(CeleryEmitter(_app(broker)))
+
+    async def track() -> None:
+        await tracker.track(PageView(page_url=_PAGE))
+        await tracker.flush(30)
+
+    asyncio.run(track())
+    asyncio.run(track())
+    asyncio.run(_close(tracker))
+
+    assert len(messages(broker)) == 2
+
+
+async def _close(tracker: Tracker) -> None:
+    await tracker.aclose()
+
+
+# --- our own app, in processes of their own
+
+_SEND = """
+import asyncio
+from snowplow_aio import CeleryEmitter, PageView, Tracker
+
+async def main():
+    async with Tracker(CeleryEmitter(), namespace="t", app_id="a") as tracker:
+        await tracker.track(PageView(page_url="https://example.com/"))
+
+asyncio.run(main())
+"""
+
+
+def _run(code: str, folder: Any = None, **variables: str) -> str:
+    command = [sys.executable, "-W", "error", "-c", code]
+    run = subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment(**variables),
+        cwd=folder,
+        timeout=50,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def test_the_environment_says_where_the_broker_is(broker: RedisServer) -> None:
+    # Another app's variable does not lead our events elsewhere.
+    _run(
+        _SEND,
+        SNOWPLOW_CELERY_BROKER_URL=broker.url,
+        SNOWPLOW_CELERY_QUEUE="ours",
+        CELERY_BROKER_URL="redis://127.0.0.1:1/",
+    )
+
+    assert len(messages(broker, "ours")) == 1
+
+
+@pytest.mark.parametrize("name", ["broker_url", "BROKER_URL"])
+def test_a_module_says_where_the_broker_is(broker: RedisServer, tmp_path: Any, name: str) -> None:
+    (tmp_path / "snowplow_celery_config.py").write_text(f"{name} = {broker.url!r}\n")
+    _run(_SEND, tmp_path)
+
+    assert len(messages(broker)) == 1
+
+
+_END = """
+import asyncio
+from snowplow_aio import CeleryEmitter, PageView, Tracker
+
+async def main():
+    tracker = Tracker(CeleryEmitter(publish_timeout=30), namespace="t", app_id="a")
+    await tracker.track(PageView(page_url="https://example.com/"))
+    assert (await tracker.flush(30)).delivered == 1
+    input("connected")
+    await tracker.track(PageView(page_url="https://example.com/"))
+    assert (await tracker.aclose(0.2)).dropped == 1
+    print("closed", flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_a_program_ends_though_the_broker_does_not_answer(own_broker: RedisServer) -> None:
+    variables = environment(SNOWPLOW_CELERY_BROKER_URL=own_broker.url)
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-W", "error", "-c", _END]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=variables) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        assert program.stdout.read(len("connected")) == "connected"
+        own_broker.freeze()
+        program.stdin.write("\n")
+        program.stdin.flush()
+        assert program.stdout.readline() == "closed\n"
+        before = time.monotonic()
+        assert program.wait(50) == 0
+    # A publish takes 30 seconds, the interpreter far less.
+    assert time.monotonic() - before < 10
+
+
+def test_celery_is_not_loaded_before_an_emitter_is_made_and_the_default_app_stays(
+    broker: RedisServer,
+) -> None:
+    out = _run(
+        """
+import sys
+import snowplow_aio
+from snowplow_aio import *
+assert "celery" not in sys.modules
+assert "kombu" not in sys.modules
+import celery
+before = celery.current_app._get_current_object(), celery._state.default_app, sorted(celery.current_app.tasks)
+snowplow_aio.CeleryEmitter()
+import snowplow_aio.celery_app
+snowplow_aio.celery_app.app
+after = celery.current_app._get_current_object(), celery._state.default_app, sorted(celery.current_app.tasks)
+assert before == after, (before, after)
+print(celery.current_app.main)
+""",
+        SNOWPLOW_COLLECTOR="collector.example.com",
+    )
+    assert out.strip() == "default"
+
+
+def test_without_celery_the_error_names_the_extra() -> None:
+    _run("""
+import sys
+sys.modules["celery"] = None
+from snowplow_aio import CeleryEmitter
+try:
+    CeleryEmitter()
+except ModuleNotFoundError as error:
+    assert str(error) == 'CeleryEmitter needs Celery: pip install "snowplow-aio[celery]"', error
+else:
+    raise AssertionError
+""")

@@ -1,0 +1,284 @@
+"""Workers of Celery deliver what a `CeleryEmitter` hands them, and say of the rest why not."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from celery import Celery
+from celery.exceptions import Reject
+
+from snowplow_aio import CeleryEmitter, ConfigurationError, PageView, Tracker, celery_app
+from snowplow_aio.celery_app import register
+from snowplow_aio.micro import Micro
+from snowplow_aio.micro.collector import ANONYMOUS_USER_ID
+from snowplow_aio.settings import Settings
+from tests.celery.conftest import messages, track, wait_for_acknowledgement
+from tests.celery.worker import Worker, environment, wait_until
+from tests.promises.server import CollectorProcess, Faults
+from tests.redis.servers import RedisServer
+
+NewWorker = Callable[..., Worker]
+
+_PAGE = "https://example.com/"
+
+_EVENT: dict[str, object] = {
+    "e": "pv",
+    "p": "pc",
+    "tv": "py-1",
+    "eid": "6e1ac2a8-9a5c-4bd5-9b8e-5d0c5cbd5c55",
+}
+
+
+def _settings(broker: RedisServer, collector: CollectorProcess, **more: str) -> dict[str, str]:
+    return {
+        "SNOWPLOW_CELERY_BROKER_URL": broker.url,
+        "SNOWPLOW_COLLECTOR": collector.url,
+        "SNOWPLOW_CELERY_DELIVERY_TIMEOUT": "1",
+    } | more
+
+
+def _send(broker: RedisServer, *args: object, name: str = "deliver", **kwargs: object) -> None:
+    """Publish a message as somebody else would."""
+    app = Celery(broker=broker.url, set_as_current=False)
+    queue = "snowplow" if name == "deliver" else "snowplow.dead"
+    app.send_task(f"snowplow_aio.{name}", args=args, kwargs=kwargs, queue=queue)
+
+
+@pytest.mark.parametrize(
+    ("options", "connections"),
+    [(("--pool=prefork", "-c1"), 1), (("--pool=solo",), 1), (("--pool=threads", "-c4"), 4)],
+    ids=["prefork", "solo", "threads"],
+)
+def test_every_event_is_delivered_once_over_kept_connections(
+    broker: RedisServer,
+    collector: CollectorProcess,
+    new_worker: NewWorker,
+    options: tuple[str, ...],
+    connections: int,
+) -> None:
+    track(broker.url, *[_PAGE] * 1000)
+    worker = new_worker(_settings(broker, collector), *options)
+
+    wait_until(lambda: collector.counts().distinct == 1000, worker.log)
+    assert worker.terminate() == 0
+    assert (collector.counts().processed, messages(broker)) == (1000, [])
+    assert collector.counts().connected <= connections
+    assert "Traceback" not in worker.log()
+    assert "Unclosed" not in worker.log()
+
+
+@pytest.mark.anyio
+async def test_anonymous_events_arrive_as_such(broker: RedisServer, new_worker: NewWorker) -> None:
+    async with Micro() as micro:
+        app = Celery(broker=broker.url, set_as_current=False)
+        async with Tracker(CeleryEmitter(app), namespace="t", app_id="a") as tracker:
+            for i in range(6):
+                await tracker.track(PageView(page_url=_PAGE), anonymous=i % 2 == 1)
+        settings = {"SNOWPLOW_CELERY_BROKER_URL": broker.url, "SNOWPLOW_COLLECTOR": micro.url}
+        await asyncio.to_thread(new_worker, settings, "--pool=solo")
+
+        await micro.wait_for(6, timeout=30)
+        users = Counter(event["event"]["network_userid"] == ANONYMOUS_USER_ID for event in micro.good)
+    assert (users, micro.bad) == ({True: 3, False: 3}, [])
+
+
+def test_events_wait_as_long_as_the_collector_fails(
+    broker: RedisServer, collector: CollectorProcess, new_worker: NewWorker
+) -> None:
+    collector.do(Faults(refused=1))
+    track(broker.url, *[_PAGE] * 50, batch=25)
+    settings = _settings(broker, collector, SNOWPLOW_CELERY_DELIVERY_TIMEOUT="0.2")
+    worker = new_worker(settings, "--pool=solo")
+    worker.wait_for("0 events delivered, 25 are left", times=2)
+    assert collector.counts().processed == 0
+
+    collector.do(Faults())
+
+    wait_until(lambda: collector.counts().distinct == 50, worker.log)
+    wait_for_acknowledgement(broker, worker)
+    assert collector.counts().duplicates == 0
+
+
+def test_only_what_is_left_of_a_batch_is_delivered_again(
+    broker: RedisServer, collector: CollectorProcess, new_worker: NewWorker
+) -> None:
+    collector.do(Faults(refused=0.8))
+    track(broker.url, *[_PAGE] * 20)
+    # By GET each event has an answer of its own.
+    worker = new_worker(
+        _settings(broker, collector, SNOWPLOW_METHOD="get", SNOWPLOW_CELERY_DELIVERY_TIMEOUT="0.5"),
+        "--pool=solo",
+    )
+    partly = re.compile(r"[1-9]\d* events delivered, [1-9]\d* are left")
+    wait_until(lambda: partly.search(worker.log()) is not None, worker.log)
+
+    collector.do(Faults())
+
+    wait_until(lambda: collector.counts().acknowledged >= 20, worker.log)
+    wait_for_acknowledgement(broker, worker)
+    assert collector.counts().acknowledged == 20
+
+
+def test_refused_events_are_put_aside_with_the_reason_and_the_others_delivered(
+    broker: RedisServer, collector: CollectorProcess, new_worker: NewWorker
+) -> None:
+    pages = [_PAGE] * 30
+    pages[7] = f"{_PAGE}answer/400"
+    track(broker.url, *pages)
+    worker = new_worker(_settings(broker, collector), "--pool=solo")
+
+    worker.wait_for("29 events delivered")
+    wait_for_acknowledgement(broker, worker)
+    (letter,) = messages(broker, "snowplow.dead")
+    (events,), details, _ = letter["body"]
+    assert letter["headers"]["task"] == "snowplow_aio.dead"
+    assert [event["url"] for event in events] == [f"{_PAGE}answer/400"]
+    assert details == {"reason": "refused", "status": 400, "anonymous": False}
+    assert collector.counts().processed == 29
+    assert "example.com/answer" not in worker.log()
+
+
+def test_what_was_put_aside_is_tried_again_by_a_worker_that_is_told_to(
+    broker: RedisServer, collector: CollectorProcess, new_worker: NewWorker
+) -> None:
+    _send(broker, [_EVENT], name="dead", reason="refused")
+    worker = new_worker(_settings(broker, collector), "--pool=solo", "-Q", "snowplow,snowplow.dead")
+
+    wait_until(lambda: collector.counts().distinct == 1, worker.log)
+
+
+class _Trap:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+def test_what_is_no_event_is_put_aside_and_stops_nothing_and_nothing_is_unpickled(
+    broker: RedisServer, collector: CollectorProcess, new_worker: NewWorker, tmp_path: Path
+) -> None:
+    trap = tmp_path / "sprung"
+    app = Celery(broker=broker.url, set_as_current=False)
+    app.send_task("snowplow_aio.deliver", args=[_Trap(trap)], queue="snowplow", serializer="pickle")
+    _send(broker)
+    _send(broker, "text")
+    _send(broker, [_EVENT], 2)
+    _send(broker, [_EVENT], unheard=1)
+    _send(broker, ["text", None, {}, {"e": "pv"}, _EVENT | {"unheard": "1"}, _EVENT | {"tna": 5}])
+    _send(broker, [_EVENT, "text"])
+    worker = new_worker(_settings(broker, collector), "--pool=solo")
+
+    wait_until(lambda: collector.counts().distinct == 1, worker.log)
+    wait_for_acknowledgement(broker, worker)
+    dead = messages(broker, "snowplow.dead")
+    # Four that are no batches, six events that are none, and the one beside a good one.
+    assert sum(len(message["body"][0][0]) for message in dead) == 4 + 6 + 1
+    assert all(message["body"][1]["reason"] and message["body"][1]["status"] is None for message in dead)
+    assert collector.counts().processed == 1
+    assert "Refusing to deserialize untrusted content of type pickle" in worker.log()
+    assert not trap.exists()
+    # What it says of the pickle.
+    assert worker.log().count("Traceback") == 1
+
+
+def test_anothers_worker_delivers_when_its_app_has_learnt_the_task(
+    broker: RedisServer, collector: CollectorProcess, new_worker: NewWorker, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.py").write_text(f"""
+from celery import Celery, current_app
+from snowplow_aio.celery_app import register
+
+app = Celery("shop", broker={broker.url!r}, set_as_current=False)
+app.conf.task_default_queue = "snowplow"
+register(app)
+
+@app.task
+def sell(): ...
+
+assert {{name for name in app.tasks if not name.startswith("celery.")}} == {{
+    "shop.sell", "snowplow_aio.deliver", "snowplow_aio.dead"
+}}
+assert "snowplow_aio.deliver" not in current_app.tasks
+assert "snowplow_aio.deliver" not in Celery("other", set_as_current=False).tasks
+""")
+    track(broker.url, *[_PAGE] * 10)
+    worker = new_worker(_settings(broker, collector), "--pool=solo", app="shop")
+
+    wait_until(lambda: collector.counts().distinct == 10, worker.log)
+
+
+def test_a_registered_task_without_a_collector_keeps_the_events(
+    broker: RedisServer, new_worker: NewWorker, tmp_path: Path
+) -> None:
+    source = "from celery import Celery\nfrom snowplow_aio.celery_app import register\n"
+    source += f"app = Celery('shop', broker={broker.url!r})\n"
+    source += "app.conf.task_default_queue = 'snowplow'\nregister(app)\n"
+    (tmp_path / "shop.py").write_text(source)
+    track(broker.url, *[_PAGE] * 10)
+    worker = new_worker({}, "--pool=solo", app="shop")
+
+    worker.wait_for("0 events delivered, 10 are left")
+    assert "SNOWPLOW_COLLECTOR: must be set to the collector's host or URL" in worker.log()
+    assert worker.terminate() == 0
+    assert [len(message["body"][0][0]) for message in messages(broker)] == [10]
+
+
+# --- without a worker
+
+
+def test_a_worker_without_a_collector_says_so_and_does_not_start(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "celery", "-A", "snowplow_aio.celery_app", "worker"]
+    run = subprocess.run(
+        command, env=environment(), cwd=tmp_path, check=False, capture_output=True, text=True, timeout=50
+    )
+
+    assert run.returncode != 0
+    assert "SNOWPLOW_COLLECTOR: must be set to the collector's host or URL, got None" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"COLLECTOR": "ftp://a"}, "SNOWPLOW_COLLECTOR: endpoint: must be a host or an http"),
+        ({"COLLECTOR": "a", "METHOD": "put"}, "SNOWPLOW_METHOD: must be one of post, get, got 'put'"),
+    ],
+)
+def test_a_wrong_variable_is_named(
+    variables: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in variables.items():
+        monkeypatch.setenv(f"SNOWPLOW_{name}", text)
+
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}"):
+        _ = celery_app.app
+
+
+def test_the_module_has_no_other_attribute() -> None:
+    with pytest.raises(AttributeError, match=r"^module 'snowplow_aio.celery_app' has no attribute 'ap'$"):
+        _ = celery_app.ap
+
+
+def test_what_the_broker_does_not_take_back_is_not_acknowledged() -> None:
+    app = Celery(broker="redis://127.0.0.1:1", set_as_current=False)
+    app.conf.update(task_publish_retry=False, broker_transport_options={"max_retries": 0})
+    register(app, Settings(collector="http://127.0.0.1:1", celery_delivery_timeout=0.1))
+    task = app.tasks["snowplow_aio.deliver"]
+    task.push_request(
+        id="1", called_directly=False, delivery_info={"exchange": "", "routing_key": "snowplow"}
+    )
+    try:
+        with pytest.raises(Reject) as raised:
+            task.run([_EVENT])
+    finally:
+        task.pop_request()
+
+    # The reason, and whether the broker is to keep it.
+    assert raised.value.args == ("kept", True)
