@@ -21,6 +21,8 @@ from pydantic import BaseModel, ValidationError
 
 import snowplow_aio
 from snowplow_aio import (
+    ApplicationError,
+    CeleryEmitter,
     ConfigurationError,
     ConsoleEmitter,
     DeviceTimestamp,
@@ -33,6 +35,9 @@ from snowplow_aio import (
     MemoryStore,
     PageView,
     Payload,
+    RedisEmitter,
+    RedisListStore,
+    RedisStreamStore,
     Retry,
     SchemaKey,
     SelfDescribing,
@@ -40,6 +45,8 @@ from snowplow_aio import (
     Subject,
     Tracker,
     TrueTimestamp,
+    track_once,
+    use_context,
     use_subject,
 )
 from snowplow_aio import registry as registry_module
@@ -163,7 +170,7 @@ BOUND: Mapping[str, Bad] = {**SUBJECT, "subject": Bad({"user_id": "u"}, "must be
 
 OPTIONS: Mapping[str, Bad] = {
     "retry": Bad(3, "must be a Retry"),
-    "store": Bad("events.db", "must be an EventStore"),
+    "store": Bad("events.db", "must be a store of this process, like MemoryStore()"),
     "on_success": Bad("print", FUNCTION),
     "on_failure": Bad([print], FUNCTION),
     "hooks": Bad(print, "must be a sequence of functions", "<built-in function print>"),
@@ -171,6 +178,31 @@ OPTIONS: Mapping[str, Bad] = {
     "name": Bad("", "must be a non-empty string"),
     "flush_interval": Bad(0, "must be seconds, above 0 or None"),
 }
+
+REDIS: Mapping[str, Bad] = {
+    "client": Bad(6379, "must be a client of redis.asyncio, a redis:// URL or None", "got a builtins.int"),
+    "key": Bad("", "must be a string that is not empty"),
+    "deduplicate": Bad("no", "must be True or False"),
+    "max_length": Bad(0, COUNT),
+    "command_timeout": Bad(0, SECONDS),
+}
+
+REDIS_STORE: Mapping[str, Bad] = {
+    **REDIS,
+    "takeover_after": Bad(None, SECONDS),
+    "prefetch": Bad(1.5, COUNT),
+    "max_dead": Bad(0, COUNT),
+    "worker_id": Bad("worker 1", "must be up to 100 letters, digits, dots, dashes and underscores"),
+    "name": Bad("", "must be a non-empty string"),
+}
+
+RULES: Mapping[str, Bad] = {
+    "include": Bad("com.acme/x", "must be an Iglu URI, or a list of them, in which '*' may stand"),
+    "exclude": Bad(
+        ["iglu:com.acme/x/jsonschema/1-*"], "for a whole part", "'iglu:com.acme/x/jsonschema/1-*'"
+    ),
+}
+ENTITIES = "must be an entity, a list of at least one, or a function"
 
 TRACKER: Mapping[str, Bad] = {
     "emitters": Bad("collector.example.com", "must be an emitter: an object with an input method"),
@@ -198,6 +230,14 @@ def _element(tracker: Tracker) -> Callable[..., Any]:
 def _use(tracker: Tracker) -> Callable[..., Any]:
     def use(**given: Any) -> None:
         with use_subject(given.pop("subject", None), **given):
+            tracker.track_nowait(VIEW)
+
+    return use
+
+
+def _use_context(tracker: Tracker) -> Callable[..., Any]:
+    def use(context: Any = ENTITY, **rules: Any) -> None:
+        with use_context(context, **rules):
             tracker.track_nowait(VIEW)
 
     return use
@@ -255,6 +295,18 @@ FUNCTIONS: Mapping[str, Function] = {
         lambda t: t.track_and_confirm,
         {"event": VIEW},
         {"event": Bad(None, "must be an event"), "timeout": Bad(-1, SECONDS_OR_ZERO), **METADATA},
+    ),
+    "track_once": Function(
+        _built(track_once),
+        {"emitters": MemoryEmitter(), "event": VIEW},
+        {
+            "emitters": Bad(None, "must be an emitter"),
+            "event": Bad("page view", "must be an event"),
+            "namespace": TRACKER["namespace"],
+            "app_id": TRACKER["app_id"],
+            "timeout": Bad(-1, SECONDS_OR_ZERO),
+            **METADATA,
+        },
     ),
     "Tracker.track_page_view": Function(lambda t: t.track_page_view, {"page_url": "u"}, {**PAGE, **METADATA}),
     "Tracker.track_page_ping": Function(
@@ -408,14 +460,64 @@ FUNCTIONS: Mapping[str, Function] = {
         {"id_": "o", "sku": "s", "price": 1, "quantity": 1},
         {"id_": Bad(1001, STRING), **ITEM, **METADATA},
     ),
+    "Tracker.track_exception": Function(
+        lambda t: t.track_exception,
+        {"error": ValueError("wrong")},
+        {
+            "error": Bad("wrong", "must be an exception"),
+            "is_fatal": Bad("yes", "Input should be a valid boolean"),
+            **METADATA,
+        },
+    ),
+    "ApplicationError": Function(
+        _built(ApplicationError),
+        {"message": "m"},
+        {
+            "message": long_text(2048),
+            "programming_language": Bad("COBOL", "Input should be 'JAVA', 'SCALA'"),
+            "thread_name": Bad(1, STRING),
+            "thread_id": Bad(2**31, "less than or equal to 2147483647"),
+            "stack_trace": long_text(8192),
+            "cause_stack_trace": Bad(["a", "b"], STRING),
+            "line_number": Bad(-1, "greater than or equal to 0"),
+            "class_name": long_text(1024),
+            "exception_name": Bad(ValueError, STRING, "ValueError"),
+            "is_fatal": Bad(1, "Input should be a valid boolean"),
+            "line_column": Bad("1", WHOLE),
+            "file_name": Bad(b"app.py", STRING),
+        },
+    ),
     "Tracker": Function(_built(Tracker), {"emitters": MemoryEmitter()}, TRACKER),
     "Tracker.set_subject": Function(
         lambda t: t.set_subject, {}, {"subject": Bad(Subject, "must be a Subject")}
+    ),
+    "Tracker.set_default_platform": Function(
+        lambda t: t.set_default_platform, {}, {"platform": Bad("walrus", "must be one of")}
     ),
     "Tracker.add_emitter": Function(
         lambda t: t.add_emitter,
         {},
         {"emitter": Bad(MemoryEmitter, "must be an emitter: an object with an input method")},
+    ),
+    "Tracker.add_global_context": Function(
+        lambda t: t.add_global_context,
+        {"context": ENTITY},
+        {"context": Bad([ENTITY, {"schema": URI}], ENTITIES, "[SelfDescribingJson("), **RULES},
+    ),
+    "Tracker.add_enricher": Function(
+        lambda t: t.add_enricher,
+        {"enricher": lambda draft: draft},
+        {
+            "enricher": Bad("redact", FUNCTION),
+            "on_fault": Bad("lose", "must be 'keep' or 'drop'"),
+            **RULES,
+        },
+    ),
+    "use_context": Function(
+        _use_context,
+        {},
+        {"context": Bad(SelfDescribingJson, ENTITIES, "<class 'snow"), **RULES},
+        signature=use_context,
     ),
     "Tracker.flush": Function(lambda t: t.flush, {}, {"timeout": Bad("5", SECONDS_OR_ZERO)}),
     "Tracker.aclose": Function(lambda t: t.aclose, {}, {"timeout": Bad(-1, SECONDS_OR_ZERO)}),
@@ -508,6 +610,33 @@ FUNCTIONS: Mapping[str, Function] = {
         {"path": "events.jsonl"},
         {**OPTIONS, "path": Bad(5, "must be the path of a file"), "batch_size": Bad("50", COUNT)},
     ),
+    "CeleryEmitter": Function(
+        _built(CeleryEmitter),
+        {},
+        {
+            **OPTIONS,
+            "app": Bad("redis://", "must be a Celery app or None"),
+            "queue": Bad("", "must be a non-empty string"),
+            "batch_size": Bad(0, COUNT),
+            "max_batch": Bad("500", COUNT),
+            "byte_limit": Bad(0, COUNT),
+            "publish_timeout": Bad(0, SECONDS),
+        },
+    ),
+    "RedisEmitter": Function(
+        _built(RedisEmitter),
+        {},
+        {
+            **OPTIONS,
+            **REDIS,
+            "mode": Bad("set", "must be 'list' or 'stream'"),
+            "batch_size": Bad(0, COUNT),
+            "max_batch": Bad("500", COUNT),
+            "byte_limit": Bad(0, COUNT),
+        },
+    ),
+    "RedisListStore": Function(_built(RedisListStore), {}, REDIS_STORE),
+    "RedisStreamStore": Function(_built(RedisStreamStore), {}, REDIS_STORE),
     "MemoryEmitter": Function(_built(MemoryEmitter), {}, {"name": Bad(None, "must be a non-empty string")}),
     "MemoryStore": Function(
         _built(MemoryStore),
@@ -624,6 +753,7 @@ UNTRIED: Mapping[str, str] = {
     "Emitter": "abstract",
     "Overflow": "an enum",
     "Tracker.encode": "what `track` does",
+    "HttpEmitter.new_delivery": "what workers call with a store of their own",
     "Tracker.hand_over": "takes what `encode` returns",
     "HttpEmitter.admit": "takes what `Tracker.encode` returns",
     "HttpEmitter.admit_nowait": "likewise",
@@ -727,10 +857,11 @@ def test_every_public_function_is_here() -> None:
         lambda: HttpEmitter("https://user:hush@[collector"),
         lambda: HttpEmitter("h", proxy="socks5://user:hush@proxy.example.com"),
         lambda: HttpEmitter("h", headers={"Authorization": "hush\n"}),
+        lambda: RedisEmitter("http://user:hush@redis.example.com"),
         lambda: HttpEmitter("h", headers=[("Authorization", "hush")]),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         lambda: Subject.from_cookies("session=hush"),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     ],
-    ids=["endpoint", "unreadable endpoint", "proxy", "header", "headers", "cookies"],
+    ids=["endpoint", "unreadable endpoint", "proxy", "header", "redis", "headers", "cookies"],
 )
 def test_what_may_be_a_secret_is_not_shown(make: Callable[[], Any]) -> None:
     with pytest.raises(ValueError, match="must") as caught:

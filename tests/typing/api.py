@@ -9,7 +9,9 @@ from decimal import Decimal
 from typing import Any, assert_type
 from uuid import UUID
 
+import redis.asyncio
 from pydantic import BaseModel, Field
+from redis.asyncio.cluster import RedisCluster
 
 from snowplow_aio import (
     CLEAR,
@@ -35,6 +37,7 @@ from snowplow_aio import (
     PagePing,
     PageView,
     Payload,
+    RedisEmitter,
     Rejected,
     RemoveFromCart,
     Retried,
@@ -49,8 +52,14 @@ from snowplow_aio import (
     Tracker,
     TrueTimestamp,
     current_subject,
+    track_once,
+    use_context,
     use_subject,
 )
+from snowplow_aio.draft import Draft, changed
+from snowplow_aio.entities.user import User
+from snowplow_aio.health_endpoint import HealthEndpoint
+from snowplow_aio.worker import RedisWorker
 
 # --- models
 
@@ -154,6 +163,25 @@ def http_emitter() -> HttpEmitter:
     )
 
 
+def redis_emitters(client: redis.asyncio.Redis, cluster: RedisCluster) -> list[RedisEmitter]:
+    return [
+        RedisEmitter(),
+        RedisEmitter(client, "key"),
+        RedisEmitter(cluster, mode="stream", max_length=1_000_000, retry=Retry(max_delay=1.0)),
+        RedisEmitter("rediss://redis.example", deduplicate=False, hooks=[on_outcome]),
+    ]
+
+
+async def workers(client: redis.asyncio.Redis, cluster: RedisCluster) -> None:
+    worker = RedisWorker(http_emitter(), client=client)
+    RedisWorker(http_emitter(), client=cluster, key="key", mode="stream", takeover_after=5, drain_timeout=1)
+    async with HealthEndpoint(worker, host="0.0.0.0", port=8080) as endpoint:
+        assert_type(endpoint.port, int)
+        assert_type(await worker.run(), None)
+    assert_type(worker.stats(), EmitterStats)
+    assert_type(worker.is_ready, bool)
+
+
 # --- tracking
 
 
@@ -201,6 +229,11 @@ async def in_tasks(tracker: Tracker) -> None:
     await asyncio.gather(tracker.track(GAME), tracker.track_page_view("https://example.com/"))
 
 
+async def once() -> None:
+    assert_type(await track_once("collector.example.com", GAME, app_id="cf", timeout=None), str)
+    await track_once([http_emitter(), Printing()], GAME, namespace="cf", context=ENTITIES, anonymous=True)
+
+
 def bind() -> None:
     with use_subject(user_id="u-42", lang=CLEAR) as bound, use_subject(Subject(lang="en")):
         assert_type(bound, Subject)
@@ -212,3 +245,42 @@ def look(payload: Payload) -> None:
     assert_type(payload.get("uid"), str | None)
     assert_type(dict(payload), dict[str, str])
     assert_type(payload.json, bytes)
+
+
+# --- global contexts and enrichers
+
+
+def user_of(draft: Draft) -> User | None:
+    return User(id_=draft.subject.user_id) if draft.subject.user_id else None
+
+
+async def games_of(draft: Draft) -> list[SaveGame | SelfDescribingJson]:
+    assert_type(draft.schema, str)
+    return [GAME, SelfDescribingJson(KEY, {})]
+
+
+def without_query(draft: Draft) -> Draft | None:
+    if isinstance(draft.event, PageView):
+        page = changed(draft.event, page_url=draft.event.page_url.partition("?")[0])
+        assert_type(page, PageView)
+        return draft.replace(event=page, context=[GAME], subject=draft.subject.set_user_id(None))
+    return None
+
+
+async def as_it_is(draft: Draft) -> Draft:
+    return draft
+
+
+async def with_functions(tracker: Tracker, error: Exception) -> None:
+    assert_type(tracker.add_global_context(GAME).add_global_context([GAME]), Tracker)
+    tracker.add_global_context(
+        user_of, include="iglu:com.acme/*/jsonschema/*-*-*", exclude=["iglu:a/b/c/1-0-0"]
+    )
+    tracker.add_global_context(games_of).add_global_context(lambda _: GAME)
+    assert_type(tracker.add_enricher(without_query, on_fault="drop").add_enricher(as_it_is), Tracker)
+    tracker.add_enricher(as_it_is, on_fault="lose")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    tracker.add_enricher(lambda draft: draft.event)  # type: ignore[arg-type,return-value] # pyright: ignore[reportArgumentType]
+    tracker.add_global_context({})  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    with use_context(GAME, [GAME], user_of, games_of, include=None):
+        await tracker.track_exception(error, True).track_exception(error, is_fatal=None, context=[GAME])
+    assert_type(tracker.enrichment_stats().lost, int)

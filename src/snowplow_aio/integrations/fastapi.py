@@ -1,0 +1,28 @@
+"""
+The tracker in a FastAPI application.
+
+``FastAPI(lifespan=lifespan(make_tracker))``, `SnowplowMiddleware` for whom the
+events are about, and ``tracker: CurrentTracker`` as a parameter of an endpoint.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from snowplow_aio.integrations.asgi import SnowplowMiddleware, lifespan, tracker_of
+from snowplow_aio.integrations.page_views import PageViews
+from snowplow_aio.tracker import Tracker
+
+__all__ = ["CurrentTracker", "PageViews", "SnowplowMiddleware", "lifespan", "tracker_of"]
+
+
+# A coroutine function: FastAPI runs others in a thread.
+async def _current_tracker(connection: HTTPConnection) -> Tracker:
+    return tracker_of(connection)
+
+
+CurrentTracker = Annotated[Tracker, Depends(_current_tracker)]
+"""The type of an endpoint's parameter that is the tracker of the application."""

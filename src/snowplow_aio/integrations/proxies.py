@@ -1,0 +1,192 @@
+"""
+The proxies before a service, and what they say of a request.
+
+Anybody can send ``Forwarded`` and ``X-Forwarded-For``. Each proxy adds at the
+right whom it has its request from, so that the list is read from there: what
+a trusted proxy has added is true, and the first address that is no trusted
+proxy is the client's. What stands left of it, the client may have made up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Literal
+
+from snowplow_aio.exceptions import ConfigurationError
+from snowplow_aio.integrations.request_head import RequestHead
+from snowplow_aio.policies import require
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+ForwardedHeader = Literal["forwarded", "x-forwarded-for"]
+
+UNIX = "unix"
+"""Stands in a list of proxies for whoever connects without an address, by a Unix socket."""
+
+# RFC 7239, section 4. Unquoted values may be what many proxies send so: addresses with a port.
+_PAIR = r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)=(?:\"((?:[^\"\\]|\\.)*)\"|([^\s\";,=\\]+))"
+_ELEMENT = re.compile(rf"[ \t]*{_PAIR}(?:[ \t]*;[ \t]*{_PAIR})*[ \t]*")
+_PAIRS = re.compile(_PAIR)
+_PORT = re.compile(r":(?:[0-9]{1,5}|_[A-Za-z0-9._-]+)")
+
+# Commas in one element of `Forwarded`, all of them within quotes. A host has none.
+_MAX_COMMAS = 8
+# Nobody has more proxies in a row: the rest of a list is the client's.
+_MAX_HOPS = 50
+
+
+class Proxies:
+    """
+    The proxies that are believed.
+
+    Args:
+        trusted: Their addresses and networks, like ``10.0.0.0/8``; `UNIX` for those that
+            connect by a Unix socket.
+
+        header: Which header they write; None for either. Where both come then, they must say the same.
+
+    Raises ConfigurationError when one of these is none.
+    """
+
+    def __init__(self, trusted: Iterable[str], header: ForwardedHeader | None) -> None:
+        is_list = isinstance(trusted, Iterable) and not isinstance(trusted, str | bytes)
+        require(is_list, "trusted_proxies", trusted, "must be a list of addresses and networks")
+        is_header = header in (None, "forwarded", "x-forwarded-for")
+        rule = "must be 'forwarded', 'x-forwarded-for', or None"
+        require(is_header, "forwarded_header", header, rule)
+        given = list(trusted)
+        self._trusts_unix: bool = UNIX in given
+        self._networks: list[Network] = [_network(text) for text in given if text != UNIX]
+        self._header: ForwardedHeader | None = header
+
+    def seen_by(self, head: RequestHead) -> tuple[str | None, str, str]:
+        """
+        Return the client's address, the scheme and the host of a request, as the outermost proxy saw them.
+
+        The address is None where nobody knows it.
+        """
+        peer = address_of(head.peer or "")
+        scheme, host = head.scheme, head.value(b"host")
+        if not self._is_trusted(peer):
+            return _text(peer), scheme, host
+        found: set[str | None] = set()
+        forwarded = ",".join(head.values(b"forwarded"))
+        if forwarded and self._header != "x-forwarded-for":
+            address, told = self._client(peer, _forwarded(forwarded))
+            found.add(address)
+            scheme, host = _scheme(scheme, told.get("proto", "")), told.get("host") or host
+        addresses = ",".join(head.values(b"x-forwarded-for"))
+        if self._header != "forwarded":
+            if addresses:
+                found.add(self._client(peer, _forwarded_for(addresses))[0])
+            scheme = _scheme(scheme, _last(head, b"x-forwarded-proto"))
+            host = _last(head, b"x-forwarded-host") or host
+        if not found:
+            return _text(peer), scheme, host
+        return (found.pop() if len(found) == 1 else None), scheme, host
+
+    def _is_trusted(self, address: Address | None) -> bool:
+        if address is None:
+            return self._trusts_unix
+        return any(address in network for network in self._networks)
+
+    def _client(
+        self, peer: Address | None, hops: Iterator[Mapping[str, str]]
+    ) -> tuple[str | None, Mapping[str, str]]:
+        """Return the address of the client, and what was said with it."""
+        address, told = peer, dict[str, str]()
+        for hop in hops:
+            address, told = address_of(hop.get("for", "")), dict(hop)
+            if address is None or not self._is_trusted(address):
+                break
+        return _text(address), told
+
+
+@lru_cache(maxsize=1024)
+def _text(address: Address | None) -> str | None:
+    return None if address is None else str(address)
+
+
+# The same visitors and proxies come again and again; parsing an address costs as much as an event's JSON.
+@lru_cache(maxsize=1024)
+def address_of(node: str) -> Address | None:
+    """Return the address in *node*, which may have a port, or None: it is hidden, unknown or no address."""
+    text = node.strip()
+    if text.startswith("["):
+        text, closing, port = text[1:].partition("]")
+        if not closing:
+            return None
+    else:
+        # An IPv6 address without brackets has no port.
+        host, colon, rest = text.partition(":")
+        text, port = (host, colon + rest) if colon and ":" not in rest else (text, "")
+    if port and not _PORT.fullmatch(port):
+        return None
+    try:
+        # What follows the percent sign is an interface of the machine that saw the address.
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    # What a socket for both kinds calls an IPv4 address.
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _network(text: object) -> Network:
+    try:
+        return ip_network(str(text))
+    except ValueError:
+        rule = f"must be addresses, networks like '10.0.0.0/8', or {UNIX!r}"
+        raise ConfigurationError.about("trusted_proxies", text, rule) from None
+
+
+def _forwarded_for(header: str) -> Iterator[Mapping[str, str]]:
+    for address in reversed(header.rsplit(",", _MAX_HOPS)[-_MAX_HOPS:]):
+        yield {"for": address}
+
+
+def _forwarded(header: str) -> Iterator[Mapping[str, str]]:
+    """Return the elements of *header* from the right; a malformed one says nothing and is the last."""
+    end = len(header)
+    for _ in range(_MAX_HOPS):
+        start = _start_of_element(header, end)
+        if start is None:
+            yield {}
+            return
+        pairs = _PAIRS.findall(header, start, end)
+        yield {name.lower(): _unquoted(quoted) or plain for name, quoted, plain in pairs}
+        if start == 0:
+            return
+        end = start - 1
+
+
+def _start_of_element(header: str, end: int) -> int | None:
+    # From the right, because a quote that a client has left open must not swallow what a proxy has added.
+    comma = end
+    for _ in range(_MAX_COMMAS):
+        comma = header.rfind(",", 0, comma)
+        if _ELEMENT.fullmatch(header, comma + 1, end):
+            return comma + 1
+        if comma < 0:
+            break
+    return None
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text)
+
+
+def _last(head: RequestHead, name: bytes) -> str:
+    return ",".join(head.values(name)).rpartition(",")[2].strip()
+
+
+def _scheme(scheme: str, told: str) -> str:
+    """Return the scheme that a proxy told, in the words of *scheme*: a WebSocket stays one."""
+    is_secure = {"https": True, "wss": True, "http": False, "ws": False}.get(told.lower())
+    if is_secure is None:
+        return scheme
+    name = "ws" if scheme in ("ws", "wss") else "http"
+    return name + "s" * is_secure

@@ -1,0 +1,12 @@
+"""What the tests of the integrations share."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integrations.made import Trackers
+
+
+@pytest.fixture
+def trackers() -> Trackers:
+    return Trackers()

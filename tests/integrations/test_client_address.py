@@ -1,0 +1,234 @@
+"""The address of a visitor: what trusted proxies say, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from snowplow_aio.exceptions import ConfigurationError
+from snowplow_aio.integrations.asgi import SnowplowMiddleware
+from tests.integrations.made import http_scope, tracked
+
+pytestmark = pytest.mark.anyio
+
+CLIENT = "198.51.100.7"
+PROXIES = ["10.0.0.0/8", "2001:db8:a::/48", "192.0.2.1"]
+Headers = dict[str, str] | list[tuple[str, str]]
+
+
+async def address(headers: Headers, peer: str | None = "10.0.0.1", **options: Any) -> str | None:
+    """Return the address in an event of a request with *headers* from *peer*."""
+    client = None if peer is None else (peer, 40000)
+    options = {"trusted_proxies": PROXIES} | options
+    (event,) = await tracked(http_scope(client=client, headers=headers), **options)
+    return event.get("ip")
+
+
+@pytest.mark.parametrize("peer", [CLIENT, "2001:db8::7"])
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"X-Forwarded-For": "203.0.113.1"}, {"Forwarded": "for=203.0.113.1"}],
+    ids=["without headers", "with X-Forwarded-For", "with Forwarded"],
+)
+async def test_a_stranger_is_who_they_are_whatever_they_say(peer: str, headers: Headers) -> None:
+    assert await address(headers, peer) == peer
+    assert await address(headers, peer, trusted_proxies=()) == peer
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        (CLIENT, CLIENT),
+        (f"{CLIENT}, 10.2.0.1", CLIENT),
+        (f"{CLIENT},192.0.2.1 ,\t10.2.0.1", CLIENT),
+        # What the client has sent itself stands left of its address.
+        (f"203.0.113.1, {CLIENT}, 10.2.0.1", CLIENT),
+        (f"10.9.9.9, {CLIENT}", CLIENT),
+        ("203.0.113.1, not an address, 10.2.0.1", None),
+        # Everybody is a proxy: somebody within, then.
+        ("10.3.0.1, 10.2.0.1", "10.3.0.1"),
+        # With a port, as some proxies write it.
+        (f"{CLIENT}:51234", CLIENT),
+        ("[2001:db8::7]:51234", "2001:db8::7"),
+        ("[2001:db8::7]", "2001:db8::7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("2001:0DB8:0:0::0007", "2001:db8::7"),
+        ("2001:db8::7, 2001:db8:a::1", "2001:db8::7"),
+        # An IPv4 address through a socket for both kinds.
+        (f"::ffff:{CLIENT}", CLIENT),
+        (f"{CLIENT}, ::ffff:10.0.0.2", CLIENT),
+        ("fe80::7%eth0", "fe80::7"),
+        # Nobody knows.
+        ("unknown", None),
+        ("", "10.0.0.1"),
+        (",", None),
+        (f"{CLIENT},", None),
+        ("_hidden", None),
+        ("localhost", None),
+        ("198.51.100", None),
+        ("198.51.100.007", None),
+        ("198.51.100.7.1", None),
+        ("198.51.100.7:port", None),
+        ("[2001:db8::7", None),
+        ("[2001:db8::7]x", None),
+        ("٣.1.1.1", None),
+        ("'; DROP TABLE visitors", None),
+    ],
+)
+async def test_x_forwarded_for_is_read_from_the_right(said: str, found: str | None) -> None:
+    headers = {"X-Forwarded-For": said.encode().decode("latin-1")}
+    assert await address(headers) == found
+    assert await address(headers, forwarded_header="x-forwarded-for") == found
+    assert await address(headers, forwarded_header="forwarded") == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        (f"for={CLIENT}", CLIENT),
+        (f"For={CLIENT};Proto=https;By=10.0.0.1", CLIENT),
+        (f"proto=https ; for={CLIENT}", CLIENT),
+        (f'for="{CLIENT}:51234"', CLIENT),
+        (f'for="{CLIENT}:_port"', CLIENT),
+        (f"for={CLIENT}:51234", CLIENT),
+        ('for="[2001:db8::7]:51234"', "2001:db8::7"),
+        ('for="[2001:db8::7]"', "2001:db8::7"),
+        ("for=[2001:db8::7]", "2001:db8::7"),
+        (r'for="\1\98.51.100.7"', CLIENT),
+        (f"for=203.0.113.1, for={CLIENT}, for=10.2.0.1", CLIENT),
+        (f'for={CLIENT};host="a, for=203.0.113.1"', CLIENT),
+        (rf'for={CLIENT};host="a\", for=203.0.113.1;x=\"b"', CLIENT),
+        # A quote left open by the client must not swallow what the proxy has added.
+        (f'for=203.0.113.1;x=", for={CLIENT}', CLIENT),
+        (f'for=203.0.113.1;x=", for="{CLIENT}:1"', CLIENT),
+        (f'for=203.0.113.1;x="\\, for={CLIENT};by="10.0.0.1"', CLIENT),
+        (f"garbage, for={CLIENT}", CLIENT),
+        (f"{'for=203.0.113.1,' * 5000}for={CLIENT}", CLIENT),
+        # Nobody knows.
+        ("for=unknown", None),
+        ("for=_hidden", None),
+        ('for="_hidden:_port"', None),
+        (f"for=_hidden, for={CLIENT}", CLIENT),
+        ("proto=https", None),
+        ("for=", None),
+        ("for", None),
+        (f"for={CLIENT};", None),
+        (f"for={CLIENT}, garbage", None),
+        (f'for="{CLIENT}', None),
+        ("," * 5000, None),
+        ('a=","' * 1000, None),
+    ],
+)
+async def test_forwarded_is_read_from_the_right(said: str, found: str | None) -> None:
+    headers = {"Forwarded": said}
+    assert await address(headers) == found
+    assert await address(headers, forwarded_header="forwarded") == found
+    assert await address(headers, forwarded_header="x-forwarded-for") == "10.0.0.1"
+
+
+async def test_several_headers_are_one_list() -> None:
+    lines = [("X-Forwarded-For", "203.0.113.1"), ("X-Forwarded-For", CLIENT), ("X-Forwarded-For", "10.2.0.1")]
+    assert await address(lines) == CLIENT
+    assert await address([("Forwarded", f"for={ip}") for _, ip in lines]) == CLIENT
+
+
+async def test_where_both_headers_disagree_one_of_them_is_made_up() -> None:
+    both = {"X-Forwarded-For": CLIENT, "Forwarded": "for=203.0.113.1"}
+    assert await address(both) is None
+    assert await address(both, forwarded_header="x-forwarded-for") == CLIENT
+    assert await address(both, forwarded_header="forwarded") == "203.0.113.1"
+    assert await address(both | {"Forwarded": f"for={CLIENT}"}) == CLIENT
+
+
+@pytest.mark.parametrize("peer", [None, "testclient", ""])
+async def test_a_unix_socket_is_a_proxy_that_must_be_named(peer: str | None) -> None:
+    said = {"X-Forwarded-For": CLIENT}
+    assert await address(said, peer) is None
+    assert await address(said, peer, trusted_proxies=["unix"]) == CLIENT
+    assert await address({}, peer, trusted_proxies=["unix"]) is None
+    # Nobody in the list has come by a socket.
+    hidden = {"X-Forwarded-For": f"{CLIENT}, unknown"}
+    assert await address(hidden, peer, trusted_proxies=["unix"]) is None
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=60))
+def test_what_a_client_sends_never_hides_or_replaces_what_the_proxy_adds(sent: str) -> None:
+    for added in (f"for={CLIENT}", f'for="{CLIENT}:80";by="[2001:db8:a::1]"', f"proto=https;for={CLIENT}"):
+        assert asyncio.run(address({"Forwarded": f"{sent}, {added}"})) == CLIENT
+        assert asyncio.run(address([("Forwarded", sent), ("Forwarded", added)])) == CLIENT
+    assert asyncio.run(address({"X-Forwarded-For": f"{sent}, {CLIENT}, 10.2.0.1"})) == CLIENT
+
+
+@settings(deadline=None)
+@given(st.lists(st.text('for=";,:[]\\ _1a.', max_size=12), max_size=6))
+def test_no_garbage_fails_a_request(pieces: list[str]) -> None:
+    for text in (",".join(pieces), ";".join(pieces)):
+        for name in ("Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"):
+            asyncio.run(address({name: text}))
+
+
+# --- the address of the page
+
+
+@pytest.mark.parametrize(
+    ("headers", "page"),
+    [
+        ({}, "http://shop.example/shoes"),
+        ({"X-Forwarded-Proto": "https"}, "https://shop.example/shoes"),
+        ({"X-Forwarded-Proto": "http, HTTPS"}, "https://shop.example/shoes"),
+        ({"X-Forwarded-Proto": "gopher"}, "http://shop.example/shoes"),
+        ({"X-Forwarded-Host": "www.shop.example"}, "http://www.shop.example/shoes"),
+        (
+            {"Forwarded": f'for={CLIENT};proto=https;host="www.shop.example:8443"'},
+            "https://www.shop.example:8443/shoes",
+        ),
+        ({"Forwarded": f"for={CLIENT};proto=https, for=10.2.0.1;proto=http"}, "https://shop.example/shoes"),
+        ({"Forwarded": f"for=1.1.1.1;proto=https, for={CLIENT};proto=http"}, "http://shop.example/shoes"),
+    ],
+)
+async def test_the_page_is_where_the_visitor_sees_it(headers: dict[str, str], page: str) -> None:
+    told = {"Host": "shop.example", **headers}
+    through_proxy = http_scope("/shoes", headers=told, client=("10.0.0.1", 1))
+    (event,) = await tracked(through_proxy, trusted_proxies=PROXIES)
+    assert event["url"] == page
+    (event,) = await tracked(http_scope("/shoes", headers=told), trusted_proxies=PROXIES)
+    assert event["url"] == "http://shop.example/shoes"
+
+
+async def test_a_websocket_behind_a_proxy_stays_one() -> None:
+    headers = {"Host": "shop.example", "X-Forwarded-Proto": "https"}
+    scope = http_scope("/ws", headers=headers, client=("10.0.0.1", 1), type="websocket", scheme="ws")
+    (event,) = await tracked(scope, trusted_proxies=PROXIES)
+    assert event["url"] == "wss://shop.example/ws"
+
+
+# --- options
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"trusted_proxies": "10.0.0.1"},
+            r"^trusted_proxies: must be a list of addresses and networks, got '10",
+        ),
+        ({"trusted_proxies": 1}, r"^trusted_proxies: must be a list of addresses and networks, got 1$"),
+        (
+            {"trusted_proxies": ["*"]},
+            r"^trusted_proxies: must be addresses, networks like .*, or 'unix', got '\*'$",
+        ),
+        ({"trusted_proxies": ["10.0.0.1/8"]}, r"^trusted_proxies: must be addresses, .* got '10.0.0.1/8'$"),
+        ({"trusted_proxies": [True]}, r"^trusted_proxies: must be addresses, .* got True$"),
+        ({"forwarded_header": "x-real-ip"}, r"^forwarded_header: must be 'forwarded', .* got 'x-real-ip'$"),
+    ],
+)
+def test_wrong_proxies_are_refused(options: dict[str, Any], message: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+    with pytest.raises(ConfigurationError, match=message):
+        SnowplowMiddleware(app, **options)

@@ -1,0 +1,50 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+PAGE = """
+```python
+try:
+    [].pop()
+except IndexError as error:
+    raise ValueError("a cause of one frame") from error
+```
+
+```python
+class Connection:
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        import warnings
+
+        warnings.warn("unclosed connection", ResourceWarning)
+
+
+connection = Connection()
+connection = None
+```
+"""
+
+
+def test_a_block_that_fails_and_one_that_leaves_a_thing_unclosed_fail_alone(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "conftest.py", tmp_path)
+    for name in ("README.md", "docs/other.md"):
+        page = tmp_path / name
+        page.parent.mkdir(exist_ok=True)
+        page.write_text(PAGE)
+    pytest = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", ".", "--confcutdir", "."]
+    ended = subprocess.run(
+        [*pytest, "-q", "-W", "error", "--color=no", "README.md", "docs"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stdout.splitlines()[-1].startswith("2 failed, 2 passed, 2 errors")
+    assert ended.stdout.count("IndexError: pop from empty list") == 2
+    assert ended.stdout.count("ResourceWarning: unclosed connection") == 2
