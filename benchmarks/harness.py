@@ -18,10 +18,8 @@ import trust
 from clients.common import SHARES, calibrate
 from measure import Repeat
 from processes import ClientError, Sink, run_client
-from scenarios import SMOKE_EVENTS, SMOKE_SECONDS, Client, Scenario
-
-# No further round begins after so many seconds for each client of a scenario.
-EXTRA_SECONDS = 12.0
+from redis_server import Redis
+from rows import SMOKE_EVENTS, SMOKE_SECONDS, Client, Scenario
 
 
 @dataclass(kw_only=True)
@@ -30,12 +28,16 @@ class Harness:
     Runs scenarios, one round of all clients after the other.
 
     Args:
+        redis: The server of the rows with a queue; None where none can be had.
+
         variables: What tells clients whom to trust, by the names of the environment.
     """
 
     arguments: argparse.Namespace
     sink: Sink
     client_core: int | None
+    sink_core: int | None = None
+    redis: Redis | None = None
     variables: dict[str, str] = field(default_factory=dict)
     failures: dict[tuple[str, str], str] = field(default_factory=dict)
     # Why a client was not run, by scenario and client.
@@ -51,7 +53,7 @@ class Harness:
         repeats: report.Repeats = {client.name: [] for client in scenario.clients}
         wanted = self.arguments.repeats
         clients = tuple(client for client in scenario.clients if self.is_there(scenario, client))
-        latest = time.monotonic() + EXTRA_SECONDS * len(clients)
+        latest = time.monotonic() + scenario.extra_seconds * len(clients)
         for turn in range(wanted + self.arguments.extra):
             if turn >= wanted and time.monotonic() > latest:
                 break
@@ -73,6 +75,8 @@ class Harness:
             reason = f"no {client.needs}"
         elif scenario.scheme == "https":
             reason = trust.reason_against()
+        elif scenario.queue is not None and self.redis is None:
+            reason = "no redis-server"
         try:
             self.interpreter(client)
         except peers.MissingError as missing:
@@ -103,14 +107,20 @@ class Harness:
         given = self.parameters(scenario, client)
         self.sink.behave(scenario.state, scenario.delay)
         self.sink.reset()
+        if self.redis is not None:
+            self.redis.empty()
         # A client that is not Python's cannot run the same piece of work.
         before = calibrate() if client.runs_on == "node" else 0.0
         result = run_client(self.interpreter(client), client.script, given, self.environment(client))
         if client.runs_on == "node":
             result |= {"calibration_before_ms": before, "calibration_after_ms": calibrate()}
         self.versions.setdefault(client.runs_on, {}).update(result["versions"])
-        counts = self.sink.wait(given["events"]) if scenario.at_sink else None
-        return as_repeat(scenario, result, counts, turn, given["events"])
+        # How many requests a service answered, and tracked, is known afterwards.
+        events = result.get("events", given["events"])
+        counts = self.sink.wait(events) if scenario.at_sink else None
+        if scenario.queue == "written" and self.redis is not None:
+            result["taken"] = self.redis.length()
+        return as_repeat(scenario, result, counts, turn, events)
 
     def parameters(self, scenario: Scenario, client: Client) -> dict[str, Any]:
         is_smoke, scale = self.arguments.smoke, self.arguments.scale if client.is_scaled else 1.0
@@ -122,8 +132,10 @@ class Harness:
             "scheme": scenario.scheme,
             "events": events if client.events else 0,
             "seconds": seconds,
+            "redis_port": self.redis.port if self.redis is not None else None,
             "port": self.sink.address(scenario.scheme, scenario.state),
             "core": self.client_core,
+            "load_core": self.sink_core,
             "shares": SHARES,
         }
         if is_smoke and "processes" in given:
@@ -136,6 +148,10 @@ class Harness:
                 return Path(sys.executable)
             case "peers":
                 return peers.python()
+            case "redis_peers":
+                return peers.python_with_redis()
+            case "service_peers":
+                return peers.python_with_service()
             case "node":
                 return peers.node()[0]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -14,6 +15,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 REQUIREMENTS = ("snowplow-tracker==1.1.0", "aio-snowplow-tracker==1.0.2")
+# The last release that knew Redis; its emitters are not those of 1.1.0.
+REDIS_REQUIREMENTS = ("snowplow-tracker[redis]==0.15.0",)
+# A service runs by the same versions, whoever tracks in it.
+SERVICE_PACKAGES = ("fastapi", "starlette", "pydantic", "anyio", "uvicorn", "h11", "httptools", "uvloop")
 NODE_PACKAGES = ("@snowplow/node-tracker@4.8.0",)
 # Where no Node of this version is at hand: it comes in a wheel, npm with it.
 NODE_MAJOR = "20"
@@ -36,6 +41,30 @@ def python(cache: Path = CACHE) -> Path:
     """
     try:
         return environment("peers", REQUIREMENTS, cache)
+    except subprocess.CalledProcessError as error:
+        raise MissingError("peers not installed") from error
+
+
+@functools.cache
+def python_with_redis(cache: Path = CACHE) -> Path:
+    """
+    Return the interpreter that has the last snowplow-tracker with Redis, in an environment of its own.
+    """
+    try:
+        return environment("redis-peers", REDIS_REQUIREMENTS, cache)
+    except subprocess.CalledProcessError as error:
+        raise MissingError("peers not installed") from error
+
+
+@functools.cache
+def python_with_service(cache: Path = CACHE) -> Path:
+    """
+    Return the interpreter that has the peers, and the web server and framework that run here.
+    """
+    installed = {one.name.lower(): one.version for one in importlib.metadata.distributions()}
+    service = [f"{name}=={installed[name]}" for name in SERVICE_PACKAGES if name in installed]
+    try:
+        return environment("service-peers", (REQUIREMENTS[0], *service), cache)
     except subprocess.CalledProcessError as error:
         raise MissingError("peers not installed") from error
 

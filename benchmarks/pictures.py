@@ -35,6 +35,11 @@ LOOPS = {
     "loop-refusing": "connections refused",
     "loop-hanging": "collector never answers",
 }
+SERVICES = {
+    "service-answering": "collector answers",
+    "service-refusing": "connections refused",
+    "service-slow": "collector answers after 2 s",
+}
 # Where a percentile axis has its marks: at 1 in so many.
 MARKS = {2: "50", 10: "90", 100: "99", 1000: "99.9", 10_000: "99.99"}
 STYLE = {
@@ -55,7 +60,8 @@ def draw(document: dict[str, Any], folder: Path) -> list[Path]:
     scenarios = {scenario["name"]: scenario for scenario in document["scenarios"]}
     drawn = []
     with plt.rc_context(STYLE):
-        for name, picture in (("throughput", throughput), ("waits", waits), ("lateness", lateness)):
+        pictures = {"throughput": throughput, "waits": waits, "lateness": lateness, "service": service}
+        for name, picture in pictures.items():
             figure = picture(scenarios)
             if figure is not None:
                 figure.text(0.01, 0.005, caption(document), fontsize=6.5, color="#555555")
@@ -154,7 +160,23 @@ def lateness(scenarios: dict[str, Any]) -> Figure | None:
     """
     Return how late a loop's ticks are, by percentile, for each state of the collector.
     """
-    panels = {name: measured(scenarios[name], "late_p99_ms") for name in LOOPS if name in scenarios}
+    return side_by_side(scenarios, LOOPS, "late_p99_ms", "milliseconds that a 1 ms tick is late")
+
+
+def service(scenarios: dict[str, Any]) -> Figure | None:
+    """
+    Return how long a service takes to answer, by percentile, for each state of the collector.
+    """
+    return side_by_side(scenarios, SERVICES, "p99_ms", "milliseconds until the answer")
+
+
+def side_by_side(
+    scenarios: dict[str, Any], titles: dict[str, str], name_of_figure: str, unit: str
+) -> Figure | None:
+    """
+    Return the percentiles of the clients of each of the scenarios in *titles*, on one scale.
+    """
+    panels = {name: measured(scenarios[name], name_of_figure) for name in titles if name in scenarios}
     panels = {name: clients for name, clients in panels.items() if clients}
     if not panels:
         return None
@@ -163,11 +185,11 @@ def lateness(scenarios: dict[str, Any]) -> Figure | None:
     )
     figure.get_layout_engine().set(rect=(0, 0.035, 1, 0.955))
     for axis, (name, clients) in zip(axes[0], panels.items(), strict=True):
-        # Of two seconds of ticks, two are beyond the last mark.
+        # Of two seconds of ticks, two are beyond the last mark; of its requests, one.
         percentile_lines(axis, clients, 1000)
-        axis.set_title(LOOPS[name])
+        axis.set_title(titles[name])
     axes[0][0].set_ylim(bottom=0.2)
-    axes[0][0].set_ylabel("milliseconds that a 1 ms tick is late")
+    axes[0][0].set_ylabel(unit)
     figure.legend(
         *axes[0][0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=2, loc="outside upper left"
     )

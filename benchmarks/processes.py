@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-SOURCE = HERE.parent / "src"
+# The working tree, as Python; or where the package was installed, compiled, with `pip install --target`.
+SOURCE = Path(os.environ.get("SNOWPLOW_AIO_PACKAGE") or HERE.parent / "src")
 # Several times what the slowest client needs for its default number of events, a million of them included.
 CLIENT_TIMEOUT = 180.0
 # When a client says that it has flushed, all is sent; the last bytes only have to be read.

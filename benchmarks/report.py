@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from measure import Metric, Ratio, Repeat, Summary, common_calibration, ratio, summarise
-from scenarios import Client, Scenario
+from rows import Client, Scenario
 from targets import TARGETS, Target, Verdict
 
 # Repeats by the name of their client.

@@ -23,7 +23,9 @@ import trust
 from harness import Harness
 from measure import MIN_REPEATS
 from processes import running_sink
-from scenarios import SCENARIOS, Scenario, chosen
+from redis_server import Redis, running_redis
+from rows import Scenario
+from scenarios import SCENARIOS, chosen
 
 # Raised when a key of the JSON changes its meaning.
 JSON_FORMAT = 2
@@ -95,6 +97,14 @@ def peers_of(scenarios: list[Scenario]) -> Path | None:
     return None
 
 
+def redis_of(scenarios: list[Scenario], core: int | None) -> contextlib.AbstractContextManager[Redis | None]:
+    """
+    Return the Redis of the *scenarios*, to be started on *core*, if one of them needs it.
+    """
+    is_needed = any(scenario.queue is not None for scenario in scenarios)
+    return running_redis(core) if is_needed else contextlib.nullcontext()
+
+
 def measure(arguments: argparse.Namespace, scenarios: list[Scenario], document: dict[str, Any]) -> bool:
     """
     Run *scenarios*, print their tables and add all to *document*; return whether nothing failed or got lost.
@@ -107,9 +117,17 @@ def measure(arguments: argparse.Namespace, scenarios: list[Scenario], document: 
     with (
         trust.made_for_this_run(peers_of(scenarios)) as trusted,
         running_sink(sink_core, trusted.certificate if trusted else None) as sink,
+        redis_of(scenarios, sink_core) as redis,
     ):
         variables = trusted.environment() if trusted else {}
-        harness = Harness(arguments=arguments, sink=sink, client_core=client_core, variables=variables)
+        harness = Harness(
+            arguments=arguments,
+            sink=sink,
+            client_core=client_core,
+            sink_core=sink_core,
+            redis=redis,
+            variables=variables,
+        )
         for scenario in scenarios:
             repeats = harness.measure(scenario)
             absent = {name: why for (place, name), why in harness.absent.items() if place == scenario.name}
@@ -121,6 +139,8 @@ def measure(arguments: argparse.Namespace, scenarios: list[Scenario], document: 
     print(report.target_table(verdicts))
     document["targets"] = report.targets_as_json(verdicts)
     document["versions"] = harness.versions | {"sink": {"loop": sink.loop}}
+    if redis is not None:
+        document["versions"]["redis"] = {"server": redis.version}
     return is_complete and not harness.failures
 
 

@@ -5,174 +5,11 @@ What is measured: which client does what, how often.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from measure import CPU, MAX_TAIL_SPREAD, P50, P99, SPEED, Metric
-
-# The events per repeat of a smoke run: some batches, but no time worth measuring.
-SMOKE_EVENTS = 120
-SMOKE_SECONDS = 0.2
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Client:
-    """
-    One client with its parameters.
-
-    Args:
-        role: Each of ``ours`` is compared with every ``baseline`` (a peer as it
-            comes, or something else to hold against) and with the best ``tuned`` client of each family.
-
-        events: Per repeat, chosen so that a repeat takes about half a second:
-            many short ones tell more than a few long ones where the CPU changes its speed.
-
-        seconds: How long a repeat takes, where that is not up to the events.
-
-        is_scaled: Whether a quick run has less of both.
-
-        needs: What must be installed for it beside its own environment.
-    """
-
-    name: str
-    title: str
-    role: Literal["baseline", "tuned", "ours"]
-    script: str
-    runs_on: Literal["ours", "peers", "node"] = "ours"
-    family: str = "ours"
-    events: int = 0
-    seconds: float = 0.0
-    is_scaled: bool = True
-    parameters: dict[str, Any] = field(default_factory=dict)
-    needs: str | None = None
-
-    @property
-    def is_ours(self) -> bool:
-        return self.role == "ours"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scenario:
-    """
-    Clients that do the same work and take turns.
-
-    Args:
-        at_sink: Whether events go to the sink and are counted there.
-
-        metrics: The figures that the table shows, the first one with its spread.
-
-        is_timed: Whether the time from the first `track` to the last event is a figure.
-
-        state: What the collector does.
-
-        delay: Seconds until it answers.
-    """
-
-    name: str
-    title: str
-    clients: tuple[Client, ...]
-    event: Literal["page_view", "structured"] = "page_view"
-    method: Literal["post", "get"] = "post"
-    scheme: Literal["http", "https"] = "http"
-    at_sink: bool = True
-    metrics: tuple[Metric, ...] = (SPEED, CPU, P50, P99)
-    is_timed: bool = True
-    state: Literal["answering", "refusing", "hanging"] = "answering"
-    delay: float = 0.0
-
-
-TUNED = {"batch_size": 100, "session": True, "quiet": True}
-
-
-def official(
-    name: str, title: str, events: int, *, script: str = "official.py", tuned: bool = False, **parameters: Any
-) -> Client:
-    """
-    Return a client of snowplow-tracker 1.1.0.
-    """
-    return Client(
-        name=name,
-        title=f"snowplow-tracker {title}",
-        role="tuned" if tuned else "baseline",
-        script=script,
-        runs_on="peers",
-        family="official",
-        events=events,
-        seconds=parameters.pop("seconds", 0.0),
-        is_scaled=parameters.pop("is_scaled", True),
-        parameters=(TUNED if tuned else {}) | parameters,
-    )
-
-
-def aio(name: str, title: str, events: int, *, tuned: bool = False, **parameters: Any) -> Client:
-    """
-    Return a client of aio-snowplow-tracker 1.0.2.
-    """
-    return Client(
-        name=name,
-        title=f"aio-snowplow-tracker {title}",
-        role="tuned" if tuned else "baseline",
-        script="aio.py",
-        runs_on="peers",
-        family="aio",
-        events=events,
-        parameters=(TUNED if tuned else {}) | parameters,
-    )
-
-
-def node(name: str, title: str, events: int, *, tuned: bool = False) -> Client:
-    """
-    Return a client of @snowplow/node-tracker.
-    """
-    return Client(
-        name=name,
-        title=f"@snowplow/node-tracker {title}",
-        role="tuned" if tuned else "baseline",
-        script="node.cjs",
-        runs_on="node",
-        family="node",
-        events=events,
-        # Its engine compiles what has run some thousand times.
-        is_scaled=False,
-        # With 40,000 bytes, its default, no batch would have more than some 27 events.
-        parameters={"batch_size": 100, "max_post_bytes": 500_000} if tuned else {},
-    )
-
-
-def ours(
-    name: str,
-    title: str,
-    events: int = 0,
-    *,
-    script: str = "ours.py",
-    role: Literal["baseline", "ours"] = "ours",
-    seconds: float = 0.0,
-    is_scaled: bool = True,
-    **parameters: Any,
-) -> Client:
-    """
-    Return a client of this library.
-    """
-    defaults = {
-        "emitter": "http",
-        "entities": "json",
-        "loop": "asyncio",
-        "validation": True,
-        "padding": 0,
-        "tasks": 1,
-    }
-    return Client(
-        name=name,
-        title=f"snowplow-aio {title}",
-        role=role,
-        script=script,
-        events=events,
-        seconds=seconds,
-        is_scaled=is_scaled,
-        parameters=defaults | parameters,
-        needs="uvloop" if parameters.get("loop") == "uvloop" else None,
-    )
-
+from rows import Client, Scenario, aio, node, official, ours, redis_peer
 
 SENDING = (
     Scenario(
@@ -298,6 +135,101 @@ def in_a_loop(state: Literal["answering", "refusing", "hanging"], title: str, de
     )
 
 
+RATE = Metric(
+    name="requests_per_second",
+    column="requests/s",
+    more_is_better=True,
+    # What it is to tell is five per cent.
+    max_spread=0.05,
+)
+SERVING = (
+    RATE,
+    Metric(name="request_cpu_us", column="CPU µs"),
+    Metric(name="p50_ms", column="p50 ms"),
+    Metric(name="p99_ms", column="p99 ms", max_spread=MAX_TAIL_SPREAD),
+    Metric(name="stall_ms", column="stall ms", max_spread=MAX_TAIL_SPREAD),
+)
+
+
+def in_a_service(
+    name: str,
+    title: str,
+    *,
+    state: Literal["answering", "refusing"] = "answering",
+    delay: float = 0.0,
+    loop: str = "asyncio",
+    http: str = "h11",
+) -> Scenario:
+    """
+    Return the scenario of a FastAPI service under uvicorn that tracks one event for each request.
+    """
+    # With a collector that fails, nobody waits until the last event is there.
+    is_flushed = state == "answering" and not delay
+    load: dict[str, Any] = {"rate": 500, "connections": 32, "loop": loop, "http": http}
+    given: dict[str, Any] = {"seconds": 2.0, "needs": "httptools" if http == "httptools" else "fastapi"}
+    peer: dict[str, Any] = given | {"role": "baseline", "script": "official_service.py", "family": "official"}
+    peer["runs_on"] = "service_peers"
+    tracking = load | {"is_flushed": is_flushed}
+    return Scenario(
+        name=f"service-{name}",
+        title=f"A FastAPI service that tracks one event for each request, {title}",
+        at_sink=is_flushed,
+        is_timed=False,
+        metrics=SERVING,
+        state=state,
+        delay=delay,
+        # Fewer rounds than five tell nothing, and these are long.
+        extra_seconds=60.0,
+        clients=(
+            Client(
+                name="alone",
+                title="a service that tracks nothing",
+                role="baseline",
+                script="service_alone.py",
+                family="none",
+                parameters=load | {"is_flushed": False},
+                **given,
+            ),
+            Client(
+                name="emitter",
+                title="snowplow-tracker Emitter, as shipped",
+                parameters=tracking | {"emitter": "Emitter"},
+                **peer,
+            ),
+            Client(
+                name="async-emitter",
+                title="snowplow-tracker AsyncEmitter, as shipped",
+                parameters=tracking | {"emitter": "AsyncEmitter"},
+                **peer,
+            ),
+            Client(
+                name="ours",
+                title="snowplow-aio, CurrentTracker",
+                role="ours",
+                script="ours_service.py",
+                parameters=tracking | {"found": "dependency"},
+                **given,
+            ),
+            Client(
+                name="ours-request",
+                title="snowplow-aio, tracker_of(request)",
+                role="ours",
+                script="ours_service.py",
+                parameters=tracking | {"found": "request"},
+                **given,
+            ),
+        ),
+    )
+
+
+SERVICES = (
+    in_a_service("answering", "collector answers"),
+    in_a_service("refusing", "connections refused", state="refusing"),
+    in_a_service("slow", "collector answers after 2 s", delay=2.0),
+    in_a_service("standard", "uvloop and httptools, collector answers", loop="uvloop", http="httptools"),
+)
+
+
 def importing(name: str, code: str, *, role: Literal["baseline", "ours"]) -> Client:
     return Client(
         name=name,
@@ -407,7 +339,71 @@ GROWTH = (
     ),
 )
 
-SCENARIOS = (*SENDING, *RESOURCES, *GROWTH)
+# The old worker sleeps for five seconds when it finds nothing.
+PASSING: dict[str, Any] = {"seconds": 5.0, "is_scaled": False}
+WORKER: dict[str, Any] = {"work": "drain", "emitter": "Emitter"}
+
+QUEUES = (
+    Scenario(
+        name="redis-emit",
+        title="The page view into Redis",
+        at_sink=False,
+        queue="written",
+        clients=(
+            redis_peer("emitter", "RedisEmitter, as shipped", 4_000, work="emit"),
+            redis_peer("emitter-tuned", "RedisEmitter, quiet", 4_000, work="emit", tuned=True),
+            ours("ours", "RedisEmitter, defaults: a list", 50_000, emitter="redis"),
+            ours("ours-plain", "without deduplication", 50_000, emitter="redis", deduplicate=False),
+            ours("ours-stream", "a stream", 50_000, emitter="redis", mode="stream"),
+        ),
+    ),
+    Scenario(
+        name="redis-drain",
+        title="The page view out of Redis, where all wait already, and to the sink",
+        metrics=(SPEED, CPU),
+        queue="drained",
+        clients=(
+            redis_peer("worker", "RedisWorker, Emitter as shipped", 3_000, **WORKER),
+            redis_peer("worker-tuned", "RedisWorker, Emitter tuned", 6_000, tuned=True, **WORKER),
+            redis_peer(
+                "worker-async-tuned",
+                "RedisWorker, AsyncEmitter tuned",
+                6_000,
+                tuned=True,
+                **WORKER | {"emitter": "AsyncEmitter"},
+            ),
+            ours("ours", "RedisWorker, defaults: a list", 40_000, script="ours_drain.py", emitter="redis"),
+            ours("ours-stream", "a stream", 40_000, script="ours_drain.py", emitter="redis", mode="stream"),
+        ),
+    ),
+    Scenario(
+        name="redis-latency",
+        title="From one track through Redis to the sink's answer, 20 events a second, batches of one",
+        queue="passed",
+        is_timed=False,
+        metrics=(
+            Metric(name="passed_p50_ms", column="p50 ms"),
+            Metric(name="passed_p99_ms", column="p99 ms", max_spread=MAX_TAIL_SPREAD),
+            Metric(name="passed_max_ms", column="max ms", max_spread=MAX_TAIL_SPREAD),
+            Metric(name="cpu_ms_per_second", column="CPU ms/s"),
+        ),
+        clients=(
+            redis_peer("worker", "RedisEmitter and RedisWorker", 100, work="pass", batch_size=1, **PASSING),
+            ours("ours", "a list", 100, script="ours_passing.py", emitter="redis", **PASSING),
+            ours(
+                "ours-stream",
+                "a stream",
+                100,
+                script="ours_passing.py",
+                emitter="redis",
+                mode="stream",
+                **PASSING,
+            ),
+        ),
+    ),
+)
+
+SCENARIOS = (*SENDING, *RESOURCES, *GROWTH, *QUEUES, *SERVICES)
 
 
 def chosen(names: Sequence[str], clients: Sequence[str]) -> list[Scenario]:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from measure import CPU, MIN_REPEATS, P99, SPEED, Metric, Summary, ratio, refuse
-from scenarios import SCENARIOS
+from scenarios import RATE, SCENARIOS, SERVICES
 
 # The summaries of one scenario, by the name of the client.
 Found = Mapping[str, Summary]
 
+WAIT_P99 = Metric(name="p99_ms", column="", max_spread=0.5)
 LATE_P99 = Metric(name="late_p99_ms", column="", max_spread=0.5)
 IMPORT = Metric(name="import_ms", column="")
 
@@ -90,6 +91,41 @@ def at_most(what: str, scenario: str, name: str, most: float, unit: str) -> Targ
     return Target(what=what, against="", asked=f"≤ {most:g} {unit}", scenario=scenario, judge=judge)
 
 
+def not_above(what: str, scenario: str, metric: Metric, *, name: str, most: float, unit: str = "%") -> Target:
+    """
+    Return the target that the figure of *metric* lies *most* above that of the client called *name*, at most.
+
+    For a rate, which is better when it is higher, *most* is a share by which it lies below.
+    """
+    scale = 100 if metric.more_is_better else 1
+
+    def judge(found: Found) -> Verdict:
+        ours, theirs = found.get("ours"), found.get(name)
+        if ours is None or theirs is None:
+            return Verdict(found="not run")
+        refusal = refuse(metric, ours) or refuse(metric, theirs)
+        if refusal is not None:
+            return Verdict(found=refusal)
+        mine, its = ours.medians[metric.name], theirs.medians[metric.name]
+        loss = 1 - mine / its if metric.more_is_better else mine - its
+        return Verdict(found=f"{loss * scale:.2g} {unit}", is_met=loss <= most)
+
+    asked = f"≤ {most * scale:g} {unit} {'less' if metric.more_is_better else 'more'}"
+    return Target(what=what, against="without tracking", asked=asked, scenario=scenario, judge=judge)
+
+
+def service_targets(scenario: str) -> tuple[Target, ...]:
+    """
+    Return what a service may lose by one event for each request.
+    """
+    state = scenario.removeprefix("service-")
+    return (
+        not_above(f"service, {state}: requests/s", scenario, RATE, name="alone", most=0.05),
+        not_above(f"service, {state}: p99", scenario, WAIT_P99, name="alone", most=0.3, unit="ms"),
+        at_most(f"service, {state}: longest stall", scenario, "stall_ms", 5, "ms"),
+    )
+
+
 def alike(what: str, scenario: str, share: float) -> Target:
     """
     Return the target that the rates of all clients of *scenario* lie within *share* of the first one's.
@@ -136,6 +172,7 @@ def by_the_byte(what: str, scenario: str, most: float) -> Target:
 TUNED = ("emitter-tuned", "async-emitter-tuned")
 SHIPPED = ("emitter",)
 AS_SHIPPED, BEST_TUNING = "snowplow-tracker Emitter as shipped", "its best tuning"
+REDIS_AS_SHIPPED, WORKER_AS_SHIPPED = "RedisEmitter of 0.15.0", "RedisWorker of 0.15.0"
 
 TARGETS = (
     times("events/s, page view", AS_SHIPPED, "page_view", SHIPPED, 12),
@@ -154,6 +191,8 @@ TARGETS = (
     times("loop late, p99, hanging", "idle loop", "loop-hanging", ("idle",), 0.5, metric=LATE_P99, cost=True),
     times("building, null emitter", "its track", "building", ("null",), 2, client="ours-null"),
     times("building, accepting", "its track", "building", ("null",), 2, client="ours-store"),
+    times("events/s into Redis", REDIS_AS_SHIPPED, "redis-emit", SHIPPED, 10),
+    times("events/s out of Redis", WORKER_AS_SHIPPED, "redis-drain", ("worker",), 10),
     at_most("memory beyond the JSON", "memory", "overhead_bytes", 250, "B"),
     times("CPU per event, page view", BEST_TUNING, "page_view", TUNED, 4, metric=CPU),
     at_most("idle tracker, wake-ups", "idle", "wakeups_per_second", 0, "/s"),
@@ -162,6 +201,7 @@ TARGETS = (
     alike("10,000 to 1,000,000 events", "linear-events", 0.1),
     alike("1 to 100 tasks", "linear-tasks", 0.1),
     by_the_byte("larger contexts, CPU", "linear-contexts", 1.25),
+    *(target for one in SERVICES for target in service_targets(one.name)),
 )
 
 assert {target.scenario for target in TARGETS} <= {scenario.name for scenario in SCENARIOS}

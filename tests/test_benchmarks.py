@@ -188,6 +188,28 @@ def test_target_is_judged_against_the_fastest_of_the_tuned(measure: Any, bench: 
     assert target.judge({"ours": found["ours"]}).is_met is None
 
 
+def test_service_may_answer_five_per_cent_fewer_requests(measure: Any, bench: Callable[[str], Any]) -> None:
+    """
+    A loss is told in per cent of the service without tracking, and none from repeats further apart than that.
+    """
+    targets = bench("targets").service_targets("service-slow")
+
+    def served(rates: list[float]) -> Any:
+        made = repeats(measure, rates)
+        for repeat in made:
+            repeat.figures["requests_per_second"] = repeat.figures["events_per_second"]
+        return measure.summarise(made, 20.0)
+
+    def judged(rates: list[float]) -> tuple[str, bool | None]:
+        verdict = targets[0].judge({"alone": served([100.0] * 5), "ours": served(rates)})
+        return verdict.found, verdict.is_met
+
+    assert judged([96.0] * 5) == ("4 %", True)
+    assert judged([94.0] * 5) == ("6 %", False)
+    assert judged([90.0, 94.0, 98.0, 102.0, 106.0]) == ("too noisy", None)
+    assert judged([96.0] * 4) == ("too few", None)
+
+
 def test_same_cost_is_within_noise(compare: Any) -> None:
     """
     Two per cent up and down around nothing are no slow-down.
@@ -245,6 +267,8 @@ def test_instructions_are_read_from_what_perf_prints(compare: Any) -> None:
         "tls,rtt,building",
         "loop-hanging,memory,idle",
         "linear-tasks,linear-contexts",
+        "redis-emit,redis-drain,redis-latency",
+        "service-answering",
     ],
 )
 def test_smoke_run_counts_every_event_at_the_sink(tmp_path: Path, rows: str) -> None:

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,32 +168,25 @@ def spread_out(values: Sequence[float]) -> list[float]:
     return [ordered[min(last, int(share * len(ordered)))] for share in SHARES]
 
 
-class LoopWatch:
+class Ticker:
     """
-    Measures how late an event loop is while *track* is awaited 500 times a second.
+    Measures how late an event loop is, for so many *seconds*.
 
     A callback is due every millisecond. One that the loop was too busy for is
     late by as much as the loop was, and so are all those that were due meanwhile.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self.loop = loop
         self.seconds = seconds
         self.late: list[float] = []
-        self.tracked = 0
-
-    async def run(self, track: Callable[[int], Awaitable[Any]]) -> None:
-        self.loop = asyncio.get_running_loop()
         self.is_over = asyncio.Event()
+        self.due = self.end = 0.0
+
+    def start(self) -> None:
         self.due = self.loop.time()
         self.end = self.due + self.seconds
         self.loop.call_at(self.due, self.tick)
-        due = self.due
-        while (due := due + 1 / EVENTS_PER_SECOND) < self.end > self.loop.time():
-            await asyncio.sleep(max(0.0, due - self.loop.time()))
-            await track(self.tracked)
-            self.tracked += 1
-        # The last ticks are due after the last event.
-        await self.is_over.wait()
 
     def tick(self) -> None:
         self.late.append(self.loop.time() - self.due)
@@ -212,8 +205,36 @@ class LoopWatch:
             self.late.append(now - self.due)
             self.due += TICK_SECONDS
 
+
+class LoopWatch:
+    """
+    Measures how late an event loop is while *track* is awaited 500 times a second.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.tracked = 0
+
+    async def run(self, track: Callable[[int], Awaitable[Any]]) -> None:
+        loop = asyncio.get_running_loop()
+        self.ticker = ticker = Ticker(loop, self.seconds)
+        ticker.start()
+        due = ticker.due
+        while (due := due + 1 / EVENTS_PER_SECOND) < ticker.end > loop.time():
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            await track(self.tracked)
+            self.tracked += 1
+        # The last ticks are due after the last event.
+        await ticker.is_over.wait()
+
+    def give_up(self) -> None:
+        """
+        Count what is overdue in a loop that does not come back.
+        """
+        self.ticker.give_up()
+
     def report(self, watch: Stopwatch, versions: dict[str, str]) -> None:
-        late_ms = [seconds * 1e3 for seconds in spread_out(self.late)]
+        late_ms = [seconds * 1e3 for seconds in spread_out(self.ticker.late)]
         at = dict(zip(SHARES, late_ms, strict=True))
         figures = {"late_p50_ms": at[0.5], "late_p99_ms": at[0.99], "late_max_ms": at[1.0]}
         figures["cpu_ms_per_second"] = watch.cpu_seconds / self.seconds * 1e3
@@ -247,6 +268,43 @@ def watch_loop(seconds: float, track: Callable[[int], Awaitable[Any]], versions:
         finish()
 
     asyncio.run(run())
+
+
+class Passage:
+    """
+    Measures how long each event is on its way, from its `track` until its emitter has the sink's answer.
+
+    Both ends are in one process, so that one clock tells.
+    """
+
+    def __init__(self, events: int) -> None:
+        self.left = events
+        self.left_at: dict[str, float] = {}
+        self.took_ms: list[float] = []
+        self.watch = Stopwatch()
+
+    @property
+    def is_over(self) -> bool:
+        return not self.left
+
+    def leave(self, url: str) -> None:
+        self.left_at[url] = time.perf_counter()
+
+    def arrive(self, urls: Iterable[str]) -> None:
+        now = time.perf_counter()
+        for url in urls:
+            self.took_ms.append((now - self.left_at[url]) * 1e3)
+            self.left -= 1
+
+    def report(self, versions: dict[str, str]) -> None:
+        if not hasattr(self.watch, "finished_ns"):
+            self.watch.stop()
+        seconds = (self.watch.finished_ns - self.watch.started_ns) / 1e9
+        percentiles = spread_out(self.took_ms)
+        at = dict(zip(SHARES, percentiles, strict=True))
+        figures = {"passed_p50_ms": at[0.5], "passed_p99_ms": at[0.99], "passed_max_ms": at[1.0]}
+        figures["cpu_ms_per_second"] = self.watch.cpu_seconds / seconds * 1e3
+        self.watch.report(versions, figures=figures, percentiles=percentiles)
 
 
 def resident_bytes() -> int | None:

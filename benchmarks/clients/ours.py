@@ -1,8 +1,9 @@
 """
 This library, imported from the working tree.
 
-Parameters: ``emitter`` (``http``, ``null``, ``memory``, or ``store``: `HttpEmitter`
-whose delivery never starts), ``event`` (``page_view`` or ``structured``),
+Parameters: ``emitter`` (``http``, ``null``, ``memory``, ``redis``, or ``store``:
+`HttpEmitter` whose delivery never starts; for ``redis``: ``redis_port``, ``mode``,
+``deduplicate`` and ``batch_size``), ``event`` (``page_view`` or ``structured``),
 ``entities`` (``json`` or ``model``), ``padding`` (characters that the first entity
 is longer by), ``method``, ``scheme``, ``events``, ``tasks``, ``port``, ``core``,
 ``loop`` (``asyncio`` or ``uvloop``) and ``validation``.
@@ -36,6 +37,7 @@ from snowplow_aio import (
     HttpEmitter,
     MemoryEmitter,
     PageView,
+    RedisEmitter,
     SelfDescribing,
     SelfDescribingJson,
     StructuredEvent,
@@ -130,6 +132,13 @@ def make_emitter(given: dict[str, Any]) -> Any:
             return NullEmitter()
         case "memory":
             return MemoryEmitter()
+        case "redis":
+            return RedisEmitter(
+                f"redis://127.0.0.1:{given['redis_port']}/0",
+                mode=given.get("mode", "list"),
+                deduplicate=given.get("deduplicate", True),
+                batch_size=given.get("batch_size", 50),
+            )
         case _:
             return HttpEmitter(f"{given['scheme']}://127.0.0.1:{given['port']}", method=given["method"])
 
@@ -139,7 +148,7 @@ def make_tracker(emitter: Any) -> Tracker:
 
 
 def versions() -> dict[str, str]:
-    return {"snowplow-aio": __version__} | versions_of("aiohttp", "orjson", "pydantic", "uvloop")
+    return {"snowplow-aio": __version__} | versions_of("aiohttp", "orjson", "pydantic", "redis", "uvloop")
 
 
 def taken_by(emitter: Any) -> int | None:
