@@ -24,6 +24,13 @@ ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 # What the embedded collector and the demo need is part of what is tested.
 PACKAGE = ".[demo]"
+# With what replaces parts of the standard library where it is installed.
+FAST_PACKAGE = ".[demo,speed]"
+# The modules that run for each event as Python (hatch_build.py): to be read, traced and patched.
+PURE = {"SNOWPLOW_AIO_COMPILE": "0"}
+# Or as users have them; only a machine of somebody's own may be without a compiler.
+CAN_COMPILE = "CI" in os.environ or shutil.which("cc") is not None
+COMPILED = {"SNOWPLOW_AIO_COMPILE": "1"} if CAN_COMPILE else PURE
 SUPPORTED = nox.project.python_versions(PYPROJECT)
 
 
@@ -93,7 +100,10 @@ def conformance() -> dict[str, str]:
 ONCE = ("tests/test_benchmarks.py", "tests/test_fault_benchmark.py")
 
 # Faults by real sockets and processes, and by simulation; `chaos` has their full numbers.
-PROMISES = ("tests/promises", "tests/simulation")
+PROMISES = ("tests/promises", "tests/redis", "tests/simulation", "tests/integrations/test_servers.py")
+
+# Programs that users write, as processes; they have no full numbers.
+PROGRAMS = ("tests/examples", "tests/patterns")
 
 
 def run_tests(session: nox.Session, *without: str) -> None:
@@ -126,7 +136,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Both type checkers, and how complete the public types are."""
-    session.install(*group("types"), PACKAGE)
+    session.install(*group("types"), FAST_PACKAGE, env=PURE)
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "snowplow_aio", "--ignoreexternal")
@@ -135,14 +145,14 @@ def types(session: nox.Session) -> None:
 @nox.session
 def imports(session: nox.Session) -> None:
     """The layers of the house."""
-    session.install(*group("imports"), PACKAGE)
+    session.install(*group("imports"), PACKAGE, env=PURE)
     session.run("lint-imports")
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning or a dead reference fails."""
-    session.install(*group("docs"), PACKAGE)
+    session.install(*group("docs"), PACKAGE, env=PURE)
     session.run(
         "sphinx-build", "-W", "-n", "--keep-going", "-q", "docs", "docs/_build/html", *session.posargs
     )
@@ -153,7 +163,7 @@ def wheel(session: nox.Session) -> None:
     """Build the wheel, install it alone and track one event with it."""
     session.install(*group("wheel"))
     with tempfile.TemporaryDirectory() as directory:
-        session.run("python", "-m", "build", "--outdir", directory, ".", silent=True)
+        session.run("python", "-m", "build", "--outdir", directory, ".", silent=True, env=COMPILED)
         (built,) = Path(directory).glob("*.whl")
         # virtualenv is there wherever nox is; `venv` is a package of its own on Debian.
         session.run(sys.executable, "-m", "virtualenv", "-q", f"{directory}/venv", external=True)
@@ -161,38 +171,58 @@ def wheel(session: nox.Session) -> None:
         session.run(python, "-m", "pip", "install", str(built), external=True, silent=True)
         # Isolated: neither this directory nor PYTHONPATH may lend a module.
         with session.chdir(directory):
-            session.run(python, "-I", str(ROOT / "tools" / "smoke.py"), external=True)
+            session.run(
+                python,
+                "-I",
+                str(ROOT / "tools" / "smoke.py"),
+                *(["compiled"] if CAN_COMPILE else []),
+                external=True,
+            )
 
 
 @nox.session(python=[version for version in PYTHONS if version == SUPPORTED[0]])
 def tests_lowest(session: nox.Session) -> None:
     """Run the tests with the lowest version of each core dependency."""
-    constraints = Path(session.create_tmp(), "lowest.txt").absolute()
-    constraints.write_text("\n".join(lowest_pins()))
-    session.install(*group("tests"), PACKAGE, "-c", str(constraints))
-    run_tests(session, *ONCE, *PROMISES)
+    # Not `session.create_tmp`: that moves the tests' temporary files into this directory too, where
+    # paths are too long for a Unix socket and pytest finds this project's conftest.py.
+    with tempfile.TemporaryDirectory() as directory:
+        constraints = Path(directory, "lowest.txt")
+        constraints.write_text("\n".join(lowest_pins()))
+        session.install(*group("tests"), PACKAGE, "-c", str(constraints), env=PURE)
+    # What is done to Redis is done with that version of its client too.
+    without = [path for path in (*PROMISES, *PROGRAMS) if path != "tests/redis"]
+    # Celery's client of its broker asks for a newer redis-py than this library does.
+    run_tests(session, *ONCE, *without, "tests/redis/test_handover.py", "tests/celery")
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests, and every Python block of the documentation."""
-    session.install(*group("tests"), PACKAGE)
+    """
+    Run the tests, and every Python block of the documentation.
+
+    Under the newest Python all of the package is Python, so that its coverage
+    can be measured; under the others it is compiled, as users have it, and under
+    the oldest it has the extra `speed` too.
+    """
+    is_newest = session.python == PYTHONS[-1]
+    package = FAST_PACKAGE if session.python == PYTHONS[0] else PACKAGE
+    session.install(*group("tests"), package, env=PURE if is_newest else COMPILED)
     # What the oldest and the newest keep, those between them keep.
-    is_between = session.python not in (PYTHONS[0], PYTHONS[-1])
-    run_tests(session, *ONCE, *(PROMISES if is_between else ()))
+    is_between = session.python != PYTHONS[0] and not is_newest
+    run_tests(session, *ONCE, *((*PROMISES, *PROGRAMS) if is_between else ()))
 
 
 @nox.session(python=PYTHONS[-1])
 def smoke(session: nox.Session) -> None:
     """Run each benchmark once, without looking at its times."""
-    session.install(*group("tests"), PACKAGE)
+    session.install(*group("tests"), PACKAGE, env=PURE)
     session.run("pytest", "-q", "-n", "auto", *ONCE)
 
 
 @nox.session(python=PYTHONS[-1])
 def seeded_bugs(session: nox.Session) -> None:
     """Seed known bugs into copies of the library: the tests must catch each."""
-    session.install(*group("tests"), PACKAGE)
+    session.install(*group("tests"), PACKAGE, env=PURE)
     session.run("python", "tools/seeded_bugs.py", *session.posargs, env=conformance())
 
 
@@ -207,7 +237,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session(default=False, python=PYTHONS[-1])
 def chaos(session: nox.Session) -> None:
     """Test the promises with their full numbers: about half an hour."""
-    session.install(*group("tests"), PACKAGE)
+    session.install(*group("tests"), PACKAGE, env=PURE)
     env = {"SNOWPLOW_CHAOS": "full", **conformance()}
     session.run("pytest", "-q", *PROMISES, *session.posargs, env=env)
 
@@ -215,5 +245,5 @@ def chaos(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Run the benchmarks; arguments after `--` go to them."""
-    session.install(*group("bench"), PACKAGE)
+    session.install(*group("bench"), PACKAGE, env=PURE)
     session.run("python", "benchmarks/run.py", *session.posargs)

@@ -46,6 +46,8 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!snowplow_aio\b).*"),
     (r"py:.*", r".*\._.*"),
+    # What an emitter and a worker have between them.
+    (r"py:class", r"snowplow_aio\.(delivery|hooks|ledger)\..*"),
 ]
 
 
