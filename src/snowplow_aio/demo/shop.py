@@ -7,16 +7,14 @@ the ids of the events that it tracked, so that the demo can look for them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Annotated, Literal
 from uuid import uuid4
 
-from fastapi import APIRouter, Body, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Body, FastAPI, Query, Request, Response
 from pydantic import Field, ValidationError
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from snowplow_aio import (
     AddToCart,
@@ -28,10 +26,10 @@ from snowplow_aio import (
     SelfDescribing,
     SiteSearch,
     StructuredEvent,
-    Subject,
     Tracker,
     use_subject,
 )
+from snowplow_aio.integrations.fastapi import CurrentTracker, SnowplowMiddleware, lifespan
 
 
 class Product(SelfDescribing, schema="iglu:com.example.shop/product/jsonschema/1-0-0"):
@@ -66,63 +64,31 @@ PRODUCTS: dict[Sku, Product] = {
 }
 
 
-class VisitorMiddleware:
-    """
-    Binds the visitor of each request, so that every event tracked during it is about them.
-
-    It calls the application in its own task: the endpoints see what it binds.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, with its visitor bound."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        with use_subject(visitor(HTTPConnection(scope))):
-            await self.app(scope, receive, send)
-
-
-def visitor(request: HTTPConnection) -> Subject:
-    """Return whom the events of *request* are about. What it says of itself may be of any length."""
-    return Subject(
-        user_id=request.cookies.get("user", "")[:255],
-        ip_address=request.client.host if request.client else None,
-        useragent=request.headers.get("user-agent", "")[:1000],
-        lang=request.headers.get("accept-language", "").partition(",")[0][:255],
-    )
+def user_of(scope: Scope) -> str | None:
+    """Return the user of a request. What the cookie says may be of any length."""
+    return HTTPConnection(scope).cookies.get("user", "")[:255] or None
 
 
 def page_view(request: Request, title: str) -> PageView:
-    """Return the view of the page that *request* asks for."""
+    """Return the view of the page that *request* asks for; the middleware knows what linked to it."""
     try:
-        referrer = request.headers.get("referer")
-        return PageView(page_url=str(request.url), page_title=title, referrer=referrer)
+        return PageView(page_url=str(request.url), page_title=title)
     except ValidationError:
-        # Whatever query and referrer somebody sends, they get the page.
+        # Whatever query somebody sends, they get the page.
         return PageView(page_url=str(request.url.replace(query="")), page_title=title)
 
 
-async def tracker_of(request: Request) -> Tracker:
-    """Return the application's tracker."""
-    tracker: Tracker = request.app.state.tracker
-    return tracker
-
-
-ShopTracker = Annotated[Tracker, Depends(tracker_of)]
 router: APIRouter = APIRouter()
 
 
 @router.get("/")
-async def home(request: Request, tracker: ShopTracker) -> list[str]:
+async def home(request: Request, tracker: CurrentTracker) -> list[str]:
     """Show the home page."""
     return [await tracker.track(page_view(request, "Welcome"))]
 
 
 @router.get("/products/{sku}")
-async def show_product(sku: Sku, request: Request, tracker: ShopTracker) -> list[str]:
+async def show_product(sku: Sku, request: Request, tracker: CurrentTracker) -> list[str]:
     """Show a product: the event goes with an entity."""
     product = PRODUCTS[sku]
     return [await tracker.track(page_view(request, product.name), context=[product])]
@@ -130,7 +96,7 @@ async def show_product(sku: Sku, request: Request, tracker: ShopTracker) -> list
 
 @router.get("/search")
 async def search(
-    q: Annotated[str, Query(min_length=1, max_length=100)], request: Request, tracker: ShopTracker
+    q: Annotated[str, Query(min_length=1, max_length=100)], request: Request, tracker: CurrentTracker
 ) -> list[str]:
     """Search: two events, one of them with any number of entities."""
     found = [product for product in PRODUCTS.values() if q.casefold() in product.name.casefold()]
@@ -141,14 +107,14 @@ async def search(
 
 
 @router.post("/products/{sku}/wish")
-async def wish(sku: Sku, tracker: ShopTracker) -> list[str]:
+async def wish(sku: Sku, tracker: CurrentTracker) -> list[str]:
     """Put a product on the wish list: a structured event, for what deserves no schema."""
     event = StructuredEvent(category="wish list", action="add", label=sku, value=PRODUCTS[sku].price)
     return [await tracker.track(event)]
 
 
 @router.post("/products/{sku}/review")
-async def review(sku: Sku, event: Review, tracker: ShopTracker) -> list[str]:
+async def review(sku: Sku, event: Review, tracker: CurrentTracker) -> list[str]:
     """Review a product: the body is the event, so FastAPI answers 422 where it breaks a rule."""
     return [await tracker.track(event, context=[PRODUCTS[sku]])]
 
@@ -158,7 +124,7 @@ async def sign_up(
     name: Annotated[str, Body(pattern="^[a-z]{1,40}$")],
     email: Annotated[str, Body(max_length=100)],  # noqa: ARG001 - stays here
     response: Response,
-    tracker: ShopTracker,
+    tracker: CurrentTracker,
 ) -> list[str]:
     """Sign up: from here on, events are about a user with a name. They do not get the e-mail address."""
     response.set_cookie("user", name, httponly=True, samesite="lax")
@@ -171,7 +137,7 @@ async def sign_up(
 
 
 @router.post("/cart/{sku}")
-async def add_to_cart(sku: Sku, quantity: Quantity, tracker: ShopTracker) -> list[str]:
+async def add_to_cart(sku: Sku, quantity: Quantity, tracker: CurrentTracker) -> list[str]:
     """Put a product into the cart: a price is a Decimal, and stays exact."""
     product = PRODUCTS[sku]
     event = AddToCart(sku=sku, quantity=quantity, name=product.name, unit_price=product.price, currency="EUR")
@@ -180,7 +146,7 @@ async def add_to_cart(sku: Sku, quantity: Quantity, tracker: ShopTracker) -> lis
 
 @router.post("/checkout")
 async def check_out(
-    cart: Annotated[dict[Sku, Quantity], Body(min_length=1)], tracker: ShopTracker
+    cart: Annotated[dict[Sku, Quantity], Body(min_length=1)], tracker: CurrentTracker
 ) -> list[str]:
     """Buy what is in the cart: an event for the order and one for each product, tied by the order's id."""
     order_id = str(uuid4())
@@ -203,14 +169,7 @@ def create_app(tracker: Tracker) -> FastAPI:
 
     ``create_app(Tracker(HttpEmitter("https://collector.example.com"), app_id="shop", platform="web"))``
     """
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
-        async with tracker:
-            yield
-
-    app = FastAPI(title="Shop", lifespan=lifespan)
-    app.state.tracker = tracker
-    app.add_middleware(VisitorMiddleware)
+    app = FastAPI(title="Shop", lifespan=lifespan(tracker))
+    app.add_middleware(SnowplowMiddleware, user_id=user_of)
     app.include_router(router)
     return app
