@@ -86,7 +86,7 @@ class Encoder:
         self._is_anonymous = is_anonymous
         self._clock = clock
         self._new_id = new_id
-        self._constant: tuple[Subject, int, bytes] | None = None
+        self._constant: _Constant | None = None
 
     def set_platform(self, platform: str) -> None:
         """Set the platform code of events whose subject has none."""
@@ -125,7 +125,7 @@ class Encoder:
         own_id = self._next_id() if event_id is None else _event_id("event_id", event_id)
         times = self._timestamps(tstamp, true_timestamp)
         recipe = _recipe(type(event))
-        page = None if occasion is None else _page(event, recipe, occasion.page())
+        page = None if occasion is None else _page(event, recipe, occasion)
         constant = self._constant_fields(tracker_subject, occasion, page, subject, is_anonymous)
         payload = self._payload(event, own_id, times, constant, context, is_anonymous)
         if permission == "nothing":
@@ -217,13 +217,14 @@ class Encoder:
     ) -> bytes:
         """Return what tracker and subjects add to an event, as members of a JSON object."""
         bound = _bound_subject()
-        if bound is None and subject is None and occasion is None and not is_anonymous:
+        if bound is None and subject is None and not is_anonymous:
             # Read and replaced as one: another thread may be tracking too.
-            constant, revision = self._constant, own.revision
-            if constant is None or constant[0] is not own or constant[1] != revision:
-                constant = (own, revision, _dumps(self._fixed | merge((own,)))[1:-1])
-                self._constant = constant
-            return constant[2]
+            constant = self._constant
+            if constant is None or constant.subject is not own or constant.revision != own.revision:
+                constant = self._constant = _Constant(own, self._fixed)
+            if occasion is None:
+                return constant.json
+            return _dumps({**constant.fields, **occasion.subject().protocol_fields(), **(page or {})})[1:-1]
         given = None if subject is None else checked_subject(subject)
         visitor = None if occasion is None else occasion.subject()
         fields = merge([layer for layer in (own, visitor, bound, given) if layer is not None])
@@ -232,6 +233,16 @@ class Encoder:
         if page is not None:
             fields.update(page)
         return _dumps(self._fixed | fields)[1:-1]
+
+
+class _Constant:
+    """What the tracker and its own subject add to events, as long as neither changes."""
+
+    def __init__(self, subject: Subject, fixed: Mapping[str, str]) -> None:
+        self.subject: Subject = subject
+        self.revision: int = subject.revision
+        self.fields: dict[str, str] = {**fixed, **merge((subject,))}
+        self.json: bytes = _dumps(self.fields)[1:-1]
 
 
 def checked_subject(subject: Any) -> Subject:
@@ -280,13 +291,15 @@ def _is_model(kind: type) -> bool:
     return _models[kind]
 
 
-def _page(event: Any, recipe: _Recipe | None, page: Mapping[str, str]) -> Mapping[str, str]:
-    """Return what *page*, that of the occasion, adds to *event*."""
+def _page(event: Any, recipe: _Recipe | None, occasion: Occasion) -> Mapping[str, str]:
+    """Return what the page of *occasion* adds to *event*."""
     if recipe is None or not recipe.has_page:
-        return page
-    # What led to the page of a request is no referrer of another page.
-    if event.page_url == page.get("url") and not event.referrer and "refr" in page:
-        return {"refr": page["refr"]}
+        return occasion.page()
+    if not event.referrer:
+        page = occasion.page()
+        # What led to the page of a request is no referrer of another page.
+        if event.page_url == page.get("url") and "refr" in page:
+            return {"refr": page["refr"]}
     return {}
 
 

@@ -31,7 +31,11 @@ class Occasion(ABC):
 
     @abstractmethod
     def subject(self) -> Subject:
-        """Return whom events are about, between the tracker's subject and the one of `use_subject`."""
+        """
+        Return whom events are about, between the tracker's subject and the one of `use_subject`.
+
+        None of its fields is empty or `CLEAR`.
+        """
 
     @abstractmethod
     def page(self) -> Mapping[str, str]:

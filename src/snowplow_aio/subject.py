@@ -117,7 +117,8 @@ def _session_id(name: str, value: object) -> str:
 def _ip_address(name: str, value: object) -> str:
     text = protocol_text("ip", name, value)
     # The pipeline keeps what stands before the first of these (PROTOCOL.md §1.3).
-    _check(not set(", |") & set(text), name, value, "must be one address, not a list of them")
+    is_one = "," not in text and " " not in text and "|" not in text
+    _check(is_one, name, value, "must be one address, not a list of them")
     return text
 
 
@@ -368,14 +369,17 @@ def cookie_fields(cookies: Mapping[str, str], prefix: str, network: str) -> dict
     return found
 
 
-def valid_subject(found: Mapping[str, object]) -> Subject:
+def valid_subject(found: Mapping[str, object], others: Subject | None = None) -> Subject:
     """
-    Return the subject with the fields that were *found*.
+    Return the subject with the fields that were *found*, and those of *others*.
 
     An empty value, or one that breaks a rule, is left out, whether or not events
     are validated: a visitor can send anything, and that is no reason to fail.
     """
-    return Subject._of(*_valid(found))  # noqa: SLF001 - made by the two of them
+    values, fields = _valid(found)
+    if others is not None:
+        values, fields = others._values | values, others._fields | fields  # noqa: SLF001 - one kind
+    return Subject._of(values, fields)  # noqa: SLF001 - made by the two of them
 
 
 def _valid(found: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, str | _Clear]]:

@@ -95,7 +95,8 @@ def setup(
 
 
 def _head(request: web.Request) -> RequestHead:
-    return RequestHead(request.raw_headers, request.remote, request.scheme, request.raw_path)
+    headers = [(name.lower(), value) for name, value in request.raw_headers]
+    return RequestHead(headers, request.remote, request.scheme, request.raw_path)
 
 
 def _watch(

@@ -100,9 +100,10 @@ def tracker_of(connection: Any) -> Tracker:
 
     Raises ConfigurationError when there is none.
     """
-    scope = connection if isinstance(connection, Mapping) else getattr(connection, "scope", None)
+    # A request of Starlette's is a mapping too, which takes its time.
+    scope = getattr(connection, "scope", connection)
     app, found = connection, None
-    if isinstance(scope, Mapping):
+    if isinstance(scope, dict | Mapping):
         app, found = scope.get("app"), scope.get(_SCOPE)
     if found is None:
         found = getattr(getattr(app, "state", None), _STATE, None)

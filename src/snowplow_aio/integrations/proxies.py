@@ -73,12 +73,12 @@ class Proxies:
         if not self._is_trusted(peer):
             return _text(peer), scheme, host
         found: set[str | None] = set()
-        forwarded = ",".join(head.values(b"forwarded"))
+        forwarded = head.value(b"forwarded")
         if forwarded and self._header != "x-forwarded-for":
             address, told = self._client(peer, _forwarded(forwarded))
             found.add(address)
             scheme, host = _scheme(scheme, told.get("proto", "")), told.get("host") or host
-        addresses = ",".join(head.values(b"x-forwarded-for"))
+        addresses = head.value(b"x-forwarded-for")
         if self._header != "forwarded":
             if addresses:
                 found.add(self._client(peer, _forwarded_for(addresses))[0])
@@ -91,7 +91,10 @@ class Proxies:
     def _is_trusted(self, address: Address | None) -> bool:
         if address is None:
             return self._trusts_unix
-        return any(address in network for network in self._networks)
+        for network in self._networks:  # noqa: SIM110 - a generator for each request, mostly for nothing
+            if address in network:
+                return True
+        return False
 
     def _client(
         self, peer: Address | None, hops: Iterator[Mapping[str, str]]
@@ -180,7 +183,7 @@ def _unquoted(text: str) -> str:
 
 
 def _last(head: RequestHead, name: bytes) -> str:
-    return ",".join(head.values(name)).rpartition(",")[2].strip()
+    return head.value(name).rpartition(",")[2].strip()
 
 
 def _scheme(scheme: str, told: str) -> str:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 _LANGUAGE = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*")
 _WEIGHT = re.compile(r"q=([01](?:\.[0-9]{0,3})?)", re.IGNORECASE)
 
-# The headers that are looked at.
-_TELLING = frozenset(
-    [
-        b"accept-language", b"cookie", b"dnt", b"forwarded", b"host", b"referer", b"sec-gpc", b"user-agent",
-        b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto",
-    ]
-)  # fmt: skip
+# Headers that are lists, and what is between the parts of one: it may come in several lines.
+_SEPARATORS = {
+    b"accept-language": b",",
+    b"cookie": b";",
+    b"forwarded": b",",
+    b"x-forwarded-for": b",",
+    b"x-forwarded-host": b",",
+    b"x-forwarded-proto": b",",
+}
 
 
 class RequestHead:
@@ -23,7 +25,7 @@ class RequestHead:
     The head of one request. It refers to parts of the framework's request, never to the request.
 
     Args:
-        headers: Names and values as they came; a name may come again.
+        headers: Names, in lower case, and values as they came; a name may come again.
 
         peer: The address of whoever has connected; None where there is none, as with a Unix socket.
 
@@ -35,46 +37,52 @@ class RequestHead:
     __slots__ = ("_fields", "_headers", "peer", "scheme", "target")
 
     def __init__(
-        self, headers: Iterable[tuple[bytes, bytes]], peer: str | None, scheme: str, target: str
+        self, headers: Sequence[tuple[bytes, bytes]], peer: str | None, scheme: str, target: str
     ) -> None:
-        self._headers: Iterable[tuple[bytes, bytes]] = headers
-        self._fields: dict[bytes, list[str]] | None = None
+        self._headers: Sequence[tuple[bytes, bytes]] = headers
+        self._fields: Mapping[bytes, bytes] | None = None
         self.peer: str | None = peer
         self.scheme: str = scheme
         self.target: str = target
 
-    def values(self, name: bytes) -> list[str]:
-        """Return the values of the header *name*, one of those that say something, in their order."""
+    def value(self, name: bytes) -> str:
+        """
+        Return the value of the header *name*, or an empty string.
+
+        Of a list all of it, and of another header that came again the first value.
+        """
         fields = self._fields
         if fields is None:
-            fields = self._fields = {}
-            for key, value in self._headers:
-                lower = key.lower()
-                if lower in _TELLING:
-                    fields.setdefault(lower, []).append(_text(value))
-        return fields.get(name, [])
-
-    def value(self, name: bytes) -> str:
-        """Return the first value of the header *name*, or an empty string."""
-        values = self.values(name)
-        return values[0].strip() if values else ""
+            fields = self._fields = _fields(self._headers)
+        value = fields.get(name)
+        return "" if value is None else _text(value)
 
     def cookies(self) -> dict[str, str]:
         """Return the cookies by name; of several with one name the first, which is the nearest."""
         cookies: dict[str, str] = {}
-        for line in self.values(b"cookie"):
-            for pair in line.split(";"):
-                name, _, value = pair.partition("=")
-                cookies.setdefault(name.strip(), value.strip().strip('"'))
+        line = self.value(b"cookie")
+        for pair in line.split(";") if line else ():
+            name, _, value = pair.partition("=")
+            cookies.setdefault(name.strip(), value.strip().strip('"'))
         return cookies
 
-    def language(self) -> str | None:
-        """Return the language that the visitor prefers, or None."""
-        return _preferred(",".join(self.values(b"accept-language")))
+
+def _fields(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
+    fields = dict(headers)
+    if len(fields) == len(headers):
+        return fields
+    fields = {}
+    for name, value in headers:
+        if name not in fields:
+            fields[name] = value
+        elif name in _SEPARATORS:
+            fields[name] += _SEPARATORS[name] + value
+    return fields
 
 
 @lru_cache(maxsize=256)
-def _preferred(header: str) -> str | None:
+def preferred_language(header: str) -> str | None:
+    """Return the language that a visitor with this ``Accept-Language`` prefers, or None."""
     preferred, highest = None, 0.0
     for entry in header.split(","):
         tag, *parameters = (part.strip() for part in entry.split(";"))
@@ -86,9 +94,9 @@ def _preferred(header: str) -> str | None:
 
 def _text(value: bytes) -> str:
     try:
-        return value.decode()
+        return value.decode().strip()
     except UnicodeDecodeError:
-        return value.decode("latin-1")
+        return value.decode("latin-1").strip()
 
 
 def _weight(parameters: list[str]) -> float:

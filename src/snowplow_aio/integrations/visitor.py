@@ -10,11 +10,12 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Literal, TypedDict
 from uuid import UUID
 
 from snowplow_aio.integrations.proxies import ForwardedHeader, Proxies
-from snowplow_aio.integrations.request_head import RequestHead
+from snowplow_aio.integrations.request_head import RequestHead, preferred_language
 from snowplow_aio.occasion import Occasion, Permission
 from snowplow_aio.policies import require
 from snowplow_aio.rules import TEXT_LIMITS, exceeds, is_unicode, is_usual_url, url_fault
@@ -119,7 +120,7 @@ class Visitors:
 
     def permission(self, head: RequestHead) -> Permission:
         """Return what the request permits to be tracked, whatever the `consent` hook says."""
-        has_signal = self._heeds_signals and "1" in (head.value(b"dnt"), head.value(b"sec-gpc"))
+        has_signal = self._heeds_signals and (head.value(b"dnt") == "1" or head.value(b"sec-gpc") == "1")
         if has_signal or (self._opt_out is not None and self._opt_out in head.cookies()):
             return self._refused
         return self._granted
@@ -131,12 +132,16 @@ class Visitors:
 
     def subject(self, head: RequestHead, address: str | None, user_id: str | None) -> Subject:
         """Return whom the events of the request are about; what breaks a rule is left out."""
-        found = cookie_fields(head.cookies(), self._cookie_prefix, self._network_cookie)
-        found["user_id"] = user_id
-        found["ip_address"] = address
-        found["useragent"] = head.value(b"user-agent")
-        found["lang"] = head.language()
-        return valid_subject(found)
+        found: dict[str, object] = {"user_id": user_id, "ip_address": address}
+        if cookies := head.cookies():
+            found |= cookie_fields(cookies, self._cookie_prefix, self._network_cookie)
+        return valid_subject(found, _browser(head.value(b"user-agent"), head.value(b"accept-language")))
+
+
+# Many visitors have the same; of a single one it tells next to nothing.
+@lru_cache(maxsize=1024)
+def _browser(useragent: str, languages: str) -> Subject:
+    return valid_subject({"useragent": useragent, "lang": preferred_language(languages)})
 
 
 def _page(head: RequestHead, scheme: str, host: str) -> Mapping[str, str]:
