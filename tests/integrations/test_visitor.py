@@ -307,6 +307,20 @@ async def test_a_hook_that_fails_is_logged_and_fails_no_request(
     assert message in caplog.text
 
 
+async def test_a_hook_that_fails_at_each_request_is_logged_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        await tracker_of(scope).track(StructuredEvent(category="a", action="b"))
+
+    trackers = Trackers()
+    service = SnowplowMiddleware(app, trackers, user_id=failing)
+    for _ in range(3):
+        await request(service, shoes())
+    assert len(trackers.events) == 3
+    assert caplog.text.count("the hook user_id failed") == 1
+
+
 async def test_a_function_is_called_when_it_is_needed_and_until_it_knows() -> None:
     calls: list[str] = []
     trackers = Trackers()

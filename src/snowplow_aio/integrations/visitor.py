@@ -16,12 +16,13 @@ from uuid import UUID
 
 from snowplow_aio.integrations.proxies import ForwardedHeader, Proxies
 from snowplow_aio.integrations.request_head import RequestHead, preferred_language
+from snowplow_aio.notices import Notices, QuietLogger, quiet_logger
 from snowplow_aio.occasion import Occasion, Permission
 from snowplow_aio.policies import require
 from snowplow_aio.rules import TEXT_LIMITS, exceeds, is_unicode, is_usual_url, url_fault
 from snowplow_aio.subject import Subject, cookie_fields, valid_subject
 
-log: logging.Logger = logging.getLogger(__name__)
+log: QuietLogger = quiet_logger(__name__)
 
 UserId = str | int | UUID | None
 UserIdHook = Callable[[Any], UserId | Awaitable[UserId]]
@@ -165,29 +166,35 @@ class Hook:
         require(callable(function), name, function, "must be a function of the request")
         self._name: str = name
         self._function: Callable[[Any], Any] = function
+        # One that fails may do so at each request.
+        self._notices = Notices(log)
         self.is_async: bool = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
 
     def ask(self, request: Any) -> Any:
         """Return what the function says, or None where it fails."""
         try:
             answer = self._function(request)
-        except Exception:
-            log.exception("the hook %s failed", self._name)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the request goes on
+            self.complain("failed", error)
             return None
         if not inspect.isawaitable(answer):
             return answer
         if inspect.iscoroutine(answer):
             answer.close()
-        log.error("the hook %s returned an awaitable: it must be a coroutine function itself", self._name)
+        self.complain("returned an awaitable: it must be a coroutine function itself")
         return None
 
     async def ask_and_wait(self, request: Any) -> Any:
         """Return the same for a coroutine function."""
         try:
             return await self._function(request)
-        except Exception:
-            log.exception("the hook %s failed", self._name)
+        except Exception as error:  # noqa: BLE001 - likewise
+            self.complain("failed", error)
             return None
+
+    def complain(self, fault: str, error: BaseException | None = None) -> None:
+        """Log what is wrong with the function, unless that was said a moment ago."""
+        self._notices.say(fault, logging.ERROR, f"the hook %s {fault}", self._name, error=error)
 
 
 class Visitor(Occasion):
@@ -222,7 +229,8 @@ class Visitor(Occasion):
         # Nobody is asked who it is when nothing will be said of them.
         is_asked = visitors.user_id is not None and visitors.user_id.is_async
         if is_asked and visitors.user_id is not None and self._permission in (None, "all"):
-            self._user_id = _as_user_id(await visitors.user_id.ask_and_wait(self._request))
+            answer = await visitors.user_id.ask_and_wait(self._request)
+            self._user_id = _as_user_id(visitors.user_id, answer)
 
     def leave(self) -> None:
         """
@@ -255,7 +263,7 @@ class Visitor(Occasion):
     def _ask_user_id(self) -> str | None:
         hook, request = self._visitors.user_id, self._request
         if self._user_id is None and hook is not None and not hook.is_async and request is not None:
-            self._user_id = _as_user_id(hook.ask(request))
+            self._user_id = _as_user_id(hook, hook.ask(request))
         return self._user_id
 
     def page(self) -> Mapping[str, str]:  # noqa: D102 - see Occasion
@@ -270,12 +278,12 @@ class Visitor(Occasion):
         return self._seen
 
 
-def _as_user_id(answer: Any) -> str | None:
-    """Return *answer* as the subject takes it, or None."""
+def _as_user_id(hook: Hook, answer: Any) -> str | None:
+    """Return *answer*, that of *hook*, as the subject takes it, or None."""
     if answer is None or answer == "":
         return None
     text = str(answer) if isinstance(answer, str | int | UUID) and not isinstance(answer, bool) else ""
     if not text or not is_unicode(text) or exceeds(text, TEXT_LIMITS["uid"]):
-        log.error("the hook user_id returned no user id: it must be a string of at most 255 characters")
+        hook.complain("returned no user id: it must be a string of at most 255 characters")
         return None
     return text
