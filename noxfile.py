@@ -188,9 +188,9 @@ def tests_lowest(session: nox.Session) -> None:
     with tempfile.TemporaryDirectory() as directory:
         constraints = Path(directory, "lowest.txt")
         constraints.write_text("\n".join(lowest_pins()))
-        session.install(*group("tests"), PACKAGE, "-c", str(constraints), env=PURE)
-    # What is done to Redis is done with that version of its client too.
-    without = [path for path in (*PROMISES, *PROGRAMS) if path != "tests/redis"]
+        session.install(*group("tests"), *group("arq"), PACKAGE, "-c", str(constraints), env=PURE)
+    # What is done to Redis is done with that version of its client too; and arq takes no other.
+    without = [path for path in (*PROMISES, *PROGRAMS) if path not in ("tests/redis", "tests/patterns")]
     # Celery's client of its broker asks for a newer redis-py than this library does.
     run_tests(session, *ONCE, *without, "tests/redis/test_handover.py", "tests/celery")
 

@@ -30,6 +30,7 @@ _MODULES = {
     "python": [],
     "snowplow-aio": ["-m", "snowplow_aio.cli.main"],
     "uvicorn": ["-m", "uvicorn"],
+    "arq": ["-m", "arq"],
     "celery": ["-m", "celery"],
     "taskiq": ["-m", "taskiq"],
 }

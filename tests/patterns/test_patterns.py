@@ -83,7 +83,7 @@ async def test_a_taskiq_worker_sends_the_events_of_its_tasks_when_it_ends(
         tasks = tasks.replace(TASKIQ_BROKER, f"broker = ListBroker({redis.url!r})")
         module = tmp_path / "shop_jobs.py"
         module.write_text(program("from tests.patterns.brokers import ListBroker", tasks))
-        await send_to_taskiq(tmp_path, count=30)
+        await send_jobs(tmp_path, TASKIQ_SENDER, count=30)
         command = "taskiq worker shop_jobs:broker --workers 1 --shutdown-timeout 10"
         async with running(command, PYTHONPATH=search_path(tmp_path)) as worker:
             for _ in range(30):
@@ -94,7 +94,7 @@ async def test_a_taskiq_worker_sends_the_events_of_its_tasks_when_it_ends(
     assert micro.bad == []
 
 
-SENDER = """
+TASKIQ_SENDER = """
 import sys
 from shop_jobs import broker, ship
 
@@ -108,15 +108,48 @@ asyncio.run(send())
 """
 
 
-async def send_to_taskiq(folder: Path, count: int) -> None:
-    """Send *count* of the tasks that the module in *folder* has."""
+async def send_jobs(folder: Path, sender: str, count: int) -> None:
+    """Have the program *sender* send *count* of the jobs that the module in *folder* has."""
     module = f"import sys\nsys.path.insert(0, {str(folder)!r})\n"
-    assert await output_of(module + SENDER, str(count)) == []
+    assert await output_of(module + sender, str(count)) == []
 
 
 def search_path(folder: Path) -> str:
     """Return where a process finds modules in *folder*, and what this one finds."""
     return os.pathsep.join([str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")])
+
+
+ARQ_SENDER = """
+import asyncio, sys
+from arq import create_pool
+from shop_jobs import WorkerSettings
+
+async def send():
+    pool = await create_pool(WorkerSettings.redis_settings)
+    for number in range(int(sys.argv[1])):
+        await pool.enqueue_job("ship_order", f"order-{number}")
+    await pool.aclose()
+
+asyncio.run(send())
+"""
+
+
+async def test_an_arq_worker_sends_the_events_of_its_jobs_when_it_ends(micro: Micro, tmp_path: Path) -> None:
+    # It asks for an older redis-py than Celery does: where it is installed, the tests of Celery are not run.
+    pytest.importorskip("arq")
+    (jobs,) = blocks("An arq task", micro.url)
+    with RedisServer(tmp_path) as redis:
+        settings = f"WorkerSettings.redis_settings = RedisSettings.from_dsn({redis.url!r})"
+        module = tmp_path / "shop_jobs.py"
+        module.write_text(program("from arq.connections import RedisSettings", jobs, settings))
+        await send_jobs(tmp_path, ARQ_SENDER, count=30)
+        async with running("arq shop_jobs.WorkerSettings", PYTHONPATH=search_path(tmp_path)) as worker:
+            for _ in range(30):
+                await worker.says("ship_order ●")
+            await worker.ends(signal.SIGTERM)
+    labels = sorted(record["event"]["se_label"] for record in micro.good)
+    assert labels == sorted(f"order-{number}" for number in range(30)), worker.output
+    assert micro.bad == []
 
 
 # --- a pytest suite
