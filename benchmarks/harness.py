@@ -146,6 +146,8 @@ class Harness:
         match client.runs_on:
             case "ours":
                 return Path(sys.executable)
+            case "core":
+                return Path(sys.executable) if self.arguments.smoke else peers.python_with_core()
             case "peers":
                 return peers.python()
             case "redis_peers":

@@ -19,6 +19,8 @@ REQUIREMENTS = ("snowplow-tracker==1.1.0", "aio-snowplow-tracker==1.0.2")
 REDIS_REQUIREMENTS = ("snowplow-tracker[redis]==0.15.0",)
 # A service runs by the same versions, whoever tracks in it.
 SERVICE_PACKAGES = ("fastapi", "starlette", "pydantic", "anyio", "uvicorn", "h11", "httptools", "uvloop")
+# This library's own.
+CORE_PACKAGES = ("aiohttp", "anyio", "orjson", "pydantic", "redis")
 NODE_PACKAGES = ("@snowplow/node-tracker@4.8.0",)
 # Where no Node of this version is at hand: it comes in a wheel, npm with it.
 NODE_MAJOR = "20"
@@ -61,12 +63,31 @@ def python_with_service(cache: Path = CACHE) -> Path:
     """
     Return the interpreter that has the peers, and the web server and framework that run here.
     """
-    installed = {one.name.lower(): one.version for one in importlib.metadata.distributions()}
-    service = [f"{name}=={installed[name]}" for name in SERVICE_PACKAGES if name in installed]
     try:
-        return environment("service-peers", (REQUIREMENTS[0], *service), cache)
+        return environment("service-peers", (REQUIREMENTS[0], *installed_here(SERVICE_PACKAGES)), cache)
     except subprocess.CalledProcessError as error:
         raise MissingError("peers not installed") from error
+
+
+@functools.cache
+def python_with_core(cache: Path = CACHE) -> Path:
+    """
+    Return an interpreter that has what this library needs, and nothing else.
+
+    With the first model pydantic looks at every package that is installed, whether it is a plugin.
+    """
+    try:
+        return environment("core", installed_here(CORE_PACKAGES), cache)
+    except subprocess.CalledProcessError as error:
+        raise MissingError("no environment") from error
+
+
+def installed_here(names: Sequence[str]) -> list[str]:
+    """
+    Return requirements of those of *names* that are installed here, in the same versions.
+    """
+    installed = {one.name.lower(): one.version for one in importlib.metadata.distributions()}
+    return [f"{name}=={installed[name]}" for name in names if name in installed]
 
 
 @functools.cache

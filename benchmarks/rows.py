@@ -37,7 +37,7 @@ class Client:
     title: str
     role: Literal["baseline", "tuned", "ours"]
     script: str
-    runs_on: Literal["ours", "peers", "redis_peers", "service_peers", "node"] = "ours"
+    runs_on: Literal["ours", "core", "peers", "redis_peers", "service_peers", "node"] = "ours"
     family: str = "ours"
     events: int = 0
     seconds: float = 0.0

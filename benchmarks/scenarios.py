@@ -236,6 +236,7 @@ def importing(name: str, code: str, *, role: Literal["baseline", "ours"]) -> Cli
         title=code,
         role=role,
         script="imports.py",
+        runs_on="core",
         parameters={"code": code, "processes": 5},
     )
 
@@ -296,6 +297,11 @@ RESOURCES = (
         ),
         clients=(
             importing("pydantic", "import asyncio; from pydantic import BaseModel", role="baseline"),
+            importing(
+                "model",
+                "import pydantic; pydantic.create_model('M', x=int)(x=1)",
+                role="baseline",
+            ),
             importing(
                 "ours",
                 "import snowplow_aio; snowplow_aio.PageView(page_url='/')",
@@ -423,5 +429,5 @@ def chosen(names: Sequence[str], clients: Sequence[str]) -> list[Scenario]:
 
 
 def is_let_in(client: Client, names: Sequence[str]) -> bool:
-    group = "ours" if client.runs_on == "ours" else "peers"
+    group = "ours" if client.runs_on in ("ours", "core") else "peers"
     return not names or group in names or client.name in names

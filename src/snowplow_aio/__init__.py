@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from snowplow_aio.events.error import ApplicationError
     from snowplow_aio.events.form import FormChange, FormElement, FormSubmit
     from snowplow_aio.events.link import LinkClick
-    from snowplow_aio.events.page import PagePing, PageView
+    from snowplow_aio.events.page import PageView
+    from snowplow_aio.events.ping import PagePing
     from snowplow_aio.events.screen import MobileScreenView, ScreenView
     from snowplow_aio.events.search import SiteSearch
     from snowplow_aio.events.structured import StructuredEvent
@@ -64,7 +65,8 @@ _MODULES = {
     "events.error": ("ApplicationError",),
     "events.form": ("FormChange", "FormElement", "FormSubmit"),
     "events.link": ("LinkClick",),
-    "events.page": ("PagePing", "PageView"),
+    "events.page": ("PageView",),
+    "events.ping": ("PagePing",),
     "events.screen": ("MobileScreenView", "ScreenView"),
     "events.search": ("SiteSearch",),
     "events.structured": ("StructuredEvent",),

@@ -14,7 +14,8 @@ from snowplow_aio.events.ecommerce import EcommerceTransaction, EcommerceTransac
 from snowplow_aio.events.error import ApplicationError
 from snowplow_aio.events.form import FormChange, FormElement, FormSubmit, InputType, NodeName
 from snowplow_aio.events.link import LinkClick
-from snowplow_aio.events.page import PagePing, PageView
+from snowplow_aio.events.page import PageView
+from snowplow_aio.events.ping import PagePing
 from snowplow_aio.events.screen import MobileScreenView, ScreenView
 from snowplow_aio.events.search import SiteSearch
 from snowplow_aio.events.structured import StructuredEvent
