@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.celery.worker import wait_until
-from tests.redis.servers import free_port
+from tests.ports import free_port
 
 # Debian's program on the PATH changes to a user and folders of its own; this is what it starts.
 _PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", shutil.which("rabbitmq-server"))

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ import pytest
 
 from snowplow_aio import EmitterStats, HttpEmitter, MemoryStore, Overflow, PageView, Retry, Tracker
 from tests.faults import Answer, Collector, running_collector
+from tests.ports import held_port
 
 PAGE = PageView(page_url="https://shop.example/")
 DEAD = "http://127.0.0.1:9"
@@ -214,18 +214,17 @@ async def test_events_from_other_threads_wake_the_delivery(collector: Collector)
 
 def test_what_one_run_leaves_the_next_run_delivers() -> None:
     received: Counter[str] = Counter()
-    unused = _free_port()
 
-    async def first() -> Tracker:
-        tracker = Tracker(HttpEmitter(f"http://127.0.0.1:{unused}", retry=Retry(initial_delay=0.01)))
+    async def first(port: int) -> Tracker:
+        tracker = Tracker(HttpEmitter(f"http://127.0.0.1:{port}", retry=Retry(initial_delay=0.01)))
         for _ in range(10):
             await tracker.track(PAGE)
         await tracker.flush(0.05)
         return tracker
 
-    async def second(tracker: Tracker) -> None:
+    async def second(tracker: Tracker, port: int) -> None:
         collector = Collector()
-        server = await asyncio.start_server(collector.serve, "127.0.0.1", unused)
+        server = await asyncio.start_server(collector.serve, "127.0.0.1", port)
         async with server, tracker:
             await tracker.track(PAGE)
             await tracker.flush()
@@ -233,9 +232,10 @@ def test_what_one_run_leaves_the_next_run_delivers() -> None:
             await tracker.aclose()
             collector.disconnect()
 
-    tracker = asyncio.run(first())
-    assert balance(tracker.stats()["http"]) == 0
-    asyncio.run(second(tracker))
+    with held_port() as port:
+        tracker = asyncio.run(first(port))
+        assert balance(tracker.stats()["http"]) == 0
+        asyncio.run(second(tracker, port))
     assert (received.total(), max(received.values())) == (11, 1)
 
 
@@ -291,13 +291,6 @@ def test_a_loop_that_is_closed_under_the_delivery_loses_nothing() -> None:
     program = [sys.executable, "-c", CLOSED_UNDER_US]
     run = subprocess.run(program, capture_output=True, text=True, cwd=root, check=False)
     assert json.loads(run.stdout or run.stderr) == [1, 3, [1, 1, 1], 3, 1]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.mark.anyio

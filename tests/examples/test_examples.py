@@ -23,7 +23,7 @@ from tests.examples.programs import (
     requested,
     running,
 )
-from tests.redis.servers import free_port
+from tests.ports import held_port
 
 pytestmark = pytest.mark.anyio
 
@@ -40,11 +40,12 @@ async def collector() -> AsyncIterator[Collector]:
 @asynccontextmanager
 async def serving(title: str, collector: Collector) -> AsyncGenerator[tuple[Program, list[str]]]:
     """Run the server of a section, on a free port; give it and the requests that the page makes."""
-    port = str(free_port())
-    server, *requests = [command.replace("8000", port) for command in commands(title)]
-    async with running(server, COLLECTOR=collector.url, PORT=port) as program:
-        await program.says(port)
-        yield program, requests
+    with held_port() as port:
+        server, *requests = [command.replace("8000", str(port)) for command in commands(title)]
+        async with running(server, COLLECTOR=collector.url, PORT=str(port)) as program:
+            # Not the same number as that of its process.
+            await program.says(rf":{port}\b")
+            yield program, requests
 
 
 async def ask(client: aiohttp.ClientSession, command: str) -> None:
@@ -104,13 +105,13 @@ async def test_the_bot_tracks_every_command_with_its_author_through_lost_connect
     collector: Collector, signum: signal.Signals
 ) -> None:
     play_chat, run_bot = commands("A bot")
-    port = str(free_port())
-    async with (
-        running(play_chat, GATEWAY_PORT=port) as gateway,
-        running(run_bot, CHAT=f"http://127.0.0.1:{port}", COLLECTOR=collector.url) as bot,
-    ):
-        await gateway.says("All 30 commands are answered")
-        assert await bot.ends(signum) == 0
+    with held_port() as port:
+        async with (
+            running(play_chat, GATEWAY_PORT=str(port)) as gateway,
+            running(run_bot, CHAT=f"http://127.0.0.1:{port}", COLLECTOR=collector.url) as bot,
+        ):
+            await gateway.says("All 30 commands are answered")
+            assert await bot.ends(signum) == 0
     events = await collector.good()
     authors = {
         int(event["unstruct_event"]["data"]["data"]["message_id"]): event["user_id"] for event in events

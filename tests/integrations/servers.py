@@ -7,17 +7,17 @@ import itertools
 import os
 import re
 import signal
-import socket
 import sys
 import tempfile
 import time
 from asyncio.subprocess import STDOUT, Process
-from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 
+from tests.ports import HOST, held_port
 from tests.promises.conftest import eventually, scale
 
 ROOT = Path(__file__).parents[2]
@@ -28,9 +28,6 @@ GENEROUS_SECONDS = scale(50, 120)
 CLOSE_SECONDS = 5
 
 GONE = (ConnectionError, asyncio.IncompleteReadError)
-
-HOST = "127.0.0.1"
-
 
 Stop = tuple[signal.Signals, Literal["leader", "group"]]
 
@@ -174,7 +171,7 @@ async def serving(
         "SHOP_BATCH_SIZE": str(batch_size),
         **({} if collector is None else {"SHOP_COLLECTOR": collector}),
     }
-    with _held_port() as port, tempfile.TemporaryFile() as log:
+    with held_port() as port, tempfile.TemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
             *_command(server, port),
             stdout=log,
@@ -189,15 +186,6 @@ async def serving(
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-
-
-@contextmanager
-def _held_port() -> Generator[int, None, None]:
-    """Keep a port that a server may listen on, and nobody's connection gets meanwhile."""
-    with socket.socket() as held:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.bind((HOST, 0))
-        yield held.getsockname()[1]
 
 
 def _command(server: Server, port: int) -> list[str]:

@@ -17,8 +17,10 @@ from snowplow_aio.micro import Micro
 from tests.examples.programs import ROOT, commands, running
 from tests.faults import Answer, running_collector
 from tests.patterns.page import blocks, program
+from tests.ports import held_port
+from tests.promises.conftest import eventually
 from tests.promises.programs import end_of, output_of, started
-from tests.redis.servers import RedisServer, free_port
+from tests.redis.servers import RedisServer, proxy_to
 
 pytestmark = pytest.mark.anyio
 
@@ -34,18 +36,20 @@ async def micro() -> AsyncIterator[Micro]:
 
 async def test_a_second_interrupt_ends_the_bot_at_once_and_it_says_what_is_lost() -> None:
     play_chat, run_bot = commands("A bot")
-    port = str(free_port())
-    async with running_collector() as collector:
-        collector.rule = lambda _request: Answer(hangs=True)
-        async with (
-            running(play_chat, GATEWAY_PORT=port) as gateway,
-            running(run_bot, CHAT=f"http://127.0.0.1:{port}", COLLECTOR=collector.url) as bot,
-        ):
-            await gateway.says("All 30 commands are answered")
-            bot.gets(signal.SIGINT)
-            # It has begun to send what is left, and would go on for five seconds.
-            await collector.requested(1)
-            assert await bot.ends(signal.SIGINT) == 0
+    with held_port() as port:
+        async with running_collector() as collector, proxy_to(port) as proxy:
+            collector.rule = lambda _request: Answer(hangs=True)
+            async with (
+                running(play_chat, GATEWAY_PORT=str(port)) as gateway,
+                running(run_bot, CHAT=f"http://127.0.0.1:{proxy.port}", COLLECTOR=collector.url) as bot,
+            ):
+                await gateway.says("All 30 commands are answered")
+                bot.gets(signal.SIGINT)
+                # The first one has been heard: it has left the chat. Two at once would be one.
+                await eventually(lambda: proxy.connections == 0)
+                # It has begun to send what is left, and would go on for five seconds.
+                await collector.requested(1)
+                assert await bot.ends(signal.SIGINT) == 0
     (line,) = [line for line in bot.lines if "30 events undelivered" in line]
     assert line.startswith("WARNING:snowplow_aio")
 

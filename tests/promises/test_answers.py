@@ -9,7 +9,7 @@ import random
 import re
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from ssl import PROTOCOL_TLS_SERVER, SSLContext, create_default_context
@@ -29,6 +29,7 @@ from snowplow_aio import (
     Tracker,
 )
 from tests.faults import OK, Answer, Collector, Request, running_collector
+from tests.ports import held_port
 from tests.promises.conftest import balance, eventually
 
 pytestmark = pytest.mark.anyio
@@ -362,11 +363,10 @@ async def test_an_event_above_the_limit_is_refused_at_the_call_and_the_others_go
 # --- P20: no connection
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@pytest.fixture
+def port() -> Iterator[int]:
+    with held_port() as held:
+        yield held
 
 
 @contextmanager
@@ -396,8 +396,7 @@ async def test_a_name_that_is_not_found_is_tried_until_it_is(collector: Collecto
     assert collector.accepted == dict.fromkeys(ids, 1)
 
 
-async def test_a_port_that_refuses_is_tried_until_it_answers() -> None:
-    port = free_port()
+async def test_a_port_that_refuses_is_tried_until_it_answers(port: int) -> None:
     async with Tracker(emitter_for(f"http://127.0.0.1:{port}")) as tracker:
         ids = await track_pages(tracker, 10)
         await eventually(lambda: sum(tracker.stats()["http"].retries.values()) >= 3)
@@ -409,8 +408,7 @@ async def test_a_port_that_refuses_is_tried_until_it_answers() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only here a full backlog swallows what connects")
-async def test_a_connection_that_is_never_made_is_given_up_and_tried_again() -> None:
-    port = free_port()
+async def test_a_connection_that_is_never_made_is_given_up_and_tried_again(port: int) -> None:
     with socket.socket() as hole, socket.socket() as only, socket.socket() as more:
         hole.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         hole.bind(("127.0.0.1", port))
@@ -441,8 +439,7 @@ async def garbage(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     writer.close()
 
 
-async def test_what_answers_a_handshake_with_garbage_is_tried_until_it_speaks_tls() -> None:
-    port = free_port()
+async def test_what_answers_a_handshake_with_garbage_is_tried_until_it_speaks_tls(port: int) -> None:
     client, server_side = tls(trustme.CA())
     tracker = Tracker(emitter_for(f"https://127.0.0.1:{port}", ssl=client))
     async with await asyncio.start_server(garbage, "127.0.0.1", port):
@@ -457,9 +454,9 @@ async def test_what_answers_a_handshake_with_garbage_is_tried_until_it_speaks_tl
 
 @pytest.mark.parametrize("fault", ["unknown issuer", "other host", "expired"])
 async def test_a_certificate_that_is_not_trusted_is_said_once_and_nothing_is_lost(
-    fault: str, caplog: pytest.LogCaptureFixture
+    fault: str, port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    port, ca = free_port(), trustme.CA()
+    ca = trustme.CA()
     client, right = tls(ca)
     wrong = {
         "unknown issuer": lambda: tls(trustme.CA())[1],

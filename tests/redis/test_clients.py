@@ -21,8 +21,9 @@ from snowplow_aio import RedisEmitter, Tracker
 from snowplow_aio.redis_client import beside
 from snowplow_aio.worker import RedisWorker
 from tests.faults import running_collector
+from tests.ports import held_port
 from tests.redis.reading import PAGE, QUICK, stored_ids
-from tests.redis.servers import RedisServer, free_port, proxy_to
+from tests.redis.servers import RedisServer, proxy_to
 from tests.redis.working import dead_letters, sending, until_delivered, until_in_redis, working
 
 pytestmark = pytest.mark.anyio
@@ -119,12 +120,13 @@ async def test_a_certificate_that_nobody_trusts_is_said_and_the_events_are_kept(
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A cluster of one node."""
-    options = ("cluster-enabled yes", f"cluster-port {free_port()}")
-    with RedisServer(tmp_path_factory.mktemp("redis"), *options) as server:
-        with redis.Redis(port=server.port) as rdb:
-            rdb.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
-        wait_for_cluster(server)
-        yield server
+    with held_port() as bus:
+        options = ("cluster-enabled yes", f"cluster-port {bus}")
+        with RedisServer(tmp_path_factory.mktemp("redis"), *options) as server:
+            with redis.Redis(port=server.port) as rdb:
+                rdb.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+            wait_for_cluster(server)
+            yield server
 
 
 def wait_for_cluster(server: RedisServer) -> None:
