@@ -15,6 +15,12 @@ except IndexError as error:
 ```
 
 ```python
+import gc
+
+# Else it may come by before the page is at its end.
+gc.disable()
+
+
 class Connection:
     def __init__(self):
         self.itself = self

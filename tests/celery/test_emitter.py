@@ -156,7 +156,7 @@ async def test_a_frozen_broker_never_keeps_track_waiting_and_gets_everything_lat
             await asyncio.sleep(0.005)
             gaps.append(time.monotonic() - before)
 
-    async with _tracker(CeleryEmitter(_app(own_broker), publish_timeout=1)) as tracker:
+    async with _tracker(CeleryEmitter(_app(own_broker), publish_timeout=4)) as tracker:
         await tracker.track(PageView(page_url=_PAGE))
         await tracker.flush(30)
         own_broker.freeze()
@@ -173,11 +173,11 @@ async def test_a_frozen_broker_never_keeps_track_waiting_and_gets_everything_lat
     ids = [event["eid"] for message in messages(own_broker) for event in message["body"][0][0]]
     assert len(set(ids)) == 501
     # Far above what a busy machine needs, far below a publish that is waited for.
-    assert max(gaps) < 0.8
+    assert max(gaps) < 3
 
 
 async def test_a_frozen_broker_does_not_hold_up_the_end(own_broker: RedisServer) -> None:
-    emitter = CeleryEmitter(_app(own_broker), publish_timeout=2)
+    emitter = CeleryEmitter(_app(own_broker), publish_timeout=30)
     tracker = _tracker(emitter)
     await tracker.track(PageView(page_url=_PAGE))
     await tracker.flush(30)
@@ -187,7 +187,7 @@ async def test_a_frozen_broker_does_not_hold_up_the_end(own_broker: RedisServer)
     before = time.monotonic()
     result = await tracker.aclose(0.2)
 
-    assert time.monotonic() - before < 1.5
+    assert time.monotonic() - before < 10
     assert (result.delivered, result.dropped) == (0, 1)
     own_broker.thaw()
 

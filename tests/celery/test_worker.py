@@ -40,7 +40,7 @@ def _settings(broker: RedisServer, collector: CollectorProcess, **more: str) -> 
     return {
         "SNOWPLOW_CELERY_BROKER_URL": broker.url,
         "SNOWPLOW_COLLECTOR": collector.url,
-        "SNOWPLOW_CELERY_DELIVERY_TIMEOUT": "1",
+        "SNOWPLOW_CELERY_DELIVERY_TIMEOUT": "30",
     } | more
 
 
@@ -67,6 +67,8 @@ def test_every_event_is_delivered_once_over_kept_connections(
     worker = new_worker(_settings(broker, collector), *options)
 
     wait_until(lambda: collector.counts().distinct == 1000, worker.log)
+    # What has arrived may still have to be acknowledged.
+    wait_for_acknowledgement(broker, worker)
     assert worker.terminate() == 0
     assert (collector.counts().processed, messages(broker)) == (1000, [])
     assert collector.counts().connected <= connections
@@ -94,7 +96,8 @@ def test_events_wait_as_long_as_the_collector_fails(
 ) -> None:
     collector.do(Faults(refused=1))
     track(broker.url, *[_PAGE] * 50, batch=25)
-    settings = _settings(broker, collector, SNOWPLOW_CELERY_DELIVERY_TIMEOUT="0.2")
+    # Long enough for an answer: a delivery that is cut off before it would be made again.
+    settings = _settings(broker, collector, SNOWPLOW_CELERY_DELIVERY_TIMEOUT="2")
     worker = new_worker(settings, "--pool=solo")
     worker.wait_for("0 events delivered, 25 are left", times=2)
     assert collector.counts().processed == 0
@@ -113,7 +116,7 @@ def test_only_what_is_left_of_a_batch_is_delivered_again(
     track(broker.url, *[_PAGE] * 20)
     # By GET each event has an answer of its own.
     worker = new_worker(
-        _settings(broker, collector, SNOWPLOW_METHOD="get", SNOWPLOW_CELERY_DELIVERY_TIMEOUT="0.5"),
+        _settings(broker, collector, SNOWPLOW_METHOD="get", SNOWPLOW_CELERY_DELIVERY_TIMEOUT="2"),
         "--pool=solo",
     )
     partly = re.compile(r"[1-9]\d* events delivered, [1-9]\d* are left")

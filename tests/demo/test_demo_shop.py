@@ -27,11 +27,14 @@ async def micro() -> AsyncIterator[Micro]:
 @asynccontextmanager
 async def shop_at(micro: Micro) -> AsyncGenerator[aiohttp.ClientSession]:
     """Open the shop; at the end it closes, and has sent everything."""
+    tracker = tracker_to(micro.url)
     async with (
-        serving(create_app(tracker_to(micro.url))) as url,
+        serving(create_app(tracker)) as url,
         aiohttp.ClientSession(url, cookie_jar=aiohttp.DummyCookieJar()) as client,
     ):
         yield client
+        # A busy machine needs longer than the shop waits when it closes.
+        assert (await tracker.flush(45)).pending == 0
 
 
 async def tracked(

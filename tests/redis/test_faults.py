@@ -49,8 +49,8 @@ async def track(tracker: Tracker, events: int, *, pause: float = 0.0) -> list[st
         longest = max(longest, time.monotonic() - started)
         if pause and i % BATCH == 0:
             await asyncio.sleep(pause)
-    # A busy machine takes its time; a call that waited for Redis would take a time-out.
-    assert longest < 0.5
+    # A busy machine takes its time; a call that waited for Redis would take a time-out: five seconds.
+    assert longest < 4
     return event_ids
 
 

@@ -142,7 +142,7 @@ async def test_what_is_put_while_it_waits_is_delivered_at_once(
             started = time.monotonic()
             await until_delivered(worker, count)
             # It looks twice a second; a busy machine takes its time.
-            assert time.monotonic() - started < 2
+            assert time.monotonic() - started < 10
 
 
 # --- what cannot be delivered
@@ -251,7 +251,8 @@ async def test_stop_gives_back_in_order_what_cannot_be_delivered_in_time(
         await collector.requested(1)
         await until(lambda: worker.stats().accepted == 1_300)
         started = time.monotonic()
-    assert time.monotonic() - started < 1.5
+    # By default it would try for five seconds.
+    assert time.monotonic() - started < 4
     assert await stored_ids(rdb) == event_ids
     assert set(await rdb.keys()) == {b"snowplow"}
     collector.rule = lambda _request: OK

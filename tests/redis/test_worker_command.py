@@ -67,8 +67,8 @@ async def test_what_cannot_be_delivered_in_the_drain_time_is_given_back(
         await collector.requested(1)
         worker.process.terminate()
         code, log = await worker.ended()
-    # The end of the interpreter takes its time on a busy machine.
-    assert seconds_between("worker: stopping", "worker: stopped", log) < 1.2
+    # By default it would try for five seconds; a busy machine takes its time for the rest.
+    assert seconds_between("worker: stopping", "worker: stopped", log) < 4
     assert code == 0
     assert "gave 100 events back" in log
     assert await stored_ids(rdb) == event_ids
@@ -134,8 +134,9 @@ async def test_what_a_killed_worker_held_is_taken_over_in_the_configured_time(
             first.process.kill()
             killed = time.monotonic()
             await until(lambda: collector.accepted.keys() == set(event_ids))
-            # Dead after one second, found out at the next sign of life of the other.
-            assert 0.9 < time.monotonic() - killed < 10
+            # Dead one second after its last sign of life, of which it gives three in that time; found out
+            # at the next sign of life of the other.
+            assert 0.6 < time.monotonic() - killed < 10
             assert await number(port, "taken_over_total") == 700
             await until_in_redis(lambda: holds(rdb, mode, 0))
             second.process.terminate()
