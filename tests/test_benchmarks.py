@@ -279,7 +279,7 @@ def test_smoke_run_counts_every_event_at_the_sink(tmp_path: Path, rows: str) -> 
     command = [sys.executable, str(BENCHMARKS / "run.py"), "--smoke", "--clients", "ours", "--only", rows]
 
     done = subprocess.run(
-        [*command, "--json", str(path)], capture_output=True, text=True, timeout=60, check=False
+        [*command, "--json", str(path)], capture_output=True, text=True, timeout=170, check=False
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -314,7 +314,7 @@ def test_smoke_run_tells_what_an_import_loads(tmp_path: Path) -> None:
     path = tmp_path / "smoke.json"
     command = [sys.executable, str(BENCHMARKS / "run.py"), "--smoke", "--only", "import", "--json", str(path)]
 
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
     (row,) = json.loads(path.read_text(encoding="utf-8"))["scenarios"]

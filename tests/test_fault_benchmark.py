@@ -27,7 +27,7 @@ def run(directory: Path, *words: str) -> tuple[str, str, list[dict[str, Any]]]:
     written, table = directory / "faults.json", directory / "faults.md"
     command = [sys.executable, str(RUN), *words, "--json", str(written), "--markdown", str(table)]
 
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
     document = json.loads(written.read_text(encoding="utf-8"))

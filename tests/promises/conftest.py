@@ -30,7 +30,7 @@ def scale(short: T, full: T) -> T:
 
 def lasting(seconds: float) -> pytest.MarkDecorator:
     """Return the mark of a test whose full version takes up to *seconds* on a busy machine."""
-    return pytest.mark.timeout(scale(60, seconds))
+    return pytest.mark.timeout(scale(180, seconds))
 
 
 @pytest.fixture
