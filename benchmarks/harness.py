@@ -19,7 +19,7 @@ from clients.common import SHARES, calibrate
 from measure import Repeat
 from processes import ClientError, Sink, run_client
 from redis_server import Redis
-from rows import SMOKE_EVENTS, SMOKE_SECONDS, Client, Scenario
+from rows import PATIENCE_SECONDS, SMOKE_EVENTS, SMOKE_PATIENCE_SECONDS, SMOKE_SECONDS, Client, Scenario
 
 
 @dataclass(kw_only=True)
@@ -136,6 +136,7 @@ class Harness:
             "port": self.sink.address(scenario.scheme, scenario.state),
             "core": self.client_core,
             "load_core": self.sink_core,
+            "patience": SMOKE_PATIENCE_SECONDS if is_smoke else PATIENCE_SECONDS,
             "shares": SHARES,
         }
         if is_smoke and "processes" in given:

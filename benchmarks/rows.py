@@ -12,6 +12,10 @@ from measure import CPU, P50, P99, SPEED, Metric
 # The events per repeat of a smoke run: some batches, but no time worth measuring.
 SMOKE_EVENTS = 120
 SMOKE_SECONDS = 0.2
+# How long after the end of a load an answer is waited for; in a smoke run, which compares what was answered
+# with what was tracked, until the service has handled all.
+PATIENCE_SECONDS = 2.0
+SMOKE_PATIENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

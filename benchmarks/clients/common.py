@@ -246,19 +246,20 @@ def watch_loop(seconds: float, track: Callable[[int], Awaitable[Any]], versions:
     Run a loop that tracks for so many *seconds*, print the result and end the process.
     """
     watch, lateness = Stopwatch(), LoopWatch(seconds)
+    ending = threading.Lock()
 
-    def finish() -> None:
+    def finish(*, is_frozen: bool = False) -> None:
+        # The alarm and a loop that comes back just then: whoever is second waits for the end of the process.
+        ending.acquire()
+        if is_frozen:
+            lateness.give_up()
         watch.stop()
         lateness.report(watch, versions)
         # What is still waiting for a collector that hangs is not waited for.
         os._exit(0)
 
-    def give_up() -> None:
-        lateness.give_up()
-        finish()
-
     watch.start()
-    alarm = threading.Timer(seconds + FREEZE_SECONDS, give_up)
+    alarm = threading.Timer(seconds + FREEZE_SECONDS, finish, kwargs={"is_frozen": True})
     alarm.daemon = True
     alarm.start()
 

@@ -1,8 +1,9 @@
 """
 The load: asks a web service over connections that are kept open, and notes how long each answer took.
 
-Its argument is a JSON object with ``port``, ``connections`` and ``core``. Then it
-takes one order per line on standard input, also JSON, and answers it with one line:
+Its argument is a JSON object with ``port``, ``connections``, ``core`` and ``patience``,
+the seconds for which an answer is waited for after the end. Then it takes one order
+per line on standard input, also JSON, and answers it with one line:
 ``{"seconds": S}`` asks again on each connection as soon as it has its answer;
 ``{"seconds": S, "rate": R}`` asks R times a second, whatever becomes of the answers.
 
@@ -34,8 +35,6 @@ REQUEST = "\r\n".join(
         "",
     ]
 )
-# How long after the end an answer is waited for. What comes later counts as if it came then.
-PATIENCE_SECONDS = 2.0
 
 clock = time.perf_counter
 
@@ -87,9 +86,12 @@ class Load:
 
     Args:
         seconds: How long it is asked anew.
+
+        patience: Seconds for which an answer is waited for after that. What comes later counts as if it
+            came then.
     """
 
-    def __init__(self, connections: list[Connection], seconds: float) -> None:
+    def __init__(self, connections: list[Connection], seconds: float, patience: float) -> None:
         self.connections = connections
         self.busy: set[Connection] = set()
         self.number = 0
@@ -98,6 +100,7 @@ class Load:
         self.in_time = 0
         self.start = clock()
         self.end = self.start + seconds
+        self.last = self.end + patience
 
     def ask(self, connection: Connection, due: float) -> None:
         connection.ask(self.number, due)
@@ -119,8 +122,8 @@ class Load:
     def again_and_again(self) -> None:
         for connection in self.connections:
             self.ask(connection, clock())
-        while self.busy and clock() < self.end + PATIENCE_SECONDS:
-            for connection in self.answered(self.end + PATIENCE_SECONDS):
+        while self.busy and clock() < self.last:
+            for connection in self.answered(self.last):
                 if clock() < self.end:
                     self.ask(connection, clock())
         self.give_up([])
@@ -128,12 +131,12 @@ class Load:
     def at_rate(self, rate: float) -> None:
         free, waiting = list(self.connections), deque[float]()
         left = deque(self.start + number / rate for number in range(round((self.end - self.start) * rate)))
-        while (left or waiting or self.busy) and clock() < self.end + PATIENCE_SECONDS:
+        while (left or waiting or self.busy) and clock() < self.last:
             while left and left[0] <= clock():
                 waiting.append(left.popleft())
             while waiting and free:
                 self.ask(free.pop(), waiting.popleft())
-            free += self.answered(left[0] if left else self.end + PATIENCE_SECONDS)
+            free += self.answered(left[0] if left else self.last)
         self.give_up(waiting)
 
     def give_up(self, waiting: deque[float] | list[float]) -> None:
@@ -157,7 +160,7 @@ def main() -> None:
     connections = [Connection(given["port"]) for _ in range(given["connections"])]
     for line in sys.stdin:
         order = json.loads(line)
-        load = Load(connections, order["seconds"])
+        load = Load(connections, order["seconds"], given["patience"])
         if "rate" in order:
             load.at_rate(order["rate"])
         else:

@@ -3,7 +3,8 @@ A web service under uvicorn and a load: how fast it answers, how late, and how l
 
 Parameters: ``seconds`` of each of the two stretches, ``rate`` of the second one,
 ``connections``, ``loop`` and ``http`` (as uvicorn calls them), ``core``,
-``load_core``, and ``is_flushed``: whether all events are sent at the end, and counted.
+``load_core``, ``patience`` of the load, and ``is_flushed``: whether all events are
+sent at the end, and counted.
 """
 
 from __future__ import annotations
@@ -130,7 +131,12 @@ def running_load(given: dict[str, Any], port: int) -> Iterator[Callable[..., dic
     """
     Start the load; what it is asked it does, and returns what came of it.
     """
-    settings = {"port": port, "connections": given["connections"], "core": given["load_core"]}
+    settings = {
+        "port": port,
+        "connections": given["connections"],
+        "core": given["load_core"],
+        "patience": given["patience"],
+    }
     command = [sys.executable, str(LOAD), json.dumps(settings)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
