@@ -72,7 +72,8 @@ class Collector:
 
     async def requested(self, count: int) -> None:
         """Wait until *count* requests have come."""
-        async with asyncio.timeout(10), self._arrived:
+        # A process that is to send them may have to start first.
+        async with asyncio.timeout(40), self._arrived:
             await self._arrived.wait_for(lambda: len(self.requests) >= count)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -181,7 +181,7 @@ async def test_a_call_arrives_at_the_collector_as_expected(method: Method, oracl
         emitter = HttpEmitter(micro.url, method=method)
         for case in ACCEPTED:
             ids[case["name"]] = _track(case["call"], emitter)
-        await emitter.aclose()
+        await emitter.aclose(50)
 
     arrived = {event["eid"]: event for request in requests for event in _events_in(request)}
     problems = {
@@ -206,7 +206,7 @@ async def test_everything_sent_over_http_is_taken_by_the_pipeline(
                 "tracker": {**case["call"].get("tracker", {}), "encode_base64": encode_base64}
             }
             names.update((eid, case["name"]) for eid in _track(call, emitter))
-        await emitter.aclose()
+        await emitter.aclose(50)
 
     verdicts = [verdict for request in requests for verdict in oracle.judge(request)]
     assert {eid for eid, _ in verdicts} == names.keys()
@@ -230,7 +230,7 @@ async def test_an_anonymous_event_carries_nothing_that_identifies(oracle: Oracle
         emitter = HttpEmitter(micro.url)
         tracker = Tracker(emitter, app_id="shop", subject=subject)
         tracker.track_nowait(PageView(page_url="https://example.com/"), anonymous=True)
-        await emitter.aclose()
+        await emitter.aclose(50)
 
     (request,) = requests
     (event,) = _events_in(request)

@@ -22,7 +22,9 @@ class Broken:
 async def main():
     tracker = Tracker([HttpEmitter("http://127.0.0.1:9", hooks=[broken]), Broken()])
     await tracker.track(PageView(page_url="https://shop.example/secret"))
-    await tracker.flush(0.2)
+    await tracker.flush(wait=False)
+    while not tracker.stats()["http"].retries:
+        await asyncio.sleep(0.01)
     await tracker.aclose(0)
     await tracker.track(PageView(page_url="https://shop.example/secret"))
 

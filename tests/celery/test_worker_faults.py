@@ -66,10 +66,11 @@ def test_a_batch_whose_worker_is_killed_is_delivered_by_another_after_the_visibi
     first = new_worker(settings, "--pool=prefork", "-c1")
     track(broker.url, *[_PAGE] * 10)
     wait_until(lambda: collector.counts().under_way == 1, first.log)
-    second = new_worker(settings, "--pool=solo")
 
     first.kill()
     collector.do(Faults())
+    # Not before: it may take longer than the message stays invisible, and both would deliver it.
+    second = new_worker(settings, "--pool=solo")
 
     wait_until(lambda: collector.counts().distinct == 10, second.log)
     wait_for_acknowledgement(broker, second)
@@ -116,7 +117,7 @@ async def test_a_broker_that_is_frozen_and_one_that_is_killed_between_two_messag
     worker = await asyncio.to_thread(new_worker, _settings(broker, collector, 1), "--pool=solo")
     app = Celery(broker=broker.url, set_as_current=False)
     slowest = 0.0
-    async with Tracker(CeleryEmitter(app, max_batch=10, publish_timeout=0.5), app_id="a") as tracker:
+    async with Tracker(CeleryEmitter(app, max_batch=10, publish_timeout=3), app_id="a") as tracker:
         for fault in (None, broker.freeze, broker.thaw, broker.kill, broker.start):
             if fault == broker.kill:
                 # With Redis, Celery takes a message out of the queue and only then notes that it
@@ -140,4 +141,4 @@ async def test_a_broker_that_is_frozen_and_one_that_is_killed_between_two_messag
     await asyncio.to_thread(wait_until, lambda: collector.counts().distinct == 500, worker.log)
     await asyncio.to_thread(wait_for_acknowledgement, broker, worker)
     # Far above what a busy machine needs, below what one publish to a frozen broker takes.
-    assert slowest < 0.4
+    assert slowest < 2

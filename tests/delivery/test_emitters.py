@@ -58,9 +58,13 @@ async def test_the_console_emitter_writes_to_standard_output(capsys: pytest.Capt
 async def test_a_console_that_cannot_be_written_is_tried_again() -> None:
     stream = io.StringIO()
     stream.close()
-    async with Tracker(ConsoleEmitter(stream, drain_timeout=0)) as tracker:
+    failed = asyncio.Event()
+    emitter = ConsoleEmitter(stream, drain_timeout=0, hooks=[lambda _outcome: failed.set()])
+    async with Tracker(emitter) as tracker:
         await tracker.track(PAGE)
-        assert (await tracker.flush(0.05)).pending == 1
+        await tracker.flush(wait=False)
+        await asyncio.wait_for(failed.wait(), 30)
+        assert tracker.stats()["console"].pending == 1
         assert tracker.stats()["console"].last_error == "ValueError: the stream cannot be written"
 
 

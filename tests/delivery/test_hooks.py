@@ -125,6 +125,7 @@ async def test_closing_waits_for_what_hooks_do_with_the_last_events(collector: C
     assert [event["eid"] for event in stored] == [event_id]
 
 
+@pytest.mark.usefixtures("time_to_end")
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
 async def test_giving_back_what_was_given_up_ends_with_the_emitter(collector: Collector, kind: str) -> None:
     """The recipe of the synchronous tracker, with a collector that never comes back."""

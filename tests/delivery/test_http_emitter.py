@@ -196,7 +196,7 @@ async def test_a_pooled_connection_that_died_costs_no_pause(collector: Collector
 
 async def test_a_server_that_never_answers_is_given_up_after_the_timeout(collector: Collector) -> None:
     collector.answer_next(Answer(hangs=True))
-    async with Tracker(HttpEmitter(collector.url, request_timeout=0.5, retry=quick())) as tracker:
+    async with Tracker(HttpEmitter(collector.url, request_timeout=3, retry=quick())) as tracker:
         ids = await track_pages(tracker, 1)
         await tracker.flush()
     assert collector.accepted == dict.fromkeys(ids, 1)
@@ -357,5 +357,5 @@ async def test_a_status_that_is_not_to_be_retried_hands_back_each_event(collecto
     emitter = HttpEmitter(collector.url, retry=quick(retry_codes={404: False}))
     async with Tracker(emitter) as tracker:
         await track_pages(tracker, 50)
-        result = await tracker.flush(timeout=5)
+        result = await tracker.flush(timeout=30)
         assert (result.rejected, result.pending, emitter.stats().state) == (50, 0, "ok")

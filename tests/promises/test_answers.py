@@ -250,10 +250,11 @@ async def test_a_misconfigured_destination_gets_one_event_per_longest_pause(coll
     async with Tracker(emitter_for(collector, retry=retry, drain_timeout=0)) as tracker:
         await track_pages(tracker, 20_000)
         await eventually(lambda: tracker.stats()["http"].state == "misconfigured")
-        # Those that were under way when the state began: each batch, and two of its events.
+        # Those that were under way when the state began: each batch, and two of its events. And the probes,
+        # where tracking has taken longer.
         await eventually(lambda: tracker.stats()["http"].leased == 0)
         first = len(arrivals)
-        assert first <= 16 * 3
+        assert first <= 16 * 3 + (arrivals[-1] - arrivals[0]) / 0.3
         await collector.requested(first + 4)
         probes = collector.requests[first:]
         assert [len(request.events) for request in probes] == [1] * len(probes)
@@ -416,7 +417,7 @@ async def test_a_connection_that_is_never_made_is_given_up_and_tried_again(port:
         only.connect(("127.0.0.1", port))
         more.setblocking(False)
         more.connect_ex(("127.0.0.1", port))
-        tracker = Tracker(emitter_for(f"http://127.0.0.1:{port}", request_timeout=0.3))
+        tracker = Tracker(emitter_for(f"http://127.0.0.1:{port}", request_timeout=1.5))
         ids = await track_pages(tracker, 10)
         await eventually(lambda: sum(tracker.stats()["http"].retries.values()) >= 2)
         assert tracker.stats()["http"].delivered == 0

@@ -200,17 +200,21 @@ def test_an_outage_takes_no_more_memory_than_its_bound_and_ends_without_a_rush(
 
 
 class Ticker:
-    """A task that wants to run all the time; it counts its turns and measures the longest wait for one."""
+    """
+    A task that wants to run all the time; it counts its turns and measures the longest wait for one.
+
+    It measures what the loop did meanwhile: that the machine did something else tells nothing.
+    """
 
     def __init__(self) -> None:
         self.turns = 0
         self.longest = 0.0
 
     async def run(self) -> None:
-        last = time.monotonic()
+        last = time.thread_time()
         while True:
             await asyncio.sleep(0)
-            now = time.monotonic()
+            now = time.thread_time()
             self.longest = max(self.longest, now - last)
             self.turns += 1
             last = now
@@ -231,7 +235,14 @@ async def track_in_a_tight_loop(tracker: Tracker, count: int) -> tuple[int, Tick
     return waits.total(), ticker, count / seconds
 
 
+@pytest.fixture
+def time_for_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait longer for room, where the collector is healthy: it may stand still on a busy machine."""
+    monkeypatch.setattr("snowplow_aio.emitters.relief._SECONDS", 10)
+
+
 @lasting(900)
+@pytest.mark.usefixtures("time_for_the_collector")
 @pytest.mark.anyio
 async def test_a_tight_loop_drops_nothing_and_lets_others_run(
     collector: CollectorProcess, report: Report
@@ -257,6 +268,7 @@ async def test_a_tight_loop_drops_nothing_and_lets_others_run(
     assert ticker.longest < 2
 
 
+@pytest.mark.usefixtures("time_for_the_collector")
 @pytest.mark.anyio
 async def test_a_tight_loop_waits_for_a_healthy_collector_that_is_slower(
     collector: CollectorProcess, report: Report

@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults import Answer, Collector, Request, running_collector
 from tests.promises.conftest import scale
-from tests.promises.programs import Ended, end_of, line_from, output_of, started
+from tests.promises.programs import Ended, end_of, line_from, output_of, patient, started
 
 pytestmark = pytest.mark.anyio
 
@@ -72,9 +72,10 @@ async def run_bot(
     kept: str = "global",
     count: int = 7,
     interrupts: int = 1,
+    program: str = BOT,
 ) -> Ended:
     """Run the bot until it ends in that way, and check that it does not take long."""
-    async with started(BOT, url, ending, logs, kept, str(count)) as process:
+    async with started(program, url, ending, logs, kept, str(count)) as process:
         assert await line_from(process) == "ready"
         began = time.monotonic()
         if ending == "is interrupted":
@@ -88,9 +89,11 @@ async def run_bot(
     return ended
 
 
-async def run_bots(url: str, *, logs: str, kept: str = "global") -> dict[str, Ended]:
+async def run_bots(url: str, *, logs: str, kept: str = "global", program: str = BOT) -> dict[str, Ended]:
     """Run a bot for each way to end, all at once: mostly they wait."""
-    ended = await asyncio.gather(*(run_bot(url, ending, logs=logs, kept=kept) for ending in CODES))
+    ended = await asyncio.gather(
+        *(run_bot(url, ending, logs=logs, kept=kept, program=program) for ending in CODES)
+    )
     return dict(zip(CODES, ended, strict=True))
 
 
@@ -108,7 +111,7 @@ def said_of_loss(ended: Ended) -> list[str]:
 async def test_what_can_be_delivered_is_delivered_however_a_program_ends(
     collector: Collector, kept: str
 ) -> None:
-    bots = await run_bots(collector.url, logs="logged", kept=kept)
+    bots = await run_bots(collector.url, logs="logged", kept=kept, program=patient(BOT))
     assert (len(collector.accepted), collector.accepted.total()) == (35, 35)
     for ended in bots.values():
         assert "snowplow" not in ended.said

@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults import Answer, Collector, Request, running_collector
 from tests.promises.conftest import lasting, scale
-from tests.promises.programs import end_of, loops, started
+from tests.promises.programs import end_of, loops, patient, started
 
 pytestmark = [
     pytest.mark.anyio,
@@ -158,7 +158,7 @@ async def test_a_fork_while_a_request_hangs_leaves_that_request_to_the_parent(co
         return Answer(hangs=is_parents and len(collector.requests) < 2)
 
     collector.rule = rule
-    program = FORK_IN_LOOP.replace("flush_interval=None", "flush_interval=None, request_timeout=1")
+    program = FORK_IN_LOOP.replace("flush_interval=None", "flush_interval=None, request_timeout=5")
     program = program.replace("await tracker.flush()\n", "await tracker.flush(0.3)\n")
     async with started(program, collector.url, "fork", "asyncio", "3") as process:
         ended = await end_of(process)
@@ -202,7 +202,7 @@ print(tracker.stats()["http"].delivered)
 async def test_a_child_that_tracks_nothing_says_nothing_of_its_parents_events(
     collector: Collector, child: str
 ) -> None:
-    async with started(SILENT_CHILD, collector.url, child, warnings="always") as process:
+    async with started(patient(SILENT_CHILD), collector.url, child, warnings="always") as process:
         ended = await end_of(process)
     assert (ended.code, ended.printed, ended.said) == (0, ["8"], "")
     assert (len(collector.accepted), collector.accepted.total()) == (8, 8)

@@ -247,7 +247,8 @@ async def test_the_numbers_account_for_every_event_through_all_that_can_happen(c
     assert last.delivered == collector.accepted.total() == 80
     assert {"status 503", "status 429"} <= last.retries.keys()
     assert {stats.state for stats in seen} == {"ok", "backing_off", "misconfigured", "closed"}
-    assert last.requests == len(collector.requests)
+    # Each that arrived; the close may have ended a probe on its way.
+    assert 0 <= last.requests - len(collector.requests) <= 1
 
 
 async def test_the_bytes_are_those_of_what_waits_and_what_is_on_its_way(collector: Collector) -> None:

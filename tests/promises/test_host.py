@@ -28,7 +28,7 @@ from snowplow_aio import (
 )
 from tests.faults import Answer, Collector, running_collector
 from tests.promises.conftest import balance, eventually, scale
-from tests.promises.programs import loops, output_of
+from tests.promises.programs import loops, output_of, patient
 
 PAGE = PageView(page_url="https://shop.example/")
 URI = "iglu:com.acme/x/jsonschema/1-0-0"
@@ -177,7 +177,7 @@ print(json.dumps([stats.accepted, stats.delivered]))
 async def test_a_tracker_made_at_import_serves_one_run_after_the_other(
     collector: Collector, loop: str, how: str
 ) -> None:
-    (line,) = await output_of(SEVERAL_RUNS, collector.url, loop, how)
+    (line,) = await output_of(patient(SEVERAL_RUNS), collector.url, loop, how)
     assert json.loads(line) == [506, 506]
     assert (len(collector.accepted), collector.accepted.total()) == (506, 506)
 

@@ -55,6 +55,17 @@ async def proxy(server: RedisServer) -> AsyncGenerator[Proxy, None]:
         yield running
 
 
+@pytest.fixture
+def time_to_tidy_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Let an emitter that closes take its time to remove its fences, which expire anyway.
+
+    For tests that look at all keys afterwards. The others keep the short time that an application has.
+    """
+    monkeypatch.setattr("snowplow_aio.redis_push._TIDY_SECONDS", 2.0)
+    monkeypatch.setattr("snowplow_aio.emitters.buffered._CLOSE_SECONDS", 3.0)
+
+
 @pytest.fixture(autouse=True)
 async def nothing_left(anyio_backend: str) -> AsyncIterator[None]:
     """Fail when a test leaves a task of ours behind."""

@@ -75,6 +75,7 @@ async def test_anonymous_events_have_a_key_of_their_own(rdb: Any) -> None:
     assert await stored_ids(rdb, "events:anonymous") == anonymous
 
 
+@pytest.mark.usefixtures("time_to_tidy_up")
 @pytest.mark.parametrize("mode", ["list", "stream"])
 async def test_nothing_but_events_is_left_when_it_is_closed(rdb: Any, mode: Any) -> None:
     async with Tracker(RedisEmitter(rdb, "a{b}", mode=mode)) as tracker:

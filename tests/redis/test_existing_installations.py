@@ -146,6 +146,7 @@ async def test_what_an_old_emitter_wrote_our_worker_delivers(
     assert await keys(rdb) == set()
 
 
+@pytest.mark.usefixtures("time_to_tidy_up")
 async def test_what_our_emitter_wrote_an_old_worker_delivers(
     server: RedisServer, rdb: Any, collector: Collector, old: OldTracker
 ) -> None:
@@ -166,6 +167,7 @@ async def test_what_our_emitter_wrote_an_old_worker_delivers(
     assert await keys(rdb) == set()
 
 
+@pytest.mark.usefixtures("time_to_tidy_up")
 async def test_old_and_new_workers_share_what_old_and_new_emitters_write(
     server: RedisServer, rdb: Any, collector: Collector, old: OldTracker
 ) -> None:

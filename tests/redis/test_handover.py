@@ -135,6 +135,7 @@ async def is_empty(rdb: Any) -> bool:
     return await left(rdb) == 0
 
 
+@pytest.mark.usefixtures("time_to_tidy_up")
 @lasting(900)
 async def test_nothing_grows(
     new_server: Callable[..., RedisServer], mode: Any, report: Callable[..., None]

@@ -65,6 +65,7 @@ async def add(rdb: Any, mode: str, *entries: bytes) -> None:
 # --- delivering
 
 
+@pytest.mark.usefixtures("time_to_tidy_up")
 async def test_events_are_delivered_in_their_order_and_leave_redis(
     server: RedisServer, rdb: Any, collector: Collector, mode: Any
 ) -> None:
@@ -241,6 +242,7 @@ async def test_stop_delivers_what_is_held_and_leaves_the_rest(
     assert (worker.stats().pending, worker.stats().state) == (0, "closed")
 
 
+@pytest.mark.usefixtures("time_to_tidy_up")
 async def test_stop_gives_back_in_order_what_cannot_be_delivered_in_time(
     server: RedisServer, rdb: Any, collector: Collector, mode: Any
 ) -> None:
@@ -260,6 +262,7 @@ async def test_stop_gives_back_in_order_what_cannot_be_delivered_in_time(
         await until(lambda: collector.accepted.keys() == set(event_ids))
 
 
+@pytest.mark.usefixtures("time_to_tidy_up")
 async def test_a_cancelled_run_gives_back_what_it_holds(
     server: RedisServer, rdb: Any, collector: Collector, mode: Any
 ) -> None:

@@ -37,6 +37,7 @@ def options(server: RedisServer, collector: Collector, *more: str) -> tuple[str,
     return ("--redis-url", server.url, "--key", "snowplow", "--collector", collector.url, *more)
 
 
+@pytest.mark.usefixtures("time_to_tidy_up")
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_it_with_0_when_what_it_holds_is_delivered(
     server: RedisServer, rdb: Any, collector: Collector, signum: signal.Signals
@@ -57,6 +58,7 @@ async def test_a_signal_ends_it_with_0_when_what_it_holds_is_delivered(
     assert "Traceback" not in log
 
 
+@pytest.mark.usefixtures("time_to_tidy_up")
 @MODES
 async def test_what_cannot_be_delivered_in_the_drain_time_is_given_back(
     server: RedisServer, rdb: Any, collector: Collector, mode: Any
@@ -116,6 +118,7 @@ async def until_stopping(worker: Command) -> None:
             pass
 
 
+@pytest.mark.usefixtures("time_to_tidy_up")
 @MODES
 async def test_what_a_killed_worker_held_is_taken_over_in_the_configured_time(
     server: RedisServer, rdb: Any, collector: Collector, mode: Any
