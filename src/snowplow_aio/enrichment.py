@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -22,6 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from snowplow_aio import inherited
 from snowplow_aio.draft import Draft, schema_of
 from snowplow_aio.encoder import Encoder, checked_subject
 from snowplow_aio.enrichers import Enricher
@@ -174,7 +174,7 @@ class Enrichment:
         self._enrichers: tuple[Enricher, ...] = ()
         self._notices = Notices(log)
         # Events are tracked from any thread.
-        self._lock, self._pid = threading.Lock(), os.getpid()
+        self._lock, self._birthmark = threading.Lock(), inherited.birthmark()
         self._filtered = self._lost = 0
         self._faults: Counter[str] = Counter()
 
@@ -383,8 +383,8 @@ class Enrichment:
 
     def _counting(self) -> threading.Lock:
         # One that was held while the process forked is never released in the child.
-        if self._pid != os.getpid():
-            self._lock, self._pid = threading.Lock(), os.getpid()
+        if not self._birthmark[0]:
+            self._lock, self._birthmark = threading.Lock(), inherited.birthmark()
         return self._lock
 
     def _note(self, report: _Report) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from typing import Final
+
+from snowplow_aio import inherited
 
 # Making more takes a tenth of a millisecond: so many that one `track` in a thousand waits for it.
 _POOL_SIZE: Final = 1024
@@ -28,17 +29,18 @@ class EventIds:
     """
 
     def __init__(self) -> None:
-        self.forget()
-        # Asking at every event which process this is would cost as much as its id.
-        if sys.platform != "win32":
-            os.register_at_fork(after_in_child=self.forget)
+        self._begin()
 
-    def forget(self) -> None:
-        """Give up the randomness that was read: the child of a fork must not draw what its parent draws."""
+    def _begin(self) -> None:
+        """Begin without any randomness, in this process."""
+        self._birthmark = inherited.birthmark()
         self._pool: Iterator[str] = iter(())
 
     def __call__(self) -> str:
         """Return a new id."""
+        if not self._birthmark[0]:
+            # The child of a fork must not draw what its parent draws.
+            self._begin()
         # `next` is atomic: no two threads get the same.
         new = next(self._pool, None)
         while new is None:

@@ -15,13 +15,13 @@ is enough, however many events there are (DELIVERY_NOTES.md §4.5).
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
+from snowplow_aio import inherited
 from snowplow_aio.abc import Response
 from snowplow_aio.exceptions import TransportError
 from snowplow_aio.payload import Payload
@@ -163,7 +163,7 @@ class Push:
 
     def _begin(self) -> None:
         """Begin to count anew."""
-        self._pid = os.getpid()
+        self._birthmark = inherited.birthmark()
         # Not from a random generator whose state a child process shares.
         emitter = secrets.token_hex(8)
         self._queues = (_Queue(self._key, emitter), _Queue(f"{self._key}:anonymous", emitter))
@@ -255,7 +255,7 @@ class Push:
 
     def abandon(self) -> None:
         """Go on in another event loop, or in a child process, which counts for itself."""
-        if self._pid != os.getpid():
+        if not self._birthmark[0]:
             self._begin()
         self._lock = asyncio.Lock()
 

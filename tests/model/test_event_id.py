@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import sys
 import threading
+from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
@@ -45,13 +49,28 @@ def test_no_two_threads_get_the_same_id() -> None:
     assert len({event_id for ids in found for event_id in ids}) == 8 * 5_000
 
 
+def fork_without_hooks() -> int:
+    """Fork as a server does that is written in C."""
+    child: int = ctypes.PyDLL(None).fork()
+    return child
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_draws_other_ids_than_its_parent() -> None:
+@pytest.mark.parametrize(("fork", "wipes"), [(os.fork, True), (os.fork, False), (fork_without_hooks, True)])
+def test_a_forked_child_draws_other_ids_than_its_parent(
+    monkeypatch: pytest.MonkeyPatch,
+    fork: Callable[[], int],
+    wipes: bool,
+) -> None:
+    if fork is fork_without_hooks and sys.platform != "linux":
+        pytest.skip("only Linux says so")
+    if not wipes:
+        monkeypatch.setattr("mmap.mmap", Mock(side_effect=OSError("not here")))
     new_id = EventIds()
     new_id()
     reader, writer = os.pipe()
-    child = os.fork()
+    child = fork()
     if child == 0:
         os.write(writer, "".join(new_id() for _ in range(100)).encode())
         os._exit(0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import dataclasses
-import os
 import sys
 import time
 import warnings
@@ -115,7 +114,7 @@ class BufferedEmitter(Door):
 
     def _begin(self) -> None:
         """Start the books anew, in this process."""
-        self._pid = os.getpid()
+        self._birthmark = inherited.birthmark()
         self._ledger = Ledger()
         self._delivery = self.new_delivery(self._store, self._ledger)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -155,7 +154,7 @@ class BufferedEmitter(Door):
     # --- the door
 
     def admit_nowait(self, payloads: Sequence[Payload]) -> None:
-        if self._pid != os.getpid():
+        if not self._birthmark[0]:
             self._after_fork()
         loop = asyncio._get_running_loop()  # noqa: SLF001 - public in C, and does not raise
         if loop is not None:
@@ -217,7 +216,7 @@ class BufferedEmitter(Door):
 
     def _attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have the delivery run in *loop* and in this process."""
-        if self._pid != os.getpid():
+        if not self._birthmark[0]:
             self._after_fork()
         if self._is_closed:
             return
@@ -279,7 +278,7 @@ class BufferedEmitter(Door):
             leftovers.announce(log, message, self.name, left, self._delivery.last_error)
 
     def _left(self) -> int:
-        if self._is_closed or self._pid != os.getpid():
+        if self._is_closed or not self._birthmark[0]:
             return 0
         store = self._store.statistics()
         return store.pending + store.leased
