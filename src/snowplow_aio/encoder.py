@@ -24,7 +24,7 @@ from snowplow_aio.payload import Payload, check_size
 from snowplow_aio.rules import MAX_EVENT_BYTES, UUID_FORM, is_unicode
 from snowplow_aio.self_describing import SelfDescribing
 from snowplow_aio.self_describing_json import SelfDescribingJson
-from snowplow_aio.subject import IDENTIFYING_KEYS, Subject, bound_subject, merge
+from snowplow_aio.subject import IDENTIFYING_KEYS, Subject, bound_subject, merge, subject_with
 from snowplow_aio.timestamps import DeviceTimestamp, TrueTimestamp, milliseconds
 
 
@@ -224,9 +224,9 @@ class Encoder:
                 constant = self._constant = _Constant(own, self._fixed)
             if occasion is None:
                 return constant.json
-            return _dumps({**constant.fields, **occasion.subject().protocol_fields(), **(page or {})})[1:-1]
+            return _dumps({**constant.fields, **occasion.fields(), **(page or {})})[1:-1]
         given = None if subject is None else checked_subject(subject)
-        visitor = None if occasion is None else occasion.subject()
+        visitor = None if occasion is None else subject_with(occasion.fields())
         fields = merge([layer for layer in (own, visitor, bound, given) if layer is not None])
         if is_anonymous:
             fields = {key: value for key, value in fields.items() if key not in IDENTIFYING_KEYS}

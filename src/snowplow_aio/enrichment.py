@@ -32,7 +32,7 @@ from snowplow_aio.global_contexts import GlobalContext, WrongResultError, bound_
 from snowplow_aio.notices import Notices, QuietLogger, quiet_logger
 from snowplow_aio.occasion import Occasion, Permission, bound_occasion
 from snowplow_aio.payload import Payload
-from snowplow_aio.subject import Subject, bound_subject, merged
+from snowplow_aio.subject import Subject, bound_subject, merged, subject_with
 from snowplow_aio.timestamps import DeviceTimestamp
 
 log: QuietLogger = quiet_logger(__name__)
@@ -45,7 +45,7 @@ Later = Callable[[], Coroutine[Any, Any, Payloads]]
 _FUNCTION_SECONDS = 1.0
 
 _NOBODY = Subject()
-_NO_PAGE: Mapping[str, str] = MappingProxyType({})
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 # With which entities are tried out.
 _PROBE = PageView(page_url="https://example.com/")
@@ -129,8 +129,8 @@ class _PageAlone(Occasion):
     def permission(self) -> Permission:
         return "all"
 
-    def subject(self) -> Subject:
-        return _NOBODY
+    def fields(self) -> Mapping[str, str]:
+        return _NOTHING
 
     def page(self) -> Mapping[str, str]:
         return self._page
@@ -216,7 +216,9 @@ class Enrichment:
         if tstamp is None:
             tstamp = DeviceTimestamp(self._clock() // 1_000_000)
         occasion, bound = bound_occasion.get(), bound_subject.get()
-        visitor, page = (None, _NO_PAGE) if occasion is None else (occasion.subject(), occasion.page())
+        visitor, page = None, _NOTHING
+        if occasion is not None:
+            visitor, page = subject_with(occasion.fields()), occasion.page()
         permission = "all" if occasion is None else occasion.permission()
         given = None if subject is None else checked_subject(subject)
         layers = [layer for layer in (tracker_subject, visitor, bound, given) if layer is not None]

@@ -11,10 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from snowplow_aio.subject import Subject
+from typing import Literal
 
 Permission = Literal["all", "anonymous", "nothing"]
 """What may be tracked on an occasion: events, anonymous events, or none."""
@@ -30,11 +27,11 @@ class Occasion(ABC):
         """Return what may be tracked; where it is nothing, `track` does all but hand the event over."""
 
     @abstractmethod
-    def subject(self) -> Subject:
+    def fields(self) -> Mapping[str, str]:
         """
-        Return whom events are about, between the tracker's subject and the one of `use_subject`.
+        Return the protocol fields of whom events are about; none of them is empty.
 
-        None of its fields is empty or `CLEAR`.
+        They stand between the tracker's subject and the one of `use_subject`.
         """
 
     @abstractmethod

@@ -8,7 +8,7 @@ of it reaches an event that was already tracked.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Final, Generic, Self, TypeVar, cast, overload
 from uuid import UUID
@@ -137,6 +137,9 @@ _FIELDS: Mapping[str, tuple[str, Callable[[str, object], str]]] = {
     "domain_session_id": ("sid", _session_id),
     "domain_session_index": ("vid", _session_index),
 }
+
+# Of what a visitor's subject can have, the only field that is no text.
+_VALUES: Mapping[str, Callable[[str], Any]] = {"domain_session_index": int}
 
 IDENTIFYING_KEYS = frozenset({"uid", "duid", "tnuid", "nuid", "sid", "vid", "ip"})
 """What an anonymous event must not carry: the collector does not remove it (PROTOCOL.md §2.5)."""
@@ -271,7 +274,12 @@ class Subject:
         _check(is_text, "cookies", type(cookies).__name__, rule)
         _check(isinstance(prefix, str), "prefix", prefix, "must be a string")
         _check(isinstance(network, str), "network", network, "must be a string")
-        return cls._of(*_valid(cookie_fields(cookies, prefix, network)))
+        return cls._of_fields(valid_fields(cookie_fields(cookies, prefix, network)))
+
+    @classmethod
+    def _of_fields(cls, fields: Mapping[str, str]) -> Self:
+        texts = {name: fields[key] for name, (key, _) in _FIELDS.items() if key in fields}
+        return cls._of({name: _VALUES.get(name, str)(text) for name, text in texts.items()}, dict(fields))
 
     @classmethod
     def _of(cls, values: dict[str, Any], fields: dict[str, str | _Clear]) -> Self:
@@ -369,32 +377,26 @@ def cookie_fields(cookies: Mapping[str, str], prefix: str, network: str) -> dict
     return found
 
 
-def valid_subject(found: Mapping[str, object], others: Subject | None = None) -> Subject:
+def valid_fields(found: Mapping[str, object]) -> dict[str, str]:
     """
-    Return the subject with the fields that were *found*, and those of *others*.
+    Return the protocol fields of the subject's fields that were *found*.
 
     An empty value, or one that breaks a rule, is left out, whether or not events
     are validated: a visitor can send anything, and that is no reason to fail.
     """
-    values, fields = _valid(found)
-    if others is not None:
-        values, fields = others._values | values, others._fields | fields  # noqa: SLF001 - one kind
-    return Subject._of(values, fields)  # noqa: SLF001 - made by the two of them
-
-
-def _valid(found: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, str | _Clear]]:
-    values: dict[str, Any] = {}
-    fields: dict[str, str | _Clear] = {}
+    fields: dict[str, str] = {}
     for name, value in found.items():
         if value is None or value == "":
             continue
         key, text = _FIELDS[name]
-        try:
+        with suppress(InvalidEventError):
             fields[key] = text(name, value)
-        except InvalidEventError:
-            continue
-        values[name] = value
-    return values, fields
+    return fields
+
+
+def subject_with(fields: Mapping[str, str]) -> Subject:
+    """Return the subject that has these protocol *fields*, which are valid."""
+    return Subject._of_fields(fields)  # noqa: SLF001 - made by the two of them
 
 
 def merge(layers: Iterable[Subject]) -> dict[str, str]:
@@ -421,7 +423,7 @@ def current_subject() -> Subject | None:
     if occasion is None:
         return bound
     # A copy: nobody changes what is bound.
-    layers = [layer for layer in (occasion.subject(), bound) if layer is not None]
+    layers = [layer for layer in (subject_with(occasion.fields()), bound) if layer is not None]
     values = {name: value for layer in layers for name, value in layer._values.items()}  # noqa: SLF001
     fields = {key: value for layer in layers for key, value in layer._fields.items()}
     return Subject._of(values, fields)  # noqa: SLF001 - likewise

@@ -20,7 +20,7 @@ from snowplow_aio.notices import Notices, QuietLogger, quiet_logger
 from snowplow_aio.occasion import Occasion, Permission
 from snowplow_aio.policies import require
 from snowplow_aio.rules import TEXT_LIMITS, exceeds, is_unicode, is_usual_url, url_fault
-from snowplow_aio.subject import Subject, cookie_fields, valid_subject
+from snowplow_aio.subject import cookie_fields, valid_fields
 
 log: QuietLogger = quiet_logger(__name__)
 
@@ -131,18 +131,22 @@ class Visitors:
         """What may be tracked of somebody who may not be."""
         return self._refused
 
-    def subject(self, head: RequestHead, address: str | None, user_id: str | None) -> Subject:
+    def fields(self, head: RequestHead, address: str | None, user_id: str | None) -> dict[str, str]:
         """Return whom the events of the request are about; what breaks a rule is left out."""
-        found: dict[str, object] = {"user_id": user_id, "ip_address": address}
+        fields = dict(_browser(head.value(b"user-agent"), head.value(b"accept-language")))
+        if address is not None:
+            fields["ip"] = address
+        if user_id is not None:
+            fields["uid"] = user_id
         if cookies := head.cookies():
-            found |= cookie_fields(cookies, self._cookie_prefix, self._network_cookie)
-        return valid_subject(found, _browser(head.value(b"user-agent"), head.value(b"accept-language")))
+            fields |= valid_fields(cookie_fields(cookies, self._cookie_prefix, self._network_cookie))
+        return fields
 
 
 # Many visitors have the same; of a single one it tells next to nothing.
 @lru_cache(maxsize=1024)
-def _browser(useragent: str, languages: str) -> Subject:
-    return valid_subject({"useragent": useragent, "lang": preferred_language(languages)})
+def _browser(useragent: str, languages: str) -> Mapping[str, str]:
+    return valid_fields({"useragent": useragent, "lang": preferred_language(languages)})
 
 
 def _page(head: RequestHead, scheme: str, host: str) -> Mapping[str, str]:
@@ -209,7 +213,7 @@ class Visitor(Occasion):
         request: What the hooks get; forgotten when the request ends.
     """
 
-    __slots__ = ("_head", "_page", "_permission", "_request", "_seen", "_subject", "_user_id", "_visitors")
+    __slots__ = ("_fields", "_head", "_page", "_permission", "_request", "_seen", "_user_id", "_visitors")
 
     def __init__(self, visitors: Visitors, head: RequestHead, request: Any) -> None:
         self._visitors: Visitors = visitors
@@ -218,7 +222,7 @@ class Visitor(Occasion):
         self._seen: tuple[str | None, str, str] | None = None
         self._permission: Permission | None = None
         self._user_id: str | None = None
-        self._subject: Subject | None = None
+        self._fields: Mapping[str, str] | None = None
         self._page: Mapping[str, str] | None = None
 
     async def introduce(self) -> None:
@@ -252,13 +256,13 @@ class Visitor(Occasion):
         visitors = self._visitors
         self._permission = visitors.permission(self._head) if has_consent else visitors.refused
 
-    def subject(self) -> Subject:  # noqa: D102 - see Occasion
+    def fields(self) -> Mapping[str, str]:  # noqa: D102 - see Occasion
         user_id = self._ask_user_id()
-        subject = self._subject
+        fields = self._fields
         # Two threads may do this at the same time: whatever one leaves here, the next call makes good.
-        if subject is None or subject.user_id != user_id:
-            subject = self._subject = self._visitors.subject(self._head, self._outside()[0], user_id)
-        return subject
+        if fields is None or fields.get("uid") != user_id:
+            fields = self._fields = self._visitors.fields(self._head, self._outside()[0], user_id)
+        return fields
 
     def _ask_user_id(self) -> str | None:
         hook, request = self._visitors.user_id, self._request
