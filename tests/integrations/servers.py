@@ -217,6 +217,11 @@ class Visitors:
     port: int
     paths: Sequence[str]
     answered: list[str] = field(default_factory=list)
+    _is_leaving: bool = field(default=False)
+
+    def leave(self) -> None:
+        """Have each ask no more, and close its connection."""
+        self._is_leaving = True
 
     async def come(self, *, count: int, rate: float, turns: int | None = None) -> None:
         """
@@ -245,6 +250,8 @@ class Visitors:
             try:
                 for moment in due:
                     await asyncio.sleep(max(0.0, moment - loop.time()))
+                    if self._is_leaving:
+                        return
                     text = await ask(reader, writer, path)
                     if text is not None:
                         self.answered.append(text)
