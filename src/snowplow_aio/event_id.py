@@ -33,8 +33,9 @@ class EventIds:
 
     def _begin(self) -> None:
         """Begin without any randomness, in this process."""
-        self._birthmark = inherited.birthmark()
         self._pool: Iterator[str] = iter(())
+        # Last: whoever sees it, in another thread, must not find the parent's pool.
+        self._birthmark = inherited.birthmark()
 
     def __call__(self) -> str:
         """Return a new id."""
