@@ -274,6 +274,15 @@ async def test_a_hook_gets_the_scope_and_may_be_an_object() -> None:
     assert event["uid"] == "/shoes"
 
 
+async def test_the_headers_of_a_scope_may_be_any_iterable() -> None:
+    scope = shoes()
+    (expected,) = await tracked(shoes())
+    (event,) = await tracked(scope | {"headers": iter(scope["headers"])})
+    who = ("ua", "lang", "ip", "duid", "tnuid")
+    assert [event.get(key) for key in who] == [expected.get(key) for key in who]
+    assert event["ua"]
+
+
 def failing(_scope: Any) -> Any:
     raise RuntimeError("no database")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 _LANGUAGE = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*")
@@ -37,9 +37,9 @@ class RequestHead:
     __slots__ = ("_fields", "_headers", "peer", "scheme", "target")
 
     def __init__(
-        self, headers: Sequence[tuple[bytes, bytes]], peer: str | None, scheme: str, target: str
+        self, headers: Iterable[tuple[bytes, bytes]], peer: str | None, scheme: str, target: str
     ) -> None:
-        self._headers: Sequence[tuple[bytes, bytes]] = headers
+        self._headers: Iterable[tuple[bytes, bytes]] = headers
         self._fields: Mapping[bytes, bytes] | None = None
         self.peer: str | None = peer
         self.scheme: str = scheme
@@ -67,12 +67,14 @@ class RequestHead:
         return cookies
 
 
-def _fields(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
-    fields = dict(headers)
-    if len(fields) == len(headers):
+def _fields(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
+    # ASGI promises no more than that they can be looked through.
+    pairs = list(headers)
+    fields = dict(pairs)
+    if len(fields) == len(pairs):
         return fields
     fields = {}
-    for name, value in headers:
+    for name, value in pairs:
         if name not in fields:
             fields[name] = value
         elif name in _SEPARATORS:
