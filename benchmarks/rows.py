@@ -4,7 +4,7 @@ What a row is made of: clients that do the same work, and what is read off them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from measure import CPU, P50, P99, SPEED, Metric
@@ -118,18 +118,8 @@ def redis_peer(name: str, title: str, events: int, *, tuned: bool = False, **par
     """
     Return a client of snowplow-tracker 0.15.0, the last one that knew Redis.
     """
-    return Client(
-        name=name,
-        title=f"snowplow-tracker 0.15.0 {title}",
-        role="tuned" if tuned else "baseline",
-        script="official_redis.py",
-        runs_on="redis_peers",
-        family="official",
-        events=events,
-        seconds=parameters.pop("seconds", 0.0),
-        is_scaled=parameters.pop("is_scaled", True),
-        parameters=(TUNED if tuned else {}) | parameters,
-    )
+    client = official(name, title, events, script="official_redis.py", tuned=tuned, **parameters)
+    return replace(client, title=f"snowplow-tracker 0.15.0 {title}", runs_on="redis_peers")
 
 
 def aio(name: str, title: str, events: int, *, tuned: bool = False, **parameters: Any) -> Client:
