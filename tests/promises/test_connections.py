@@ -98,7 +98,7 @@ async def test_a_body_without_end_is_not_read_on(collector: CollectorProcess, re
         await eventually(lambda: collector.counts().connections == 0)
     counts = collector.counts()
     report(read_at_most_KiB=counts.body_bytes // 1024)
-    assert counts.body_bytes <= 2 * 1024 * 1024
+    assert counts.body_bytes <= 512 * 1024
     assert (counts.requests, counts.processed) == (1, 1)
 
 
