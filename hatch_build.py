@@ -21,7 +21,17 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 # What an event goes through between `track` and the store; nothing here suspends.
-MODULES = ("backlog", "encoded", "encoder", "encoding", "entry", "event_id", "lanes", "ledger", "rules")
+MODULES = (
+    "delivery/memory_queue",
+    "model/payload_bytes",
+    "tracking/payload_builder",
+    "tracking/json_encoder",
+    "model/stored_event",
+    "tracking/event_id",
+    "delivery/fifo",
+    "delivery/counters",
+    "model/atomic",
+)
 
 SETUP = """
 from mypyc.build import mypycify
@@ -84,5 +94,5 @@ def _compile(root: Path, directory: Path) -> dict[str, str]:
     subprocess.run(command, cwd=directory, check=True, capture_output=True, text=True)
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     # The group of them all beside the package, and a shim in it for each.
-    built = [*directory.glob(f"*{suffix}"), *directory.glob(f"snowplow_aio/*{suffix}")]
+    built = [*directory.glob(f"*{suffix}"), *directory.glob(f"snowplow_aio/**/*{suffix}")]
     return {str(path): str(path.relative_to(directory)) for path in built}

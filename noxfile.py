@@ -97,13 +97,13 @@ def conformance() -> dict[str, str]:
 
 
 # What says the same under every Python, and takes long: run once.
-ONCE = ("tests/test_benchmarks.py", "tests/test_fault_benchmark.py")
+ONCE = ("tests/benchmarks",)
 
 # Faults by real sockets and processes, and by simulation; `chaos` has their full numbers.
-PROMISES = ("tests/promises", "tests/redis", "tests/simulation", "tests/integrations/test_servers.py")
+FAULTS = ("tests/faults",)
 
-# Programs that users write, as processes; they have no full numbers.
-PROGRAMS = ("tests/examples", "tests/patterns")
+# What others wrote, and what users write: the original tracker, old workers, programs as processes.
+COMPAT = ("tests/compat",)
 
 
 def run_tests(session: nox.Session, *without: str) -> None:
@@ -190,7 +190,7 @@ def tests_lowest(session: nox.Session) -> None:
         constraints.write_text("\n".join(lowest_pins()))
         session.install(*group("tests"), *group("arq"), PACKAGE, "-c", str(constraints), env=PURE)
     # What is done to Redis is done with that version of its client too; and arq takes no other.
-    without = [path for path in (*PROMISES, *PROGRAMS) if path not in ("tests/redis", "tests/patterns")]
+    without = [path for path in (*FAULTS, *COMPAT) if path not in ("tests/redis", "tests/patterns")]
     # Celery's client of its broker asks for a newer redis-py than this library does.
     run_tests(session, *ONCE, *without, "tests/redis/test_handover.py", "tests/celery")
 
@@ -209,7 +209,7 @@ def tests(session: nox.Session) -> None:
     session.install(*group("tests"), package, env=PURE if is_newest else COMPILED)
     # What the oldest and the newest keep, those between them keep.
     is_between = session.python != PYTHONS[0] and not is_newest
-    run_tests(session, *ONCE, *((*PROMISES, *PROGRAMS) if is_between else ()))
+    run_tests(session, *ONCE, *((*FAULTS, *COMPAT) if is_between else ()))
 
 
 @nox.session(python=PYTHONS[-1])
@@ -239,7 +239,7 @@ def chaos(session: nox.Session) -> None:
     """Test the promises with their full numbers: about half an hour."""
     session.install(*group("tests"), PACKAGE, env=PURE)
     env = {"SNOWPLOW_CHAOS": "full", **conformance()}
-    session.run("pytest", "-q", *PROMISES, *session.posargs, env=env)
+    session.run("pytest", "-q", *FAULTS, *session.posargs, env=env)
 
 
 @nox.session(default=False)

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis.asyncio
 from hypothesis import HealthCheck, settings
+
+from tests.collector import Collector, running_collector
+from tests.conformance.oracle import Oracle
+from tests.redis.servers import Proxy, RedisServer, proxy_to
 
 # A busy machine pauses within an example; and a run fails for what was changed, not for the examples of the
 # day. Before any test module is imported: what they say of their own settings is added to these.
@@ -14,6 +22,11 @@ settings.register_profile(
     "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("tests")
+
+# The full numbers of the promises, which take minutes, or a short version of each test.
+FULL = os.environ.get("SNOWPLOW_CHAOS") == "full"
+
+_figures: list[tuple[str, dict[str, object]]] = []
 
 
 @pytest.fixture
@@ -28,3 +41,94 @@ def conformance() -> Path:
     if not folder:
         pytest.skip("SNOWPLOW_CONFORMANCE does not name the conformance folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A server for all tests that neither stop nor reconfigure it."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+async def server(shared_server: RedisServer) -> RedisServer:
+    """A server that is empty, and neither stopped nor reconfigured."""
+    async with redis.asyncio.Redis(port=shared_server.port) as client:
+        await client.flushall()
+    return shared_server
+
+
+@pytest.fixture
+def new_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RedisServer]]:
+    """Start a server of the test's own, with lines of configuration."""
+    with ExitStack() as running:
+
+        def start(*options: str, arguments: tuple[str, ...] = ()) -> RedisServer:
+            folder = tmp_path_factory.mktemp("redis")
+            return running.enter_context(RedisServer(folder, *options, arguments=arguments))
+
+        yield start
+
+
+@pytest.fixture
+async def rdb(server: RedisServer) -> AsyncIterator[Any]:
+    """The application's own client."""
+    async with redis.asyncio.Redis(port=server.port) as client:
+        yield client
+
+
+@pytest.fixture
+async def proxy(server: RedisServer) -> AsyncGenerator[Proxy, None]:
+    """A proxy in front of the server, at first without faults."""
+    async with proxy_to(server.port) as running:
+        yield running
+
+
+@pytest.fixture
+def time_to_tidy_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Let an emitter that closes take its time to remove its fences, which expire anyway.
+
+    For tests that look at all keys afterwards. The others keep the short time that an application has.
+    """
+    monkeypatch.setattr("snowplow_aio.redis.writer._TIDY_SECONDS", 2.0)
+    monkeypatch.setattr("snowplow_aio.delivery.emitter._CLOSE_SECONDS", 3.0)
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Take figures, which are printed at the end of a full or verbose run."""
+
+    def note(**figures: object) -> None:
+        _figures.append((request.node.name, figures))
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if _figures and (FULL or terminalreporter.verbosity > 0):
+        terminalreporter.section("figures")
+        for name, figures in _figures:
+            terminalreporter.line(f"{name}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
+
+
+@pytest.fixture(scope="session")
+def oracle(conformance: Path) -> Oracle:
+    """The judge of what the model says."""
+    return Oracle(conformance)
+
+
+@pytest.fixture
+def time_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Let a delivery that is closed take its time to give back what is on its way.
+
+    For tests that count what a close leaves at once. The others keep the short time that an application has.
+    """
+    monkeypatch.setattr("snowplow_aio.delivery.emitter._CLOSE_SECONDS", 3.0)
+
+
+@pytest.fixture
+async def collector() -> AsyncIterator[Collector]:
+    async with running_collector() as running:
+        yield running

@@ -13,7 +13,14 @@ import pytest
 
 import snowplow_aio
 
-EXPENSIVE = ("aiohttp", "redis", "celery", "pydantic", "pydantic.json_schema", "snowplow_aio.json_schema")
+EXPENSIVE = (
+    "aiohttp",
+    "redis",
+    "celery",
+    "pydantic",
+    "pydantic.json_schema",
+    "snowplow_aio.model.json_schema",
+)
 
 # Loaded with pydantic's BaseModel, whatever one does.
 OF_MODELS = {"pydantic", "pydantic.json_schema"}

@@ -46,15 +46,15 @@ class Bug:
 BUGS = (
     Bug(
         "an await before a lease is given back",
-        "delivery.py",
-        "            if (unsettled := lease.unsettled()) and not is_over:\n",
+        "delivery/loop.py",
+        "            if (unsettled := batch.unsettled()) and not is_over:\n",
         "            await asyncio.sleep(0)\n"
-        "            if (unsettled := lease.unsettled()) and not is_over:\n",
-        ("tests/simulation", "tests/delivery"),
+        "            if (unsettled := batch.unsettled()) and not is_over:\n",
+        ("tests/faults/simulation", "tests/delivery"),
     ),
     Bug(
         "events taken in a task of their own",
-        "delivery.py",
+        "delivery/loop.py",
         "            entries = await self._store.lease(\n"
         "                max_events=self.batching.max_batch,\n"
         "                max_bytes=self.batching.byte_limit - self._transport.request_bytes,\n"
@@ -66,43 +66,43 @@ BUGS = (
         "                event_bytes=self._transport.event_bytes,\n"
         "            )\n"
         "            entries = await asyncio.create_task(leasing)\n",
-        ("tests/simulation", "tests/delivery"),
+        ("tests/faults/simulation", "tests/delivery"),
     ),
     Bug(
         "redirects are followed",
-        "transports/http.py",
+        "http/transport.py",
         '"allow_redirects": False',
         '"allow_redirects": True',
-        ("tests/promises/test_answers.py",),
+        ("tests/faults/test_answers.py",),
     ),
     Bug(
         "a delivered event is not counted out",
-        "delivery.py",
-        "                self._ledger.deliver(marks)\n",
+        "delivery/loop.py",
+        "                self._counters.deliver(windows)\n",
         "",
     ),
     Bug(
         "a cancellation is swallowed",
-        "emitters/buffered.py",
+        "delivery/emitter.py",
         "                await asyncio.wait([self._closing])\n            raise\n",
         "                await asyncio.wait([self._closing])\n            return await self._closing\n",
-        ("tests/simulation",),
+        ("tests/faults/simulation",),
     ),
     Bug(
         "each sender backs off on its own",
-        "gate.py",
+        "delivery/circuit_breaker.py",
         "        return self.failures == 0 or (now >= self.not_before and in_flight == 0)\n",
         "        return self.failures == 0 or now >= self.not_before\n",
     ),
     Bug(
         "a lease is given back after errors only",
-        "delivery.py",
-        "        finally:\n            self._in_hand.discard(lease)\n",
-        "        except Exception:\n            self._in_hand.discard(lease)\n",
+        "delivery/loop.py",
+        "        finally:\n            self._in_hand.discard(batch)\n",
+        "        except Exception:\n            self._in_hand.discard(batch)\n",
     ),
     Bug(
         "the body of an answer decides",
-        "transports/http.py",
+        "http/transport.py",
         "    except (aiohttp.ClientError, TimeoutError, OSError):\n        answer.close()\n",
         "    except (aiohttp.ClientError, TimeoutError, OSError):\n        answer.close()\n        raise\n",
     ),

@@ -3,7 +3,8 @@
 import asyncio
 import sys
 
-from snowplow_aio import MemoryEmitter, PageView, Tracker, __version__, encoder
+from snowplow_aio import MemoryEmitter, PageView, Tracker, __version__
+from snowplow_aio.tracking import payload_builder
 
 
 async def main() -> None:
@@ -12,7 +13,7 @@ async def main() -> None:
     async with Tracker(emitter, app_id="smoke") as tracker:
         event_id = await tracker.track(PageView(page_url="https://example.com"))
         await tracker.flush(timeout=5)
-    is_compiled = not str(encoder.__file__).endswith(".py")
+    is_compiled = not str(payload_builder.__file__).endswith(".py")
     assert is_compiled or "compiled" not in sys.argv  # noqa: S101 - what this script is for
     print(f"snowplow-aio {__version__}: tracked {event_id}")
 

@@ -13,7 +13,7 @@ from common import Stopwatch, parameters
 from ours import make_emitter, make_tracker, maker, track_all, versions
 
 from snowplow_aio import HttpEmitter
-from snowplow_aio.worker import RedisWorker
+from snowplow_aio.redis.worker import RedisWorker
 
 # Often enough to end soon after the last event, and no load of its own.
 LOOK_SECONDS = 0.005

@@ -12,12 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from snowplow_aio.abc import Emitter
-    from snowplow_aio.emitters.celery import CeleryEmitter
-    from snowplow_aio.emitters.console import ConsoleEmitter
-    from snowplow_aio.emitters.file import FileEmitter
-    from snowplow_aio.emitters.http import HttpEmitter
-    from snowplow_aio.emitters.memory import MemoryEmitter
-    from snowplow_aio.emitters.redis import RedisEmitter
+    from snowplow_aio.celery.emitter import CeleryEmitter
+    from snowplow_aio.delivery.memory_store import MemoryStore
     from snowplow_aio.events.cart import AddToCart, RemoveFromCart
     from snowplow_aio.events.ecommerce import EcommerceTransaction, EcommerceTransactionItem
     from snowplow_aio.events.error import ApplicationError
@@ -35,31 +31,36 @@ if TYPE_CHECKING:
         QueueFullError,
         SnowplowError,
     )
-    from snowplow_aio.global_contexts import use_context
-    from snowplow_aio.iglu import SchemaKey
+    from snowplow_aio.http.emitter import HttpEmitter
+    from snowplow_aio.local.console import ConsoleEmitter
+    from snowplow_aio.local.file import FileEmitter
+    from snowplow_aio.local.memory import MemoryEmitter
+    from snowplow_aio.model.payload import Payload
+    from snowplow_aio.model.schema_key import SchemaKey
+    from snowplow_aio.model.self_describing import SelfDescribing, SelfDescribingJson
+    from snowplow_aio.model.subject import CLEAR, Subject
+    from snowplow_aio.model.timestamps import DeviceTimestamp, TrueTimestamp
+    from snowplow_aio.model.validation import disable_validation, enable_validation
+    from snowplow_aio.one_shot import track_once
     from snowplow_aio.outcomes import Delivered, Dropped, EmitterStats, FlushResult, Health, Rejected, Retried
-    from snowplow_aio.payload import Payload
     from snowplow_aio.policies import Overflow, Retry
-    from snowplow_aio.self_describing import SelfDescribing
-    from snowplow_aio.self_describing_json import SelfDescribingJson
-    from snowplow_aio.single_event import track_once
-    from snowplow_aio.stores.memory import MemoryStore
-    from snowplow_aio.stores.redis_list import RedisListStore
-    from snowplow_aio.stores.redis_stream import RedisStreamStore
-    from snowplow_aio.subject import CLEAR, Subject, current_subject, use_subject
-    from snowplow_aio.timestamps import DeviceTimestamp, TrueTimestamp
-    from snowplow_aio.tracker import Tracker
-    from snowplow_aio.validation import disable_validation, enable_validation
+    from snowplow_aio.redis.emitter import RedisEmitter
+    from snowplow_aio.redis.list_store import RedisListStore
+    from snowplow_aio.redis.stream_store import RedisStreamStore
+    from snowplow_aio.tracking.draft import Draft, changed
+    from snowplow_aio.tracking.global_contexts import use_context
+    from snowplow_aio.tracking.scope import current_subject, use_subject
+    from snowplow_aio.tracking.tracker import Tracker
     from snowplow_aio.version import __version__
 
 _MODULES = {
     "abc": ("Emitter",),
-    "emitters.celery": ("CeleryEmitter",),
-    "emitters.console": ("ConsoleEmitter",),
-    "emitters.file": ("FileEmitter",),
-    "emitters.http": ("HttpEmitter",),
-    "emitters.memory": ("MemoryEmitter",),
-    "emitters.redis": ("RedisEmitter",),
+    "celery.emitter": ("CeleryEmitter",),
+    "local.console": ("ConsoleEmitter",),
+    "local.file": ("FileEmitter",),
+    "http.emitter": ("HttpEmitter",),
+    "local.memory": ("MemoryEmitter",),
+    "redis.emitter": ("RedisEmitter",),
     "events.cart": ("AddToCart", "RemoveFromCart"),
     "events.ecommerce": ("EcommerceTransaction", "EcommerceTransactionItem"),
     "events.error": ("ApplicationError",),
@@ -77,21 +78,22 @@ _MODULES = {
         "QueueFullError",
         "SnowplowError",
     ),
-    "global_contexts": ("use_context",),
-    "iglu": ("SchemaKey",),
+    "tracking.global_contexts": ("use_context",),
+    "model.schema_key": ("SchemaKey",),
     "outcomes": ("Delivered", "Dropped", "EmitterStats", "FlushResult", "Health", "Rejected", "Retried"),
-    "payload": ("Payload",),
+    "model.payload": ("Payload",),
     "policies": ("Overflow", "Retry"),
-    "self_describing": ("SelfDescribing",),
-    "self_describing_json": ("SelfDescribingJson",),
-    "single_event": ("track_once",),
-    "stores.memory": ("MemoryStore",),
-    "stores.redis_list": ("RedisListStore",),
-    "stores.redis_stream": ("RedisStreamStore",),
-    "subject": ("CLEAR", "Subject", "current_subject", "use_subject"),
-    "timestamps": ("DeviceTimestamp", "TrueTimestamp"),
-    "tracker": ("Tracker",),
-    "validation": ("disable_validation", "enable_validation"),
+    "model.self_describing": ("SelfDescribing", "SelfDescribingJson"),
+    "one_shot": ("track_once",),
+    "delivery.memory_store": ("MemoryStore",),
+    "redis.list_store": ("RedisListStore",),
+    "redis.stream_store": ("RedisStreamStore",),
+    "model.subject": ("CLEAR", "Subject"),
+    "tracking.scope": ("current_subject", "use_subject"),
+    "model.timestamps": ("DeviceTimestamp", "TrueTimestamp"),
+    "tracking.draft": ("Draft", "changed"),
+    "tracking.tracker": ("Tracker",),
+    "model.validation": ("disable_validation", "enable_validation"),
     "version": ("__version__",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -106,6 +108,7 @@ __all__ = [
     "Delivered",
     "DeliveryError",
     "DeviceTimestamp",
+    "Draft",
     "Dropped",
     "EcommerceTransaction",
     "EcommerceTransactionItem",
@@ -146,6 +149,7 @@ __all__ = [
     "Tracker",
     "TrueTimestamp",
     "__version__",
+    "changed",
     "current_subject",
     "disable_validation",
     "enable_validation",

@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from snowplow_aio.entry import Entry
+from snowplow_aio.model.payload import Payload
+from snowplow_aio.model.stored_event import StoredEvent
 from snowplow_aio.outcomes import EmitterStats, FlushResult, Outcome
-from snowplow_aio.payload import Payload
 
 
 class Hook(Protocol):
@@ -63,7 +63,7 @@ class Emitter(ABC):
         there is no room and the overflow policy is RAISE.
         """
 
-    async def flush(self, timeout: float | None = None, *, wait: bool = True) -> FlushResult:  # noqa: ASYNC109, ARG002 - the signature
+    async def flush(self, timeout: float | None = None, *, wait: bool = True) -> FlushResult:  # noqa: ARG002
         """
         Have everything sent that was taken before the call.
 
@@ -74,7 +74,7 @@ class Emitter(ABC):
         """
         return FlushResult()
 
-    async def aclose(self, timeout: float | None = None) -> FlushResult:  # noqa: ASYNC109, ARG002 - the signature
+    async def aclose(self, timeout: float | None = None) -> FlushResult:  # noqa: ARG002
         """
         Send what is left and end; a second call gives the same answer.
 
@@ -88,11 +88,11 @@ class Emitter(ABC):
         return EmitterStats()
 
 
-class Door(Emitter):
+class AcceptingEmitter(Emitter):
     """An emitter that takes events in one step, so that nothing can happen between two of them."""
 
     @abstractmethod
-    def admit(self, payloads: Sequence[Payload]) -> Awaitable[None] | None:
+    def accept(self, payloads: Sequence[Payload]) -> Awaitable[None] | None:
         """
         Take events from inside the event loop, all or none of them.
 
@@ -102,7 +102,7 @@ class Door(Emitter):
         """
 
     @abstractmethod
-    def admit_nowait(self, payloads: Sequence[Payload]) -> None:
+    def accept_nowait(self, payloads: Sequence[Payload]) -> None:
         """
         Take events without waiting, all or none of them; safe from any thread.
 
@@ -119,7 +119,7 @@ class Door(Emitter):
 
     async def input(self, payload: Mapping[str, str]) -> None:
         """Take one event, as `Emitter.input` says."""
-        wait = self.admit((Payload.of(payload),))
+        wait = self.accept((Payload.of(payload),))
         if wait is not None:
             await wait
 
@@ -130,7 +130,7 @@ class Door(Emitter):
         Raises InvalidEventError when a mapping is no event, QueueFullError when
         there is no room and the overflow policy is RAISE.
         """
-        self.admit_nowait((Payload.of(payload),))
+        self.accept_nowait((Payload.of(payload),))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +190,7 @@ class EventStore(ABC):
     """
 
     @abstractmethod
-    async def lease(self, *, max_events: int, max_bytes: int, event_bytes: int) -> Sequence[Entry]:
+    async def lease(self, *, max_events: int, max_bytes: int, event_bytes: int) -> Sequence[StoredEvent]:
         """
         Hand out what has waited longest; an empty sequence when nothing waits.
 
@@ -204,10 +204,10 @@ class EventStore(ABC):
         """
 
     @abstractmethod
-    async def ack(self, entries: Sequence[Entry]) -> None:
+    async def ack(self, entries: Sequence[StoredEvent]) -> None:
         """Remove leased *entries*: they are settled."""
 
-    async def give_up(self, entries: Sequence[Entry], *, reason: str, status: int | None) -> None:  # noqa: ARG002
+    async def give_up(self, entries: Sequence[StoredEvent], *, reason: str, status: int | None) -> None:  # noqa: ARG002
         """
         Remove leased *entries* that are rejected or dropped, for *reason*.
 
@@ -217,11 +217,11 @@ class EventStore(ABC):
         await self.ack(entries)
 
     @abstractmethod
-    async def release(self, entries: Sequence[Entry]) -> None:
+    async def release(self, entries: Sequence[StoredEvent]) -> None:
         """Put leased *entries* back in front, in their order."""
 
     @abstractmethod
-    async def wait(self, *, events: float, size: float, timeout: float | None) -> None:  # noqa: ASYNC109
+    async def wait(self, *, events: float, size: float, timeout: float | None) -> None:
         """
         Return when *events* events or *size* bytes wait, or `notify` was called.
 
@@ -233,7 +233,7 @@ class EventStore(ABC):
         """Have `wait` return; safe from any thread."""
 
     @abstractmethod
-    def oldest(self) -> Entry | None:
+    def oldest(self) -> StoredEvent | None:
         """Return the event that has waited longest, or None."""
 
     @abstractmethod
@@ -253,7 +253,7 @@ class LocalStore(EventStore):
     """A store of this process: what `track` hands over is in it when the call returns."""
 
     @abstractmethod
-    def add_nowait(self, payloads: Sequence[Payload], now: float, mark: int) -> Sequence[Entry]:
+    def add_nowait(self, payloads: Sequence[Payload], now: float, window: int) -> Sequence[StoredEvent]:
         """
         Take all of *payloads* or none of them, without waiting; safe from any thread.
 
@@ -272,22 +272,22 @@ class LocalStore(EventStore):
         payloads: Sequence[Payload],
         *,
         now: float,
-        mark: int,
-        dropped: Callable[[Sequence[Entry]], None],
+        window: int,
+        dropped: Callable[[Sequence[StoredEvent]], None],
     ) -> None:
         """
         Do the same, and wait for room where the overflow policy is WAIT.
 
         What is dropped is handed to *dropped*, also when the caller is cancelled while it waits.
         """
-        dropped(self.add_nowait(payloads, now=now, mark=mark))
+        dropped(self.add_nowait(payloads, now=now, window=window))
 
     @abstractmethod
-    def withdraw(self) -> Sequence[Entry]:
+    def withdraw(self) -> Sequence[StoredEvent]:
         """Remove and return all events that wait, also for room: the store is being closed."""
 
     @property
-    def is_crowded(self) -> bool:
+    def is_above_high_water(self) -> bool:
         """Whether it would be kind to wait for room before adding more."""
         return False
 
@@ -318,7 +318,7 @@ class SharedStore(EventStore):
         Begin to take events out.
 
         Args:
-            accept: Called with the number of events that were taken; returns their mark.
+            accept: Called with the number of events that were taken; returns their window.
         """
 
     @abstractmethod

@@ -21,20 +21,20 @@ from typing import Any, NamedTuple
 from celery import Celery, Task
 from celery.exceptions import Reject, TaskPredicate
 
-from snowplow_aio.delivery import Delivery
-from snowplow_aio.entry import Entry
+from snowplow_aio.celery.transport import DEAD, DELIVER, new_app
+from snowplow_aio.delivery.counters import Counters
+from snowplow_aio.delivery.hooks import Hooks
+from snowplow_aio.delivery.loop import DeliveryLoop
+from snowplow_aio.delivery.memory_store import MemoryStore
 from snowplow_aio.exceptions import ConfigurationError, InvalidEventError
-from snowplow_aio.hooks import Hooks
-from snowplow_aio.ledger import Ledger
-from snowplow_aio.notices import QuietLogger, quiet_logger
-from snowplow_aio.payload import Payload
+from snowplow_aio.http.transport import Collector, HttpTransport
+from snowplow_aio.model.payload import Payload
+from snowplow_aio.model.stored_event import StoredEvent
 from snowplow_aio.policies import Batching, Retry
+from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
 from snowplow_aio.settings import Settings
-from snowplow_aio.stores.memory import MemoryStore
-from snowplow_aio.transports.celery import DEAD, DELIVER, new_app
-from snowplow_aio.transports.http import Collector, HttpTransport
 
-log: QuietLogger = quiet_logger(__name__)
+log: QuietLogger = quiet_logger("snowplow_aio.celery")
 
 # Workers hold messages back for so long: far below what Redis as a broker takes
 # for the end of a worker (`visibility_timeout`).
@@ -267,22 +267,22 @@ class _Courier:
 
     async def _deliver(self, payloads: Sequence[Payload]) -> tuple[list[_Letter], list[Payload]]:
         now = asyncio.get_running_loop().time()
-        store, ledger = _BatchStore(payloads), Ledger()
-        store.add_nowait(payloads, now=now, mark=ledger.accept(len(payloads)))
-        delivery = Delivery(
+        store, counters = _BatchStore(payloads), Counters()
+        store.add_nowait(payloads, now=now, window=counters.accept(len(payloads)))
+        delivery = DeliveryLoop(
             name="celery worker",
             store=store,
             transport=self._transport,
             batching=self._batching,
             retry=Retry(),
-            ledger=ledger,
+            counters=counters,
             hooks=Hooks(()),
         )
-        mark = ledger.close_window()
-        delivery.hurry(mark, now)
+        window = counters.close_window()
+        delivery.flush_soon(window, now)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._seconds):
-                await delivery.deliver(until=mark)
+                await delivery.deliver(until=window)
         return store.letters, [entry.payload for entry in store.withdraw()]
 
     def _close(self) -> None:
@@ -308,6 +308,6 @@ class _BatchStore(MemoryStore):
         super().__init__(capacity=len(payloads), capacity_bytes=size)
         self.letters: list[_Letter] = []
 
-    async def give_up(self, entries: Sequence[Entry], *, reason: str, status: int | None) -> None:
+    async def give_up(self, entries: Sequence[StoredEvent], *, reason: str, status: int | None) -> None:
         self.letters += [_Letter(entry.payload.fields(), reason, status) for entry in entries]
         await self.ack(entries)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
-    from snowplow_aio.payload import Payload
+    from snowplow_aio.model.payload import Payload
 
 
 State = Literal["ok", "backing_off", "misconfigured", "closed"]

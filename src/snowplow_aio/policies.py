@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 from typing import Self
 
-from snowplow_aio.exceptions import ConfigurationError
+from snowplow_aio.model.arguments import check_argument, check_count, check_seconds
 
 # A collector that asks for a longer rest than this is tried anyway (DELIVERY_NOTES.md §4.3).
 MAX_RETRY_AFTER = 300.0
@@ -29,30 +28,6 @@ class Overflow(Enum):
 
     RAISE = "raise"
     """`track` raises QueueFullError."""
-
-
-def require(valid: bool, argument: str, value: object, rule: str) -> None:  # noqa: FBT001 - an assertion
-    """Raise ConfigurationError about *argument* unless *valid*."""
-    if not valid:
-        raise ConfigurationError.about(argument, value, rule)
-
-
-def require_seconds(
-    argument: str, value: float | None, *, optional: bool = False, zero: bool = False
-) -> None:
-    """Raise ConfigurationError unless *value* is finite and above 0, or at least 0 with *zero*."""
-    if value is None and optional:
-        return
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    rule = f"must be seconds, {'at least' if zero else 'above'} 0{' or None' if optional else ''}"
-    require(number and (value > 0 or (zero and value == 0)), argument, value, rule)  # type: ignore[operator]
-
-
-def require_count(argument: str, value: object, *, most: int | None = None) -> None:
-    """Raise ConfigurationError unless *value* is a whole number from 1 to *most*."""
-    valid = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    rule = "must be a whole number from 1" + (f" to {most}" if most else "")
-    require(valid and (most is None or value <= most), argument, value, rule)  # type: ignore[operator]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,18 +64,20 @@ class Retry:
     gives_up: bool = False
 
     def __post_init__(self) -> None:
-        require_seconds("initial_delay", self.initial_delay)
-        require_seconds("max_delay", self.max_delay)
-        require_seconds("max_age", self.max_age, optional=True)
+        check_seconds("initial_delay", self.initial_delay)
+        check_seconds("max_delay", self.max_delay)
+        check_seconds("max_age", self.max_age, optional=True)
         number = isinstance(self.factor, int | float) and not isinstance(self.factor, bool)
-        require(number, "factor", self.factor, "must be a number from 1")
-        require(self.factor >= 1, "factor", self.factor, "must be at least 1")
+        check_argument(number, "factor", self.factor, "must be a number from 1")
+        check_argument(self.factor >= 1, "factor", self.factor, "must be at least 1")
         rule = "must map HTTP statuses to True or False"
-        require(isinstance(self.retry_codes, Mapping), "retry_codes", self.retry_codes, rule)
+        check_argument(isinstance(self.retry_codes, Mapping), "retry_codes", self.retry_codes, rule)
         for code, is_retried in self.retry_codes.items():
             valid = isinstance(code, int) and 100 <= code <= 599
-            require(valid, "retry_codes", code, "must map HTTP statuses")
-            require(isinstance(is_retried, bool), f"retry_codes[{code}]", is_retried, "must be True or False")
+            check_argument(valid, "retry_codes", code, "must map HTTP statuses")
+            check_argument(
+                isinstance(is_retried, bool), f"retry_codes[{code}]", is_retried, "must be True or False"
+            )
         # The caller's own mapping may change later.
         object.__setattr__(self, "retry_codes", MappingProxyType(dict(self.retry_codes)))
 
@@ -151,11 +128,11 @@ class Batching:
     max_connections: int = 16
 
     def __post_init__(self) -> None:
-        require_count("batch_size", self.batch_size)
-        require_count("max_batch", self.max_batch)
-        require_count("byte_limit", self.byte_limit)
-        require_count("max_connections", self.max_connections)
-        require_seconds("flush_interval", self.flush_interval, optional=True)
+        check_count("batch_size", self.batch_size)
+        check_count("max_batch", self.max_batch)
+        check_count("byte_limit", self.byte_limit)
+        check_count("max_connections", self.max_connections)
+        check_seconds("flush_interval", self.flush_interval, optional=True)
 
     def is_due(
         self, *, waiting: int, waiting_bytes: int, waited: float, in_flight: int, flushing: bool

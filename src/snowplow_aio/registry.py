@@ -14,9 +14,9 @@ from typing import Any
 
 from snowplow_aio.abc import Emitter
 from snowplow_aio.exceptions import ConfigurationError
+from snowplow_aio.model.arguments import check_argument, check_seconds
 from snowplow_aio.outcomes import FlushResult
-from snowplow_aio.policies import require, require_seconds
-from snowplow_aio.tracker import Tracker
+from snowplow_aio.tracking.tracker import Tracker
 
 
 class TrackerRegistry:
@@ -46,7 +46,7 @@ class TrackerRegistry:
         _require_name(namespace)
         tracker = Tracker(emitters, namespace=namespace, **options)
         with self._lock:
-            require(
+            check_argument(
                 namespace not in self._trackers,
                 "namespace",
                 namespace,
@@ -101,20 +101,20 @@ class TrackerRegistry:
         with self._lock:
             return list(self._trackers)
 
-    async def aclose(self, timeout: float | None = None) -> dict[str, FlushResult]:  # noqa: ASYNC109
+    async def aclose(self, timeout: float | None = None) -> dict[str, FlushResult]:
         """
         Close and forget all trackers; return what became of their last events.
 
         Args:
             timeout: Seconds that each takes at most; None for its emitters' own `drain_timeout`.
         """
-        require_seconds("timeout", timeout, optional=True, zero=True)
+        check_seconds("timeout", timeout, optional=True, zero=True)
         return {name: await self.remove(name).aclose(timeout) for name in self.names()}
 
 
 def _require_name(namespace: object) -> None:
     is_name = isinstance(namespace, str) and namespace != ""
-    require(is_name, "namespace", namespace, "must be a non-empty string")
+    check_argument(is_name, "namespace", namespace, "must be a non-empty string")
 
 
 _registry = TrackerRegistry()
@@ -140,6 +140,6 @@ def remove_tracker(namespace: str) -> Tracker:
     return _registry.remove(namespace)
 
 
-async def close_trackers(timeout: float | None = None) -> dict[str, FlushResult]:  # noqa: ASYNC109
+async def close_trackers(timeout: float | None = None) -> dict[str, FlushResult]:
     """Close and forget all trackers; see `TrackerRegistry.aclose`."""
     return await _registry.aclose(timeout)

@@ -16,7 +16,7 @@ from celery import Celery
 
 from snowplow_aio import CeleryEmitter, PageView, Tracker
 from tests.celery.worker import Worker, wait_until
-from tests.promises.server import CollectorProcess
+from tests.faults.server import CollectorProcess
 from tests.redis.servers import RedisServer
 
 

@@ -11,8 +11,8 @@ from celery import Celery
 from redis.asyncio import Redis
 
 from snowplow_aio.micro import Micro
-from tests.examples.programs import ROOT, Program, collecting, commands, running
-from tests.promises.conftest import scale
+from tests.compat.examples.programs import ROOT, Program, collecting, commands, running
+from tests.faults.conftest import scale
 from tests.redis.servers import RedisServer
 
 pytestmark = pytest.mark.anyio

@@ -21,7 +21,7 @@ from snowplow_aio.micro.collector import ANONYMOUS_USER_ID
 from snowplow_aio.settings import Settings
 from tests.celery.conftest import messages, track, wait_for_acknowledgement
 from tests.celery.worker import Worker, environment, wait_until
-from tests.promises.server import CollectorProcess, Faults
+from tests.faults.server import CollectorProcess, Faults
 from tests.redis.servers import RedisServer
 
 NewWorker = Callable[..., Worker]

@@ -19,7 +19,7 @@ from snowplow_aio import (
     Tracker,
 )
 from snowplow_aio.outcomes import Outcome
-from tests.faults import Answer, Collector
+from tests.collector import Answer, Collector
 
 pytestmark = pytest.mark.anyio
 

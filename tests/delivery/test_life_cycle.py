@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from snowplow_aio import EmitterStats, HttpEmitter, MemoryStore, Overflow, PageView, Retry, Tracker
-from tests.faults import Answer, Collector, running_collector
+from tests.collector import Answer, Collector, running_collector
 from tests.ports import held_port
 
 PAGE = PageView(page_url="https://shop.example/")
@@ -243,7 +243,7 @@ def test_what_one_run_leaves_the_next_run_delivers() -> None:
 CLOSED_UNDER_US = """
 import asyncio, json, threading
 from snowplow_aio import HttpEmitter, PageView, Tracker
-from tests.faults import Answer, running_collector
+from tests.collector import Answer, running_collector
 
 PAGE = PageView(page_url="https://shop.example/")
 ready = threading.Event()
@@ -300,7 +300,7 @@ async def test_a_delivery_that_is_cancelled_from_outside_goes_on(collector: Coll
         await tracker.track(PAGE)
         for _ in range(5):
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
-                if "Delivery." in repr(task) or "BufferedEmitter." in repr(task):
+                if "DeliveryLoop." in repr(task) or "BufferedEmitter." in repr(task):
                     task.cancel()
             await tracker.track(PAGE)
         assert (await tracker.flush()).delivered == 6

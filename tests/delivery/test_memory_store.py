@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from snowplow_aio import MemoryStore, Overflow, Payload, QueueFullError
-from snowplow_aio.entry import Entry
 from snowplow_aio.exceptions import ConfigurationError
+from snowplow_aio.model.stored_event import StoredEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -19,19 +19,21 @@ def payload(number: int, *, size: int = 0, anonymous: bool = False) -> Payload:
     return Payload(fields, anonymous=anonymous)
 
 
-def numbers(entries: Sequence[Entry]) -> list[int]:
+def numbers(entries: Sequence[StoredEvent]) -> list[int]:
     return [int(entry.payload["page"]) for entry in entries]
 
 
 async def lease(
     store: MemoryStore, *, events: int = 100, size: int = 10**6, each: int = 0
-) -> Sequence[Entry]:
+) -> Sequence[StoredEvent]:
     return await store.lease(max_events=events, max_bytes=size, event_bytes=each)
 
 
 def fill(store: MemoryStore, *events: int) -> list[int]:
     return [
-        number for event in events for number in numbers(store.add_nowait([payload(event)], now=0.0, mark=0))
+        number
+        for event in events
+        for number in numbers(store.add_nowait([payload(event)], now=0.0, window=0))
     ]
 
 
@@ -65,7 +67,7 @@ async def test_a_lease_counts_the_bytes_that_each_event_takes_in_the_request() -
 async def test_anonymous_events_are_not_leased_with_others() -> None:
     store = MemoryStore()
     for number in range(6):
-        store.add_nowait([payload(number, anonymous=number % 2 == 1)], now=float(number), mark=0)
+        store.add_nowait([payload(number, anonymous=number % 2 == 1)], now=float(number), window=0)
     assert numbers(await lease(store)) == [0, 2, 4]
     assert numbers(await lease(store)) == [1, 3, 5]
 
@@ -110,7 +112,7 @@ async def test_the_store_is_bounded_by_bytes_as_well() -> None:
 async def test_several_events_are_taken_all_or_none() -> None:
     store = MemoryStore(capacity=3)
     fill(store, 1, 2)
-    assert numbers(store.add_nowait([payload(3), payload(4)], now=0.0, mark=0)) == [3, 4]
+    assert numbers(store.add_nowait([payload(3), payload(4)], now=0.0, window=0)) == [3, 4]
     assert store.statistics().pending == 2
 
 
@@ -123,7 +125,7 @@ class Waiting:
 
     async def add(self, number: int) -> None:
         await self.store.add(
-            [payload(number)], now=0.0, mark=0, dropped=lambda e: self.dropped.extend(numbers(e))
+            [payload(number)], now=0.0, window=0, dropped=lambda e: self.dropped.extend(numbers(e))
         )
 
 

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from snowplow_aio import MemoryStore, Overflow
-from snowplow_aio.entry import Entry
+from snowplow_aio.model.stored_event import StoredEvent
 from tests.delivery.test_memory_store import numbers, payload
 
 
@@ -29,7 +29,7 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.store = MemoryStore(capacity=self.capacity, capacity_bytes=600, overflow=Overflow.DROP_OLD)
         self.waiting: list[int] = []
-        self.leases: list[Sequence[Entry]] = []
+        self.leases: list[Sequence[StoredEvent]] = []
         self.count = 0
         self.size = 0
 
@@ -45,14 +45,14 @@ class StoreMachine(RuleBasedStateMachine):
     def add(self, size: int) -> None:
         self.count += 1
         new = payload(self.count, size=size)
-        dropped = numbers(self.store.add_nowait([new], now=float(self.count), mark=0))
+        dropped = numbers(self.store.add_nowait([new], now=float(self.count), window=0))
         self.waiting.append(self.count)
         assert dropped in (self.waiting[: len(dropped)], [self.count])
         self.waiting = [number for number in self.waiting if number not in dropped]
 
     @rule(events=st.integers(1, 4), size=st.integers(1, 400))
     def lease(self, events: int, size: int) -> None:
-        entries: Sequence[Entry] = self.run(
+        entries: Sequence[StoredEvent] = self.run(
             self.store.lease(max_events=events, max_bytes=size, event_bytes=1)
         )
         assert numbers(entries) == self.waiting[: len(entries)]

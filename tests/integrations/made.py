@@ -9,7 +9,7 @@ from typing import Any
 
 from snowplow_aio import MemoryEmitter, StructuredEvent, Tracker
 from snowplow_aio.integrations.asgi import ASGIApp, Message, SnowplowMiddleware, tracker_of
-from snowplow_aio.payload import Event
+from snowplow_aio.model.payload import Event
 
 
 class Trackers:
@@ -40,13 +40,13 @@ class Emitter(MemoryEmitter):
         self.closed: list[float | None] = []
         self.late = 0
 
-    def admit(self, payloads: Any) -> None:
+    def accept(self, payloads: Any) -> None:
         if self.closed:
             self.late += len(payloads)
         else:
-            super().admit(payloads)
+            super().accept(payloads)
 
-    async def aclose(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - the signature
+    async def aclose(self, timeout: float | None = None) -> Any:
         self.closed.append(timeout)
         return await super().aclose(timeout)
 

@@ -10,10 +10,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from snowplow_aio import SelfDescribingJson, StructuredEvent, Subject, Tracker
-from snowplow_aio.draft import Draft
 from snowplow_aio.integrations import aiohttp as for_aiohttp
 from snowplow_aio.integrations.asgi import SnowplowMiddleware, tracker_of
 from snowplow_aio.integrations.page_views import PageViews
+from snowplow_aio.tracking.draft import Draft
 from tests.integrations.made import Trackers, http_scope, request
 
 pytestmark = pytest.mark.anyio

@@ -21,7 +21,7 @@ from snowplow_aio import (
 from snowplow_aio.integrations import aiohttp as for_aiohttp
 from snowplow_aio.integrations.asgi import SnowplowMiddleware, tracker_of
 from snowplow_aio.integrations.page_views import PageViews
-from snowplow_aio.subject import IDENTIFYING_KEYS
+from snowplow_aio.model.subject import IDENTIFYING_KEYS
 from tests.integrations.made import LOOK, Trackers, http_scope, request, tracked
 
 pytestmark = pytest.mark.anyio

@@ -11,10 +11,10 @@ import pytest
 
 from snowplow_aio.exceptions import ConfigurationError
 from snowplow_aio.micro import Micro
+from snowplow_aio.micro.describe import describe, error_messages
 from snowplow_aio.micro.fields import PAYLOAD_KEYS
 from snowplow_aio.micro.jsontext import decode_base64
-from snowplow_aio.micro.summary import describe, error_messages
-from snowplow_aio.self_describing import SelfDescribing
+from snowplow_aio.model.self_describing import SelfDescribing
 
 from .wire import TP2, bad_row, envelope, page_view, post, send, stage
 

@@ -24,7 +24,7 @@ from snowplow_aio import (
     SelfDescribingJson,
     Tracker,
 )
-from snowplow_aio.rules import MAX_EVENT_BYTES
+from snowplow_aio.model.atomic import MAX_EVENT_BYTES
 from tests.model.sent import read, read_base64, sent
 
 FIELDS = {"e": "pv", "p": "pc", "tv": "test-1", "url": "https://example.com/"}

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from snowplow_aio import CLEAR, InvalidEventError, PageView, Subject, current_subject, use_subject
-from tests.model.oracle import Oracle
+from tests.conformance.oracle import Oracle
 from tests.model.sent import sent, tracker_and_emitter
 
 VIEW = PageView(page_url="https://example.com/")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snowplow_aio import DeviceTimestamp, InvalidEventError, PageView, TrueTimestamp
-from tests.model.oracle import Oracle
+from tests.conformance.oracle import Oracle
 from tests.model.sent import NOW, sent
 
 VIEW = PageView(page_url="https://example.com/")

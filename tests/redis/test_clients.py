@@ -18,9 +18,9 @@ from redis.asyncio.sentinel import Sentinel
 from redis.crc import key_slot
 
 from snowplow_aio import RedisEmitter, Tracker
-from snowplow_aio.redis_client import beside
-from snowplow_aio.worker import RedisWorker
-from tests.faults import running_collector
+from snowplow_aio.redis.connections import beside
+from snowplow_aio.redis.worker import RedisWorker
+from tests.collector import running_collector
 from tests.ports import held_port
 from tests.redis.reading import PAGE, QUICK, stored_ids
 from tests.redis.servers import RedisServer, proxy_to

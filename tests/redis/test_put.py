@@ -14,7 +14,7 @@ from redis.backoff import ConstantBackoff
 
 from snowplow_aio import RedisListStore, RedisStreamStore
 from snowplow_aio.exceptions import TransportError
-from snowplow_aio.payload import Payload
+from snowplow_aio.model.payload import Payload
 from tests.redis.reading import calls, stored_ids
 from tests.redis.servers import Proxy, RedisServer
 

@@ -20,11 +20,11 @@ from snowplow_aio import (
     StructuredEvent,
     Tracker,
 )
+from snowplow_aio.http.transport import HttpTransport
 from snowplow_aio.outcomes import Outcome
-from snowplow_aio.transports.http import HttpTransport
-from snowplow_aio.worker import RedisWorker
-from tests.faults import OK, Answer, Collector, Request, running_collector
-from tests.promises.conftest import internal_tasks
+from snowplow_aio.redis.worker import RedisWorker
+from tests.collector import OK, Answer, Collector, Request, running_collector
+from tests.faults.conftest import internal_tasks
 from tests.redis.reading import PAGE, stored_ids
 from tests.redis.servers import Proxy, RedisServer
 from tests.redis.working import (

@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from snowplow_aio import HttpEmitter, RedisEmitter, Tracker
-from snowplow_aio.worker import RedisWorker
-from tests.faults import Collector
-from tests.promises.conftest import balance
+from snowplow_aio.redis.worker import RedisWorker
+from tests.collector import Collector
+from tests.faults.conftest import balance
 from tests.redis.reading import PAGE, QUICK
 
 _PATIENCE_SECONDS = 30.0

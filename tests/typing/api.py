@@ -56,10 +56,10 @@ from snowplow_aio import (
     use_context,
     use_subject,
 )
-from snowplow_aio.draft import Draft, changed
 from snowplow_aio.entities.user import User
-from snowplow_aio.health_endpoint import HealthEndpoint
-from snowplow_aio.worker import RedisWorker
+from snowplow_aio.instrumentation.health import HealthEndpoint
+from snowplow_aio.redis.worker import RedisWorker
+from snowplow_aio.tracking.draft import Draft, changed
 
 # --- models
 

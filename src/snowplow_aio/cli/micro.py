@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     """Collect until SIGINT or SIGTERM; return the exit status, 1 when it cannot start."""
     try:
         from snowplow_aio.micro import Micro  # noqa: PLC0415 - needs an extra
-        from snowplow_aio.micro.summary import describe  # noqa: PLC0415
+        from snowplow_aio.micro.describe import describe  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name not in {"jsonschema", "referencing"}:
             raise

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from snowplow_aio.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
+    from snowplow_aio.redis.worker import RedisWorker
     from snowplow_aio.settings import Settings
-    from snowplow_aio.worker import RedisWorker
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -104,8 +104,8 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 
 def _worker(settings: Settings) -> RedisWorker:
-    from snowplow_aio.emitters.http import HttpEmitter  # noqa: PLC0415 - loads aiohttp
-    from snowplow_aio.worker import RedisWorker  # noqa: PLC0415 - loads redis-py
+    from snowplow_aio.http.emitter import HttpEmitter  # noqa: PLC0415 - loads aiohttp
+    from snowplow_aio.redis.worker import RedisWorker  # noqa: PLC0415 - loads redis-py
 
     assert settings.collector is not None  # noqa: S101 - for the type checker; `_settings` has looked
     return RedisWorker(
@@ -119,7 +119,7 @@ def _worker(settings: Settings) -> RedisWorker:
 
 
 async def _serve(worker: RedisWorker, settings: Settings) -> None:
-    from snowplow_aio.health_endpoint import HealthEndpoint  # noqa: PLC0415 - loads a web server
+    from snowplow_aio.instrumentation.health import HealthEndpoint  # noqa: PLC0415 - loads a web server
 
     told: list[int] = []
 

@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from snowplow_aio.demo.visitors import Visit
-from snowplow_aio.iglu import SchemaKey
-from snowplow_aio.micro.summary import error_messages
+from snowplow_aio.micro.describe import error_messages
+from snowplow_aio.model.schema_key import SchemaKey
 
 METHODS = ("POST", "GET")
 

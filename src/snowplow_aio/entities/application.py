@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from snowplow_aio.self_describing import SelfDescribing
+from snowplow_aio.model.self_describing import SelfDescribing
 
 _Text = Annotated[str, Field(max_length=255)]
 

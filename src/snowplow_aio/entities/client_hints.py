@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from snowplow_aio.fields import CAMEL_CASE
-from snowplow_aio.self_describing import SelfDescribing
+from snowplow_aio.model.fields import CAMEL_CASE
+from snowplow_aio.model.self_describing import SelfDescribing
 
 _Text = Annotated[str, Field(max_length=4096)]
 

@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict
 
-from snowplow_aio.fields import CAMEL_CASE, Between, Number
-from snowplow_aio.self_describing import SelfDescribing
+from snowplow_aio.model.fields import CAMEL_CASE, Between, Number
+from snowplow_aio.model.self_describing import SelfDescribing
 
 
 class Geolocation(

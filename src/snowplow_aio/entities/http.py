@@ -7,8 +7,8 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
-from snowplow_aio.rules import is_unicode
-from snowplow_aio.self_describing import SelfDescribing
+from snowplow_aio.model.atomic import is_unicode
+from snowplow_aio.model.self_describing import SelfDescribing
 
 _LIMIT = 4096
 

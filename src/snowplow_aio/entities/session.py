@@ -8,10 +8,10 @@ from uuid import UUID
 
 from pydantic import BeforeValidator, ConfigDict, WithJsonSchema
 
-from snowplow_aio.fields import CAMEL_CASE, Count, DateTime, Uuid
-from snowplow_aio.rules import refusal
-from snowplow_aio.self_describing import SelfDescribing
-from snowplow_aio.validation import is_validating
+from snowplow_aio.model.atomic import refusal
+from snowplow_aio.model.fields import CAMEL_CASE, Count, DateTime, Uuid
+from snowplow_aio.model.self_describing import SelfDescribing
+from snowplow_aio.model.validation import is_validating
 
 StorageMechanism = Literal["SQLITE", "COOKIE_1", "COOKIE_3", "LOCAL_STORAGE", "FLASH_LSO"]
 

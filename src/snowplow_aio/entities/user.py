@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from snowplow_aio.self_describing import SelfDescribing
+from snowplow_aio.model.self_describing import SelfDescribing
 
 
 def _without_underscore(name: str) -> str:

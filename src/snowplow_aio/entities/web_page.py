@@ -7,8 +7,8 @@ from uuid import uuid4
 
 from pydantic import ConfigDict, WithJsonSchema, model_validator
 
-from snowplow_aio.fields import ABSENT, CAMEL_CASE, Uuid
-from snowplow_aio.self_describing import SelfDescribing
+from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, Uuid
+from snowplow_aio.model.self_describing import SelfDescribing
 
 _PATTERN = "^[a-fA-F0-9]{8}-[a-fA-F0-9]{4}-[a-fA-F0-9]{4}-[a-fA-F0-9]{4}-[a-fA-F0-9]{12}$"
 

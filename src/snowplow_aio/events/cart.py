@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict
 
-from snowplow_aio.fields import ABSENT, CAMEL_CASE, NOT_BLANK, Number
-from snowplow_aio.self_describing import SelfDescribing
+from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, NOT_BLANK, Number
+from snowplow_aio.model.self_describing import SelfDescribing
 
 
 class AddToCart(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/add_to_cart/jsonschema/1-0-0"):

@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from snowplow_aio.events.primitive import Follower, PrimitiveEvent
 from snowplow_aio.exceptions import complaint
-from snowplow_aio.fields import NonEmpty, Number, Wire
-from snowplow_aio.rules import INT32_MAX, INT32_MIN, number_text
+from snowplow_aio.model.atomic import INT32_MAX, INT32_MIN, number_text
+from snowplow_aio.model.fields import NonEmpty, Number, Wire
+from snowplow_aio.model.primitive_event import Follower, PrimitiveEvent
 
 _Quantity = Annotated[int, Field(ge=INT32_MIN, le=INT32_MAX)]
 

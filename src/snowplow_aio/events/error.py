@@ -7,11 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from snowplow_aio.events.trace import cause_text, error_message, error_name, place_of, stack_text
+from snowplow_aio.events.stack_trace import cause_text, error_message, error_name, place_of, stack_text
 from snowplow_aio.exceptions import InvalidEventError
-from snowplow_aio.fields import ABSENT, CAMEL_CASE, Count
-from snowplow_aio.rules import INT32_MAX
-from snowplow_aio.self_describing import SelfDescribing
+from snowplow_aio.model.atomic import INT32_MAX
+from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, Count
+from snowplow_aio.model.self_describing import SelfDescribing
 
 ProgrammingLanguage = Literal[
     "JAVA", "SCALA", "KOTLIN", "GROOVY", "RUBY", "GOLANG", "JAVASCRIPT", "PHP", "PYTHON", "OBJECTIVEC",

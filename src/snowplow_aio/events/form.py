@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from snowplow_aio.fields import ABSENT, CAMEL_CASE, NOT_BLANK
-from snowplow_aio.self_describing import SelfDescribing
+from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, NOT_BLANK
+from snowplow_aio.model.self_describing import SelfDescribing
 
 NodeName = Literal["INPUT", "TEXTAREA", "SELECT"]
 

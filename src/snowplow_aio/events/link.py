@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from snowplow_aio.fields import ABSENT, CAMEL_CASE, NonEmpty, Strings
-from snowplow_aio.self_describing import SelfDescribing
+from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, NonEmpty, Strings
+from snowplow_aio.model.self_describing import SelfDescribing
 
 
 class LinkClick(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/link_click/jsonschema/1-0-1"):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from snowplow_aio.events.primitive import PrimitiveEvent
-from snowplow_aio.fields import NonEmpty, Wire
+from snowplow_aio.model.fields import NonEmpty, Wire
+from snowplow_aio.model.primitive_event import PrimitiveEvent
 
 
 class PageView(PrimitiveEvent):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from snowplow_aio.events.page import PageView
-from snowplow_aio.fields import Count, Wire
+from snowplow_aio.model.fields import Count, Wire
 
 
 class PagePing(PageView):

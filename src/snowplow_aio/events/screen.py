@@ -8,8 +8,8 @@ from uuid import uuid4
 from pydantic import ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from snowplow_aio.fields import ABSENT, CAMEL_CASE, NOT_BLANK, Uuid
-from snowplow_aio.self_describing import SelfDescribing
+from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, NOT_BLANK, Uuid
+from snowplow_aio.model.self_describing import SelfDescribing
 
 
 class ScreenView(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/screen_view/jsonschema/1-0-0"):

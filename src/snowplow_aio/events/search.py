@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from snowplow_aio.fields import ABSENT, CAMEL_CASE, Count, TextOrBool
-from snowplow_aio.self_describing import SelfDescribing
+from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, Count, TextOrBool
+from snowplow_aio.model.self_describing import SelfDescribing
 
 
 class SiteSearch(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/site_search/jsonschema/1-0-0"):

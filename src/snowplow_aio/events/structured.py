@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from snowplow_aio.events.primitive import PrimitiveEvent
-from snowplow_aio.fields import NonEmpty, Number, Wire
-from snowplow_aio.rules import number_text
+from snowplow_aio.model.atomic import number_text
+from snowplow_aio.model.fields import NonEmpty, Number, Wire
+from snowplow_aio.model.primitive_event import PrimitiveEvent
 
 
 class StructuredEvent(PrimitiveEvent):

@@ -17,9 +17,9 @@ from snowplow_aio.integrations.life_cycle import LifeCycle, TrackerSource
 from snowplow_aio.integrations.page_views import PageViews, template_of, track_page_view
 from snowplow_aio.integrations.request_head import RequestHead
 from snowplow_aio.integrations.visitor import Visitor, VisitorOptions, Visitors
-from snowplow_aio.occasion import bound_occasion
-from snowplow_aio.policies import require
-from snowplow_aio.tracker import Tracker
+from snowplow_aio.model.arguments import check_argument
+from snowplow_aio.tracking.scope import bound_scope
+from snowplow_aio.tracking.tracker import Tracker
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -59,9 +59,9 @@ def setup(
 
     Raises ConfigurationError or InvalidEventError when one of these is none.
     """
-    require(isinstance(app, web.Application), "app", app, "must be an aiohttp.web.Application")
+    check_argument(isinstance(app, web.Application), "app", app, "must be an aiohttp.web.Application")
     is_choice = page_views is None or isinstance(page_views, PageViews)
-    require(is_choice, "page_views", page_views, "must be a PageViews, or None")
+    check_argument(is_choice, "page_views", page_views, "must be a PageViews, or None")
     visitors = Visitors(**options)
     life_cycle = LifeCycle(tracker, platform=platform, timeout=timeout)
     views: set[asyncio.Task[None]] = set()
@@ -78,7 +78,7 @@ def setup(
         if visitors.has_async_hooks:
             await visitor.introduce()
         # Stays bound: the body of a response may be made after this, and each request has a task of its own.
-        bound_occasion.set(visitor)
+        bound_scope.set(visitor)
         try:
             response = await handler(request)
         except web.HTTPException as error:

@@ -24,9 +24,9 @@ from snowplow_aio.integrations.page_views import (
 )
 from snowplow_aio.integrations.request_head import RequestHead
 from snowplow_aio.integrations.visitor import Visitor, VisitorOptions, Visitors
-from snowplow_aio.occasion import bound_occasion
-from snowplow_aio.policies import require
-from snowplow_aio.tracker import Tracker
+from snowplow_aio.model.arguments import check_argument
+from snowplow_aio.tracking.scope import bound_scope
+from snowplow_aio.tracking.tracker import Tracker
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -37,11 +37,11 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
-log: logging.Logger = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger("snowplow_aio.integrations")
 
 # Where the tracker is: in the state of an application, and in the scope of a request.
 _STATE = "snowplow_tracker"
-_SCOPE = "snowplow_aio.tracker"
+_SCOPE = "snowplow_aio.tracking.tracker"
 
 
 def lifespan(
@@ -72,7 +72,7 @@ def lifespan(
     Raises ConfigurationError or InvalidEventError when one of these is none.
     """
     life_cycle = LifeCycle(tracker, platform=platform, timeout=timeout)
-    require(within is None or callable(within), "within", within, "must be a lifespan function")
+    check_argument(within is None or callable(within), "within", within, "must be a lifespan function")
 
     @asynccontextmanager
     async def run(app: Any) -> AsyncGenerator[Any]:
@@ -153,9 +153,9 @@ class SnowplowMiddleware:
         page_views: PageViews | None = None,
         **options: Unpack[VisitorOptions],
     ) -> None:
-        require(callable(app), "app", app, "must be an ASGI application")
+        check_argument(callable(app), "app", app, "must be an ASGI application")
         is_choice = page_views is None or isinstance(page_views, PageViews)
-        require(is_choice, "page_views", page_views, "must be a PageViews, or None")
+        check_argument(is_choice, "page_views", page_views, "must be a PageViews, or None")
         self.app: ASGIApp = app
         self._visitors = Visitors(**options)
         self._page_views = page_views
@@ -179,11 +179,11 @@ class SnowplowMiddleware:
             await visitor.introduce()
         if self._page_views is not None and scope["type"] == "http":
             send = _watch(self._page_views, visitor, scope, send)
-        token = bound_occasion.set(visitor)
+        token = bound_scope.set(visitor)
         try:
             await self.app(scope, receive, send)
         finally:
-            bound_occasion.reset(token)
+            bound_scope.reset(token)
             visitor.leave()
 
 

@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection
 
 from snowplow_aio.integrations.asgi import SnowplowMiddleware, lifespan, tracker_of
 from snowplow_aio.integrations.page_views import PageViews
-from snowplow_aio.tracker import Tracker
+from snowplow_aio.tracking.tracker import Tracker
 
 __all__ = ["CurrentTracker", "PageViews", "SnowplowMiddleware", "lifespan", "tracker_of"]
 

@@ -6,11 +6,11 @@ import logging
 import warnings
 from collections.abc import Callable
 
-from snowplow_aio.policies import require, require_seconds
-from snowplow_aio.subject import platform_code
-from snowplow_aio.tracker import Tracker
+from snowplow_aio.model.arguments import check_argument, check_seconds
+from snowplow_aio.model.subject import platform_code
+from snowplow_aio.tracking.tracker import Tracker
 
-log: logging.Logger = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger("snowplow_aio.integrations")
 
 TrackerSource = Tracker | Callable[[], Tracker]
 """A tracker, or a function that makes one."""
@@ -36,10 +36,10 @@ class LifeCycle:
 
     def __init__(self, source: TrackerSource, *, platform: str | None, timeout: float | None) -> None:
         is_source = isinstance(source, Tracker) or callable(source)
-        require(is_source, "tracker", source, "must be a Tracker, or a function that makes one")
+        check_argument(is_source, "tracker", source, "must be a Tracker, or a function that makes one")
         if platform is not None:
             platform_code("platform", platform)
-        require_seconds("timeout", timeout, optional=True, zero=True)
+        check_seconds("timeout", timeout, optional=True, zero=True)
         self._source: TrackerSource = source
         self._platform: str | None = platform
         self._timeout: float | None = timeout
@@ -58,7 +58,9 @@ class LifeCycle:
         Raises ConfigurationError when the function returns something else.
         """
         tracker = self._source if isinstance(self._source, Tracker) else self._source()
-        require(isinstance(tracker, Tracker), "tracker", tracker, "must be a function that returns a Tracker")
+        check_argument(
+            isinstance(tracker, Tracker), "tracker", tracker, "must be a function that returns a Tracker"
+        )
         if self._platform is not None:
             tracker.set_default_platform(self._platform)
         self._tracker = tracker

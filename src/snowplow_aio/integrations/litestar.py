@@ -21,7 +21,7 @@ from snowplow_aio.integrations.asgi import SnowplowMiddleware, keep, tracker_of
 from snowplow_aio.integrations.life_cycle import LifeCycle, TrackerSource
 from snowplow_aio.integrations.page_views import PageViews
 from snowplow_aio.integrations.visitor import VisitorOptions
-from snowplow_aio.tracker import Tracker
+from snowplow_aio.tracking.tracker import Tracker
 
 __all__ = ["CurrentTracker", "SnowplowPlugin", "tracker_of"]
 

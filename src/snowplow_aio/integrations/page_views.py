@@ -11,10 +11,10 @@ from typing import Any
 
 from snowplow_aio.events.page import PageView
 from snowplow_aio.integrations.visitor import Visitor
-from snowplow_aio.policies import require
-from snowplow_aio.tracker import Tracker
+from snowplow_aio.model.arguments import check_argument
+from snowplow_aio.tracking.tracker import Tracker
 
-log: logging.Logger = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger("snowplow_aio.integrations")
 
 _GET = frozenset({"GET"})
 _HTML = frozenset({"text/html"})
@@ -84,13 +84,13 @@ def _pattern(name: str, patterns: Iterable[str]) -> re.Pattern[str]:
     is_list = isinstance(patterns, Iterable) and not isinstance(patterns, str | bytes)
     given = list(patterns) if is_list else []
     is_text = is_list and all(isinstance(pattern, str) for pattern in given)
-    require(is_text, name, patterns, "must be a list of patterns like '/admin/*'")
+    check_argument(is_text, name, patterns, "must be a list of patterns like '/admin/*'")
     return re.compile("|".join(map(translate, given)) or r"(?!)")
 
 
 def _require_collection(name: str, value: object) -> None:
     is_collection = isinstance(value, Collection) and not isinstance(value, str | bytes)
-    require(is_collection, name, value, "must be a set or a list")
+    check_argument(is_collection, name, value, "must be a set or a list")
 
 
 async def track_page_view(tracker: Tracker, visitor: Visitor, title: str | None) -> None:

@@ -17,7 +17,7 @@ from typing import Literal
 
 from snowplow_aio.exceptions import ConfigurationError
 from snowplow_aio.integrations.request_head import RequestHead
-from snowplow_aio.policies import require
+from snowplow_aio.model.arguments import check_argument
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -53,10 +53,10 @@ class Proxies:
 
     def __init__(self, trusted: Iterable[str], header: ForwardedHeader | None) -> None:
         is_list = isinstance(trusted, Iterable) and not isinstance(trusted, str | bytes)
-        require(is_list, "trusted_proxies", trusted, "must be a list of addresses and networks")
+        check_argument(is_list, "trusted_proxies", trusted, "must be a list of addresses and networks")
         is_header = header in (None, "forwarded", "x-forwarded-for")
         rule = "must be 'forwarded', 'x-forwarded-for', or None"
-        require(is_header, "forwarded_header", header, rule)
+        check_argument(is_header, "forwarded_header", header, rule)
         given = list(trusted)
         self._trusts_unix: bool = UNIX in given
         self._networks: list[Network] = [_network(text) for text in given if text != UNIX]

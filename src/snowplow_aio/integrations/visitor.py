@@ -16,13 +16,13 @@ from uuid import UUID
 
 from snowplow_aio.integrations.proxies import ForwardedHeader, Proxies
 from snowplow_aio.integrations.request_head import RequestHead, preferred_language
-from snowplow_aio.notices import Notices, QuietLogger, quiet_logger
-from snowplow_aio.occasion import Occasion, Permission
-from snowplow_aio.policies import require
-from snowplow_aio.rules import TEXT_LIMITS, exceeds, is_unicode, is_usual_url, url_fault
-from snowplow_aio.subject import cookie_fields, valid_fields
+from snowplow_aio.model.arguments import check_argument
+from snowplow_aio.model.atomic import TEXT_LIMITS, exceeds, is_unicode, is_usual_url, url_fault
+from snowplow_aio.model.subject import cookie_fields, valid_fields
+from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
+from snowplow_aio.tracking.scope import Permission, TrackingScope
 
-log: QuietLogger = quiet_logger(__name__)
+log: QuietLogger = quiet_logger("snowplow_aio.integrations")
 
 UserId = str | int | UUID | None
 UserIdHook = Callable[[Any], UserId | Awaitable[UserId]]
@@ -99,14 +99,14 @@ class Visitors:
         network_cookie: str = "sp",
     ) -> None:
         for name, flag in {"privacy_signals": privacy_signals, "anonymous": anonymous}.items():
-            require(isinstance(flag, bool), name, flag, "must be True or False")
+            check_argument(isinstance(flag, bool), name, flag, "must be True or False")
         cookies = {"cookie_prefix": cookie_prefix, "network_cookie": network_cookie}
         for name, text in cookies.items():
-            require(isinstance(text, str), name, text, "must be a string")
+            check_argument(isinstance(text, str), name, text, "must be a string")
         is_name = opt_out_cookie is None or (isinstance(opt_out_cookie, str) and opt_out_cookie != "")
-        require(is_name, "opt_out_cookie", opt_out_cookie, "must be the name of a cookie, or None")
+        check_argument(is_name, "opt_out_cookie", opt_out_cookie, "must be the name of a cookie, or None")
         is_choice = without_consent in ("nothing", "anonymous")
-        require(is_choice, "without_consent", without_consent, "must be 'nothing' or 'anonymous'")
+        check_argument(is_choice, "without_consent", without_consent, "must be 'nothing' or 'anonymous'")
         self.proxies: Proxies = Proxies(trusted_proxies, forwarded_header)
         self._cookie_prefix: str = cookie_prefix
         self._network_cookie: str = network_cookie
@@ -167,11 +167,11 @@ class Hook:
     """A function of the application's that is asked about a request, and that cannot make it fail."""
 
     def __init__(self, name: str, function: Callable[[Any], Any]) -> None:
-        require(callable(function), name, function, "must be a function of the request")
+        check_argument(callable(function), name, function, "must be a function of the request")
         self._name: str = name
         self._function: Callable[[Any], Any] = function
         # One that fails may do so at each request.
-        self._notices = Notices(log)
+        self._throttled = ThrottledLog(log)
         self.is_async: bool = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
 
     def ask(self, request: Any) -> Any:
@@ -198,10 +198,10 @@ class Hook:
 
     def complain(self, fault: str, error: BaseException | None = None) -> None:
         """Log what is wrong with the function, unless that was said a moment ago."""
-        self._notices.say(fault, logging.ERROR, f"the hook %s {fault}", self._name, error=error)
+        self._throttled.log(fault, logging.ERROR, f"the hook %s {fault}", self._name, error=error)
 
 
-class Visitor(Occasion):
+class Visitor(TrackingScope):
     """
     Whoever has sent one request.
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from snowplow_aio.iglu import SchemaKey
 from snowplow_aio.micro.collector import SNOWPLOW, CollectorPayload
 from snowplow_aio.micro.fields import PAYLOAD_KEYS, REQUIRED_PAYLOAD_KEYS
 from snowplow_aio.micro.jsontext import (
@@ -37,6 +36,7 @@ from snowplow_aio.micro.problems import (
     unresolved,
 )
 from snowplow_aio.micro.querystring import parse_query
+from snowplow_aio.model.schema_key import SchemaKey
 
 CONTENT_TYPES = ("application/json", "application/json; charset=utf-8")
 

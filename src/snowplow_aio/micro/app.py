@@ -16,15 +16,14 @@ import anyio
 from aiohttp import web
 
 from snowplow_aio.exceptions import ConfigurationError
-from snowplow_aio.micro import answers as responses
-from snowplow_aio.micro import rest
+from snowplow_aio.micro import responses, rest
 from snowplow_aio.micro.collector import MAX_BODY_BYTES, CollectorRequest, network_user_id, refusal
 from snowplow_aio.micro.jsontext import JSONObject
 from snowplow_aio.micro.pipeline import process
 from snowplow_aio.micro.registry import Registry, SchemaSource
 from snowplow_aio.micro.storage import Storage
 
-log: logging.Logger = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger("snowplow_aio.micro")
 
 # aiohttp's own limits, far beyond the collector's, so that those decide.
 _ROOMY_BYTES = 1 << 20
@@ -187,7 +186,7 @@ class Micro:
                 raise ConfigurationError.about("answers", status, "must be an HTTP status from 200 to 599")
         self._answers += statuses
 
-    async def wait_for(self, n: int, timeout: float = 5.0) -> None:  # noqa: ASYNC109
+    async def wait_for(self, n: int, timeout: float = 5.0) -> None:
         """
         Wait until *n* events, good and bad together, are here.
 

@@ -15,7 +15,7 @@ from http.cookies import CookieError, SimpleCookie
 
 from snowplow_aio.micro.jsontext import JSONObject, JSONValue, NotIgluError, self_describing
 from snowplow_aio.micro.querystring import parse_query
-from snowplow_aio.rules import MAX_RECORD_BYTES
+from snowplow_aio.model.atomic import MAX_RECORD_BYTES
 
 # The collector's defaults (PROTOCOL §2.2).
 MAX_REQUEST_LINE_BYTES = 20_480

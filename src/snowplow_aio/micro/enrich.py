@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from snowplow_aio.iglu import SchemaKey
 from snowplow_aio.micro.adapter import RawEvent, open_envelope
 from snowplow_aio.micro.columns import COLUMNS
 from snowplow_aio.micro.fields import FIELDS, LIMITS, clean, timestamp
@@ -28,7 +27,8 @@ from snowplow_aio.micro.problems import (
 )
 from snowplow_aio.micro.querystring import parse_query
 from snowplow_aio.micro.registry import Registry
-from snowplow_aio.rules import exceeds, stored_length, url_parts
+from snowplow_aio.model.atomic import exceeds, stored_length, url_parts
+from snowplow_aio.model.schema_key import SchemaKey
 from snowplow_aio.version import __version__
 
 VERSION = f"snowplow-aio-micro-{__version__}"

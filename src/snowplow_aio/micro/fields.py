@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
 
-from snowplow_aio import rules
 from snowplow_aio.micro.jsontext import JSONValue
+from snowplow_aio.model import atomic as rules
 
 EVENT_TYPES: Mapping[str, str] = MappingProxyType(
     {

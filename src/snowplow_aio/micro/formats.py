@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from snowplow_aio.rules import UUID_FORM
+from snowplow_aio.model.atomic import UUID_FORM
 
 _URI_SIGNS = r"A-Za-z0-9._~\-!$&'()*+,;=:%"
 _URI = re.compile(

@@ -10,8 +10,8 @@ from decimal import Decimal
 from typing import Any, NoReturn, TypeAlias
 
 from snowplow_aio.exceptions import InvalidEventError
-from snowplow_aio.iglu import SchemaKey
-from snowplow_aio.rules import MAX_JSON_DEPTH
+from snowplow_aio.model.atomic import MAX_JSON_DEPTH
+from snowplow_aio.model.schema_key import SchemaKey
 
 JSONValue: TypeAlias = Any
 JSONObject: TypeAlias = dict[str, Any]

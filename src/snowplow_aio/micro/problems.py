@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from snowplow_aio.exceptions import complaint
-from snowplow_aio.iglu import SchemaKey
 from snowplow_aio.micro.jsontext import JSONObject, JSONValue, plain
+from snowplow_aio.model.schema_key import SchemaKey
 
 ATOMIC_SCHEMA = "iglu:com.snowplowanalytics.snowplow/atomic/jsonschema/1-0-0"
 REGISTRY = "snowplow-aio micro"

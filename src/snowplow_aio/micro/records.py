@@ -14,7 +14,7 @@ from snowplow_aio.micro.enrich import VERSION, Verdict
 from snowplow_aio.micro.jsontext import JSONObject, JSONValue
 from snowplow_aio.micro.problems import Problem, Stage
 from snowplow_aio.micro.querystring import parse_query
-from snowplow_aio.rules import MAX_RECORD_BYTES
+from snowplow_aio.model.atomic import MAX_RECORD_BYTES
 
 _EVENT_FAILED = "Error while validating the event."
 _REQUEST_FAILED = "Error while extracting event(s) from collector payload and validating it/them."

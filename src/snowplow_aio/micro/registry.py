@@ -16,11 +16,11 @@ from typing import TypeAlias, TypeGuard
 
 from snowplow_aio import entities, events
 from snowplow_aio.exceptions import ConfigurationError
-from snowplow_aio.iglu import SchemaKey
 from snowplow_aio.micro.jsontext import JSONObject, JSONValue
 from snowplow_aio.micro.problems import invalid_data, shortened, unresolved
 from snowplow_aio.micro.validator import DataValidator
-from snowplow_aio.self_describing import SelfDescribing
+from snowplow_aio.model.schema_key import SchemaKey
+from snowplow_aio.model.self_describing import SelfDescribing
 
 SchemaSource: TypeAlias = str | os.PathLike[str] | type[SelfDescribing]
 

@@ -1,0 +1,172 @@
+"""Calling the application's hooks and callbacks, so that nothing they do harms the delivery."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any
+
+from snowplow_aio.abc import Hook
+from snowplow_aio.outcomes import Delivered, Dropped, Outcome, Rejected
+from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
+
+log: QuietLogger = quiet_logger("snowplow_aio.delivery")
+
+# How many calls may wait for one that takes long; each keeps its events in memory.
+_MOST_STARTED = 1_000
+
+OnSuccess = Callable[[int], Awaitable[None] | None]
+OnFailure = Callable[[int, list[dict[str, str]]], Awaitable[None] | None]
+
+
+def success_hook(on_success: OnSuccess) -> Hook:
+    """Return the hook that calls *on_success* with the number of delivered events."""
+
+    def hook(outcome: Outcome) -> Awaitable[None] | None:
+        return on_success(len(outcome.payloads)) if isinstance(outcome, Delivered) else None
+
+    return hook
+
+
+def failure_hook(on_failure: OnFailure) -> Hook:
+    """Return the hook that calls *on_failure* with the events that were given up."""
+
+    def hook(outcome: Outcome) -> Awaitable[None] | None:
+        if isinstance(outcome, Rejected | Dropped):
+            return on_failure(0, [payload.fields() for payload in outcome.payloads])
+        return None
+
+    return hook
+
+
+# Set while a hook runs, and so in all tasks that it starts.
+_hooks_running: contextvars.ContextVar[Hooks | None] = contextvars.ContextVar(
+    "snowplow_aio.delivery.hooks", default=None
+)
+
+
+class Hooks:
+    """
+    Calls hooks in order. What they return is awaited one after the other, in a task of its own.
+
+    Args:
+        hooks: The hooks.
+
+    Attributes:
+        errors: How many exceptions they have raised.
+    """
+
+    def __init__(self, hooks: Iterable[Hook]) -> None:
+        self._hooks: Sequence[Hook] = tuple(hooks)
+        self._started: deque[Awaitable[None]] = deque()
+        self._runner: asyncio.Task[None] | None = None
+        self._is_awaiting_closers = False
+        self._released: asyncio.Future[None] | None = None
+        self._throttled = ThrottledLog(log)
+        self.errors: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._hooks)
+
+    def call(self, outcome: Outcome) -> None:
+        """Call every hook with *outcome*. Never raises."""
+        token = _hooks_running.set(self)
+        try:
+            for hook in self._hooks:
+                self._call(hook, outcome)
+        finally:
+            _hooks_running.reset(token)
+        if self._started:
+            self._run()
+
+    def _call(self, hook: Hook, outcome: Outcome) -> None:
+        try:
+            result = hook(outcome)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever the application does
+            # A plain function cannot be cancelled: it has looked at something that was.
+            self._failed(error)
+        else:
+            if inspect.isawaitable(result):
+                self._started.append(result)
+                if len(self._started) > _MOST_STARTED:
+                    _forget(self._started.popleft())
+                    self.errors += 1
+                    message = "hooks take too long: the oldest of %d waiting calls is not made"
+                    self._throttled.log("slow", logging.ERROR, message, _MOST_STARTED)
+
+    def are_calling(self) -> bool:
+        """Return whether the caller is one of the hooks, or what one of them has started."""
+        return _hooks_running.get() is self
+
+    def _failed(self, error: BaseException) -> None:
+        self.errors += 1
+        self._throttled.log(
+            type(error).__name__,
+            logging.ERROR,
+            "a hook raised %s; the delivery goes on",
+            type(error).__name__,
+            error=error,
+        )
+
+    def _run(self) -> None:
+        loop = asyncio._get_running_loop()  # noqa: SLF001 - public in C, and does not raise
+        if loop is not None and (self._runner is None or self._runner.done()):
+            runner: Coroutine[Any, Any, None] = self._await_started()
+            self._runner = loop.create_task(runner, context=contextvars.Context())
+
+    async def _await_started(self) -> None:
+        _hooks_running.set(self)
+        while self._started:
+            try:
+                await self._started.popleft()
+            except asyncio.CancelledError as error:
+                # Ours, or that of something it has awaited?
+                runner = asyncio.current_task()
+                if runner is not None and runner.cancelling():
+                    raise
+                self._failed(error)
+            except Exception as error:  # noqa: BLE001 - whatever the application does
+                self._failed(error)
+
+    def release_closers(self) -> None:
+        """Have `settle` wait for nothing any more, if a hook is the caller: it would wait for itself."""
+        if self.are_calling():
+            self._is_awaiting_closers = True
+            if self._released is not None and not self._released.done():
+                self._released.set_result(None)
+
+    async def settle(self) -> None:
+        """Wait for what the hooks have started, unless one of them waits for the caller."""
+        while not self._is_awaiting_closers:
+            if self._started:
+                # Again, where the runner was cancelled from outside.
+                self._run()
+            if self._runner is None or self._runner.done():
+                return
+            self._released = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._runner, self._released], return_when=asyncio.FIRST_COMPLETED)
+
+    async def end(self) -> None:
+        """End what has not ended by itself, unless it waits for the caller."""
+        if self._is_awaiting_closers:
+            return
+        while self._started:
+            _forget(self._started.popleft())
+        if self._runner is not None and not self._runner.done():
+            self._runner.cancel()
+            await asyncio.wait([self._runner])
+
+    def abandon(self) -> None:
+        """Forget what was started: it belongs to a parent process or a dead loop."""
+        self._started.clear()
+        self._runner = None
+
+
+def _forget(unstarted: Awaitable[None]) -> None:
+    # A coroutine that is never awaited complains.
+    if inspect.iscoroutine(unstarted):
+        unstarted.close()

@@ -1,0 +1,141 @@
+"""The usual emitter: memory, the delivery loop, HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Literal
+
+from snowplow_aio.abc import Hook, LocalStore
+from snowplow_aio.delivery.emitter import BufferedEmitter
+from snowplow_aio.delivery.hooks import OnFailure, OnSuccess
+from snowplow_aio.http.transport import MAX_HEADERS_BYTES, Collector, HttpTransport
+from snowplow_aio.model.arguments import check_argument, check_count
+from snowplow_aio.model.atomic import MAX_RECORD_BYTES
+from snowplow_aio.policies import Batching, Retry
+
+if TYPE_CHECKING:
+    import ssl as ssl_module
+
+    import aiohttp
+
+# The largest body that every sink stores whole: beyond it the collector splits
+# a request or loses it, with a 200 (PROTOCOL.md §2.2). The headers and what
+# the collector adds count as well.
+MAX_REQUEST_BYTES = MAX_RECORD_BYTES - MAX_HEADERS_BYTES - 2_048
+
+# The field's defaults: one event by GET, fifty by POST.
+_BATCH_SIZES = {"get": 1, "post": 50}
+
+
+class HttpEmitter(BufferedEmitter):
+    """
+    Sends events to a Snowplow collector.
+
+    Args:
+        endpoint: The collector: a host, or an ``http`` or ``https`` URL; either may
+            have a port and a path prefix.
+
+        method: ``post``, or ``get`` for one event per request.
+
+        protocol: ``http`` or ``https`` for an endpoint that is a host; ``https`` where it is None.
+
+        port: The port for an endpoint that is a host, 1 to 65535.
+
+        post_path: Where batches go, two path segments; the collector's own where it is None.
+
+        headers: Headers for every request, at most 4,096 bytes in all.
+
+        session: The application's own aiohttp session, which stays open; None for one of ours.
+
+        ssl: What aiohttp takes: True, False or an `ssl.SSLContext`.
+
+        proxy: The URL of an HTTP proxy.
+
+        request_timeout: Seconds for one request, above 0.
+
+        batch_size: Waiting events that make a request due, from 1; 50 for POST and 1
+            for GET where it is None.
+
+        max_batch: Most events in one POST, from 1.
+
+        byte_limit: Most bytes of one POST, wrapper included, up to 993,856. An
+            event that is larger travels alone.
+
+        flush_interval: Seconds after which a waiting event is sent in any case; None for never.
+
+        max_connections: Most requests at the same time, from 1; opened as the backlog asks.
+
+        retry: What happens to events that were not delivered.
+
+        store: Where events wait; memory where it is None.
+
+        on_success: Called with the number of events of each request that was taken.
+
+        on_failure: Called with 0 and the events, as dicts, that were given up.
+
+        hooks: Called with every outcome.
+
+        drain_timeout: Seconds that `aclose` takes at most where it is not told, at least 0.
+
+        name: What statistics and logs call the emitter.
+
+    Raises ConfigurationError when a value is malformed, out of range or contradicts another.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        method: Literal["get", "post"] = "post",
+        protocol: Literal["http", "https"] | None = None,
+        port: int | None = None,
+        post_path: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        session: aiohttp.ClientSession | None = None,
+        ssl: bool | ssl_module.SSLContext = True,
+        proxy: str | None = None,
+        request_timeout: float = 10.0,
+        batch_size: int | None = None,
+        max_batch: int = 500,
+        byte_limit: int = 500_000,
+        flush_interval: float | None = 1.0,
+        max_connections: int = 16,
+        retry: Retry | None = None,
+        store: LocalStore | None = None,
+        on_success: OnSuccess | None = None,
+        on_failure: OnFailure | None = None,
+        hooks: Iterable[Hook] = (),
+        drain_timeout: float = 5.0,
+        name: str = "http",
+    ) -> None:
+        check_count("max_connections", max_connections)
+        check_count("byte_limit", byte_limit, most=MAX_REQUEST_BYTES)
+        check_argument(method in ("post", "get"), "method", method, "must be 'post' or 'get'")
+        transport = HttpTransport(
+            Collector.at(endpoint, protocol=protocol, port=port, post_path=post_path),
+            method=method,
+            headers=headers,
+            session=session,
+            ssl=ssl,
+            proxy=proxy,
+            request_timeout=request_timeout,
+            connections=max_connections,
+        )
+        batching = Batching(
+            batch_size=_BATCH_SIZES[method] if batch_size is None else batch_size,
+            max_batch=1 if method == "get" else max_batch,
+            byte_limit=byte_limit,
+            flush_interval=flush_interval,
+            max_connections=max_connections,
+        )
+        super().__init__(
+            transport,
+            batching=batching,
+            retry=retry,
+            store=store,
+            on_success=on_success,
+            on_failure=on_failure,
+            hooks=hooks,
+            drain_timeout=drain_timeout,
+            name=name,
+        )

@@ -1,0 +1,299 @@
+"""
+The rules that the pipeline applies after the collector has said 200.
+
+Nothing is truncated there: a value that is too long, or that cannot be read,
+loses the whole event. So each rule is checked here, before an event is
+accepted. The numbers are those of PROTOCOL.md §1.2 and §1.3, which cites
+enrich's ``reference.conf`` (``atomicFieldsLimits``) and ``ConversionUtils.scala``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import unquote_plus
+
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
+
+from snowplow_aio.model.validation import is_validating
+
+PLATFORMS: Final = frozenset({"web", "iot", "app", "mob", "pc", "cnsl", "tv", "srv", "headset"})
+
+INT32_MIN: Final = -(2**31)
+INT32_MAX: Final = 2**31 - 1
+
+# All that a float can hold is smaller.
+_TOO_LARGE: Final = 10**309
+
+# Small enough to be told quickly, and larger than what is usually counted.
+_USUAL_NUMBER: Final = 2**62
+
+# Milliseconds since the epoch of the years 0000 to 9999, all that enrich reads.
+TIMESTAMP_MIN: Final = -62_167_219_200_000
+TIMESTAMP_MAX: Final = 253_402_300_799_999
+
+# The nesting that enrich's JSON parser takes (``maxJsonDepth``); the core apps
+# allow 50, Micro 40: what must pass everywhere passes at 40.
+MAX_JSON_DEPTH: Final = 40
+
+# What one record of the common sinks holds (Kinesis, Kafka, NSQ). Beyond it
+# the collector answers 200 and makes a size violation of the event.
+MAX_RECORD_BYTES: Final = 1_000_000
+
+# The rest of the record: the wrapper of the body, the headers of the request
+# and what the collector adds (about 350 bytes of Thrift).
+RECORD_OVERHEAD_BYTES: Final = 8_192
+
+# The largest event, as JSON, that can reach the pipeline whole.
+MAX_EVENT_BYTES: Final = MAX_RECORD_BYTES - RECORD_OVERHEAD_BYTES
+
+# By protocol key. Keys that have another form (numbers, UUIDs, dimensions,
+# timestamps, codes) need no length.
+TEXT_LIMITS: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "aid": 255, "tna": 128, "tv": 100, "cv": 100, "uid": 255, "duid": 128, "nuid": 128, "tnuid": 128,
+        "ip": 128, "ua": 1000, "fp": 128, "lang": 255, "tz": 255, "cd": 12, "cs": 128,
+        "url": 10_000, "refr": 10_000, "page": 2000,
+        "se_ca": 1000, "se_ac": 1000, "se_la": 4096, "se_pr": 1000,
+        "ev_ca": 1000, "ev_ac": 1000, "ev_la": 4096, "ev_pr": 1000,
+        "tr_id": 255, "tr_af": 255, "tr_ci": 255, "tr_st": 255, "tr_co": 255, "tr_cu": 3,
+        "ti_id": 255, "ti_sk": 255, "ti_nm": 255, "ti_na": 255, "ti_ca": 255, "ti_cu": 3,
+    }
+)  # fmt: skip
+
+URL_PART_LIMITS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
+    {
+        "url": {"scheme": 16, "host": 255, "path": 3000, "query": 6000, "fragment": 3000},
+        "refr": {"scheme": 16, "host": 255, "path": 6000, "query": 6000, "fragment": 3000},
+    }
+)
+
+UUID_FORM: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+
+_WEB: Final = ("https://", "http://")
+
+# Compiled when one is first needed, which for the usual event is never.
+_CONTROL: Final = "[\x00-\x08\x0a-\x1f\x7f]"
+_URL: Final = (
+    r"(?s)(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*):)?(?://(?P<authority>[^/?#]*))?"
+    r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#(?P<fragment>.*))?"
+)
+_HOST: Final = r"(?:[^@]*@)?(?P<host>\[[^\]]*\]|[^:]*)(?::[0-9]*)?"
+_TIMESTAMP: Final = r"(?a)[+-]?[0-9]{1,19}"
+
+
+def stored_length(text: str) -> int:
+    """
+    Return the length of *text* as the pipeline measures it, in UTF-16 units.
+
+    A character outside the basic plane counts 2. The pipeline first turns a
+    tab into four spaces and removes other control characters.
+    """
+    length = len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+    return length + 3 * text.count("\t") - len(re.findall(_CONTROL, text))
+
+
+def exceeds(text: str, limit: int) -> bool:
+    """Return whether *text* is longer than *limit* UTF-16 units when it is stored."""
+    # Four units per character is the most there can be (a tab): the common
+    # short text is settled by one comparison.
+    return len(text) * 4 > limit and stored_length(text) > limit
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether *text* can be UTF-8: whether it has no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def url_parts(url: str) -> dict[str, str]:
+    """Return the parts of *url* that the pipeline stores: scheme, host, path, query, fragment."""
+    match = re.fullmatch(_URL, url.replace(" ", "%20"))
+    if match is None:  # pragma: no cover - every text matches
+        return {}
+    parts = {name: part for name, part in match.groupdict().items() if part}
+    authority = parts.pop("authority", None)
+    if "scheme" in parts and authority is None and not parts.get("path", "").startswith("/"):
+        # "mailto:" and its kin are opaque to java.net.URI: no path, no query.
+        return {name: part for name, part in parts.items() if name in ("scheme", "fragment")}
+    host = authority and re.fullmatch(_HOST, authority)
+    if host:
+        parts["host"] = host["host"]
+    return parts
+
+
+def is_usual_url(url: str) -> bool:
+    """Return whether *url* is a web address that is too short and plain to have a fault."""
+    # The smallest limit that a part of it can break is 255.
+    return len(url) < 200 and url.startswith(_WEB) and "%" not in url and "_sp=" not in url
+
+
+def url_fault(key: str, url: str) -> str | None:
+    """
+    Return why the pipeline would lose an event for this *url*, or None.
+
+    Args:
+        key: ``url`` or ``refr``; their parts have different limits.
+    """
+    parts = url_parts(url)
+    for name, limit in URL_PART_LIMITS[key].items():
+        part = parts.get(name, "")
+        if exceeds(part, limit):
+            return f"must have a {name} of at most {limit} characters, it has {stored_length(part)}"
+    if key == "url" and not _cross_domain_is_readable(parts.get("query", "")):
+        return "must have a millisecond timestamp in its _sp parameter (<domain user id>.<milliseconds>)"
+    return None
+
+
+def _cross_domain_is_readable(query: str) -> bool:
+    """Return whether the ``_sp=<duid>.<ms>...`` parameter, where there is one, has a readable timestamp."""
+    for pair in re.split("[&;]", query):
+        name, _, value = pair.partition("=")
+        fields = unquote_plus(value).split(".")
+        if unquote_plus(name) == "_sp" and 1 < len(fields) <= 7 and fields[1] and not is_timestamp(fields[1]):
+            return False
+    return True
+
+
+def is_timestamp(text: str) -> bool:
+    """Return whether *text* is milliseconds since the epoch within the years 0 to 9999."""
+    return re.fullmatch(_TIMESTAMP, text) is not None and TIMESTAMP_MIN <= int(text) <= TIMESTAMP_MAX
+
+
+def _is_usual_number(value: Any) -> bool:
+    """Return whether *value* is an int, and too small to have a fault."""
+    if type(value) is not int:
+        return False
+    number: int = value
+    return -_USUAL_NUMBER < number < _USUAL_NUMBER
+
+
+def number_text(value: float | Decimal) -> str:
+    """Return *value* as it is sent; what was not checked goes out as Python writes it."""
+    try:
+        return decimal_text(value)
+    except ValueError:
+        return str(value)
+
+
+def decimal_text(value: float | Decimal) -> str:
+    """
+    Return *value* as the pipeline's ``BigDecimal`` reads it.
+
+    Raises ValueError for NaN, an infinity, or a magnitude that no float has.
+    """
+    if _is_usual_number(value):
+        return str(value)
+    # The digits of the number itself: enums and NumPy's scalars print as something else.
+    if isinstance(value, int):
+        if abs(value) >= _TOO_LARGE:
+            raise ValueError("must be below 1e309 in magnitude")
+        return int.__repr__(value)
+    text = Decimal.__str__(value) if isinstance(value, Decimal) else float.__repr__(value)
+    exact = Decimal(text)
+    if not exact.is_finite():
+        raise ValueError("must be finite: the pipeline has no NaN and no infinity")
+    # A few characters of exponent make the pipeline expand as many digits.
+    # A float has exponents from -324 to 308.
+    if -324 <= exact.adjusted() <= 308:
+        return text
+    if not exact:
+        return "0"
+    raise ValueError(
+        "must be below 1e309 in magnitude"
+        if exact.adjusted() > 0
+        else "must be 0 or at least 1e-324 in magnitude"
+    )
+
+
+def refusal(rule: str) -> PydanticCustomError:
+    """Return the error of a field that breaks *rule*."""
+    return PydanticCustomError("rule", "{rule}", {"rule": rule})
+
+
+def _length_fault(key: str, text: str) -> str | None:
+    """Return why a *text* that travels as *key* is too long, or None."""
+    limit = TEXT_LIMITS[key]
+    if not exceeds(text, limit):
+        return None
+    return (
+        f"must have at most {limit} characters as the pipeline counts them (UTF-16 units), "
+        f"it has {stored_length(text)}"
+    )
+
+
+def _text_fault(key: str, text: str) -> str | None:
+    """Return why the pipeline would lose an event for a *text* that travels as *key*, or None."""
+    fault = _length_fault(key, text)
+    return url_fault(key, text) if fault is None and key in URL_PART_LIMITS and text else fault
+
+
+class TextCheck:
+    """
+    Checks the texts of an event all at once: a call for each field costs more than the rest of a model.
+
+    Args:
+        keys: The names of the fields that are texts, with the protocol keys that they travel as.
+    """
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        self._keys = dict(keys)
+        # No text of a quarter of the limit can exceed it: the usual one needs no further look.
+        self._texts = [
+            (name, TEXT_LIMITS[key] // 4) for name, key in keys.items() if key not in URL_PART_LIMITS
+        ]
+        self._urls = [name for name, key in keys.items() if key in URL_PART_LIMITS]
+
+    def __call__(self, model: Any) -> Any:
+        """
+        Return *model*, whose texts keep the rules of the pipeline.
+
+        Raises pydantic's ValidationError, which names the fields that do not.
+        """
+        values: dict[str, Any] = model.__dict__
+        if not self._are_usual(values) and is_validating():
+            self._look_closely(type(model).__name__, values)
+        return model
+
+    def _are_usual(self, values: dict[str, Any]) -> bool:
+        """Return whether all texts are too short and plain to break a rule."""
+        for name, usual in self._texts:
+            text = values[name]
+            if text is not None and len(text) > usual:
+                return False
+        for name in self._urls:
+            url = values[name]
+            if url is not None and not is_usual_url(url):
+                return False
+        return True
+
+    def _look_closely(self, title: str, values: Mapping[str, Any]) -> None:
+        faults: list[InitErrorDetails] = []
+        for name, key in self._keys.items():
+            text = values[name]
+            fault = None if text is None else _text_fault(key, text)
+            if fault is not None:
+                faults.append({"type": refusal(fault), "loc": (name,), "input": text})
+        if faults:
+            raise ValidationError.from_exception_data(title, faults)
+
+
+def number(value: Any) -> Any:
+    """Return *value* when it is a number that the pipeline can read. Raises `refusal` otherwise."""
+    if _is_usual_number(value):
+        return value
+    # A bool is an int to Python, and is none here.
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        raise refusal("must be an int, a float or a Decimal")
+    try:
+        decimal_text(value)
+    except ValueError as error:
+        if is_validating():
+            raise refusal(str(error)) from None
+    return value

@@ -1,0 +1,161 @@
+"""The kinds of fields that events and entities are made of, with the pipeline's rules for each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    WithJsonSchema,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema, core_schema
+
+from snowplow_aio.model.atomic import (
+    INT32_MAX,
+    UUID_FORM,
+    number,
+    refusal,
+)
+from snowplow_aio.model.validation import is_validating
+
+# A time zone is a must, and of those the pipeline knows these (PROTOCOL.md §1.5).
+_DATE_TIME = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|(?!-00:00)[+-]\d\d:[0-5]\d)", re.ASCII
+)
+_LARGEST_OFFSET = timedelta(hours=18)
+
+ABSENT: Any = None
+"""The default of a field that is not sent unless it is set: its schema knows no null."""
+
+
+def _camel_case(name: str) -> str:
+    return to_camel(name.rstrip("_"))
+
+
+CAMEL_CASE = ConfigDict(alias_generator=_camel_case)
+"""The configuration of models whose schema says ``elementId`` for ``element_id``, ``type`` for ``type_``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """
+    How a field travels, and with it how long the pipeline lets it be.
+
+    Args:
+        key: Its key in the tracker protocol (PROTOCOL.md §1.2).
+
+        text: Turns the value into the text that is sent.
+    """
+
+    key: str
+    text: Callable[[Any], str] = str
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """
+    How small and how large a `Number` may be.
+
+    Args:
+        least: The smallest.
+
+        most: The largest.
+    """
+
+    least: int
+    most: int
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "minimum": self.least, "maximum": self.most}
+
+    def _check(self, value: Any) -> Any:
+        if not self.least <= value <= self.most and is_validating():
+            raise refusal(f"must be from {self.least} to {self.most}")
+        return value
+
+
+def _not_blank(text: str) -> str:
+    if not text and is_validating():
+        raise refusal("must not be empty")
+    return text
+
+
+def _text_or_bool(value: object) -> object:
+    if not isinstance(value, str | bool):
+        raise refusal("must be a string or a bool")
+    return value
+
+
+def _uuid(value: object) -> object:
+    text = str(value) if isinstance(value, UUID) else value
+    if isinstance(text, str) and UUID_FORM.fullmatch(text) is None and is_validating():
+        raise refusal("must be a UUID in its canonical form, like '5cea9899-10df-4ccf-bf66-8c36f4a4bba2'")
+    return text
+
+
+def _date_time(value: object) -> object:
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            raise refusal("must be a datetime with a time zone")
+    elif not isinstance(value, str):
+        raise refusal("must be a datetime or its text")
+    elif not _is_date_time(value) and is_validating():
+        raise refusal("must be like '2024-05-06T07:08:09Z', with a time zone")
+    return value
+
+
+def _is_date_time(text: str) -> bool:
+    if _DATE_TIME.fullmatch(text) is None:
+        return False
+    try:
+        offset = datetime.fromisoformat(text).utcoffset()
+    except ValueError:
+        return False
+    return offset is not None and abs(offset) <= _LARGEST_OFFSET
+
+
+Number = Annotated[int | float | Decimal, PlainValidator(number), WithJsonSchema({"type": "number"})]
+"""An int, a float or a Decimal, finite and below 1e309 in magnitude."""
+
+Count = Annotated[int, Field(ge=0, le=INT32_MAX)]
+"""An int from 0 to 2147483647, the largest that the pipeline stores."""
+
+NonEmpty = Annotated[str, Field(min_length=1)]
+"""A string of at least one character."""
+
+Uuid = Annotated[str, BeforeValidator(_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
+"""A UUID in its canonical form: a string or a `uuid.UUID`."""
+
+NOT_BLANK = AfterValidator(_not_blank)
+"""Refuses an empty string, though the public schema does not: the event would say nothing."""
+
+DateTime = Annotated[
+    datetime | str, PlainValidator(_date_time), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+"""A moment: an aware `datetime`, or its ISO 8601 text with a time zone."""
+
+TextOrBool = Annotated[
+    str | bool, PlainValidator(_text_or_bool), WithJsonSchema({"type": ["string", "boolean"]})
+]
+"""A string or a bool."""
+
+Strings = Sequence[str]
+"""A list or tuple of strings."""

@@ -1,0 +1,412 @@
+"""
+Who did it: the user, the device and the session that an event is about.
+
+A subject is captured by value whenever something is tracked: no later change
+of it reaches an event that was already tracked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final, Generic, Self, TypeVar, cast, overload
+from uuid import UUID
+
+from snowplow_aio.exceptions import InvalidEventError
+from snowplow_aio.model.atomic import (
+    INT32_MAX,
+    PLATFORMS,
+    TEXT_LIMITS,
+    UUID_FORM,
+    exceeds,
+    is_unicode,
+    stored_length,
+)
+from snowplow_aio.model.validation import is_validating
+
+
+class _Clear:
+    """The type of `CLEAR`."""
+
+    def __repr__(self) -> str:
+        return "CLEAR"
+
+
+CLEAR: Final = _Clear()
+"""Set as a field's value, removes what a lower layer of subjects set."""
+
+
+def _check(valid: bool, name: str, value: object, rule: str) -> None:  # noqa: FBT001 - an assertion
+    if not valid:
+        raise InvalidEventError.about(name, value, rule)
+
+
+def _is_within(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= INT32_MAX
+
+
+def protocol_text(key: str, name: str, value: object) -> str:
+    """
+    Return *value* when it can be the text of the protocol field *key*.
+
+    Raises InvalidEventError, which calls it *name*, when it is no string, too long or has a lone surrogate.
+    """
+    # Nearly every text: well within its limit, and plain.
+    if type(value) is str and len(value) * 4 <= TEXT_LIMITS[key] and value.isascii():
+        return value
+    _check(isinstance(value, str), name, value, "must be a string")
+    # The text itself: an enum of strings prints as its name.
+    text = str.__str__(cast(str, value))
+    _check(is_unicode(text), name, value, "must not contain a lone surrogate")
+    limit = TEXT_LIMITS[key]
+    if exceeds(text, limit):
+        rule = (
+            f"must have at most {limit} characters as the pipeline counts them, it has {stored_length(text)}"
+        )
+        raise InvalidEventError.about(name, value, rule)
+    return text
+
+
+def _checked(text: Callable[[str, object], str], name: str, value: object) -> str:
+    try:
+        return text(name, value)
+    except InvalidEventError:
+        if is_validating():
+            raise
+        # Unchecked, it goes out as it is, and the pipeline loses the event.
+        return "x".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def platform_code(name: str, value: object) -> str:
+    """Return *value* when the pipeline knows it as a platform. Raises InvalidEventError otherwise."""
+    _check(isinstance(value, str) and value in PLATFORMS, name, value, f"must be one of {sorted(PLATFORMS)}")
+    return str.__str__(cast(str, value))
+
+
+def _text_of(key: str) -> Callable[[str, object], str]:
+    return lambda name, value: protocol_text(key, name, value)
+
+
+def _dimensions(name: str, value: object) -> str:
+    rule = "must be width and height, whole pixels from 1 to 2147483647"
+    sides = value if isinstance(value, tuple | list) else ()
+    _check(len(sides) == 2 and all(_is_within(side, 1) for side in sides), name, value, rule)
+    return "x".join(str(int(side)) for side in sides)
+
+
+def _color_depth(name: str, value: object) -> str:
+    _check(_is_within(value, 1), name, value, "must be bits per pixel, a whole number from 1 to 2147483647")
+    return int.__repr__(cast(int, value))
+
+
+def _session_index(name: str, value: object) -> str:
+    _check(_is_within(value, 0), name, value, "must be a whole number from 0 to 2147483647")
+    return int.__repr__(cast(int, value))
+
+
+def _session_id(name: str, value: object) -> str:
+    text = str(value) if isinstance(value, UUID) else value
+    valid = isinstance(text, str) and UUID_FORM.fullmatch(text) is not None
+    _check(valid, name, value, "must be a UUID in its canonical form")
+    # The pipeline stores it so.
+    return str(text).lower()
+
+
+def _ip_address(name: str, value: object) -> str:
+    text = protocol_text("ip", name, value)
+    # The pipeline keeps what stands before the first of these (PROTOCOL.md §1.3).
+    is_one = "," not in text and " " not in text and "|" not in text
+    _check(is_one, name, value, "must be one address, not a list of them")
+    return text
+
+
+_FIELDS: Mapping[str, tuple[str, Callable[[str, object], str]]] = {
+    "platform": ("p", platform_code),
+    "user_id": ("uid", _text_of("uid")),
+    "screen_resolution": ("res", _dimensions),
+    "viewport": ("vp", _dimensions),
+    "color_depth": ("cd", _color_depth),
+    "timezone": ("tz", _text_of("tz")),
+    "lang": ("lang", _text_of("lang")),
+    "ip_address": ("ip", _ip_address),
+    "useragent": ("ua", _text_of("ua")),
+    "domain_user_id": ("duid", _text_of("duid")),
+    "network_user_id": ("tnuid", _text_of("tnuid")),
+    "domain_session_id": ("sid", _session_id),
+    "domain_session_index": ("vid", _session_index),
+}
+
+# Of what a visitor's subject can have, the only field that is no text.
+_VALUES: Mapping[str, Callable[[str], Any]] = {"domain_session_index": int}
+
+IDENTIFYING_KEYS = frozenset({"uid", "duid", "tnuid", "nuid", "sid", "vid", "ip"})
+"""What an anonymous event must not carry: the collector does not remove it (PROTOCOL.md §2.5)."""
+
+
+_Value = TypeVar("_Value")
+
+
+class _Field(Generic[_Value]):
+    """A field of a subject: read as an attribute, set by a method."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, subject: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, subject: Subject, owner: type) -> _Value | None: ...
+
+    def __get__(self, subject: Subject | None, owner: type) -> Self | _Value | None:
+        if subject is None:
+            return self
+        value: _Value | None = subject._values.get(self._name)  # noqa: SLF001 - a part of it
+        return value
+
+    def __set__(self, subject: Subject, value: object) -> None:
+        raise AttributeError(f"{self._name} is read-only: use set_{self._name}()")
+
+
+class Subject:
+    """
+    The user, device and session of events; each field may be None, "not set".
+
+    A field can be read as an attribute. Setters return the subject, so that
+    they chain.
+
+    Args:
+        platform: One of the platform codes, like ``web``, ``mob`` or ``srv``.
+
+        user_id: The application's id of the user; at most 255 characters.
+
+        screen_resolution: Width and height of the screen in pixels, each from 1.
+
+        viewport: Width and height of the window's inside in pixels, each from 1.
+
+        color_depth: Bits per pixel, from 1.
+
+        timezone: The user's time zone, like ``Europe/London``; at most 255 characters.
+
+        lang: The user's language, like ``en``; at most 255 characters.
+
+        ip_address: The user's address; one, at most 128 characters.
+
+        useragent: The user's browser string; at most 1,000 characters.
+
+        domain_user_id: The id in the first-party cookie; at most 128 characters.
+
+        network_user_id: The id in the collector's cookie; at most 128 characters.
+
+        domain_session_id: The session's UUID, a string or `uuid.UUID`.
+
+        domain_session_index: The session's number, from 0.
+
+    Attributes:
+        revision: Grows with every change.
+
+    Raises InvalidEventError when a value breaks one of these rules.
+    """
+
+    __slots__ = ("_fields", "_values", "revision")
+
+    platform: _Field[str] = _Field()
+    user_id: _Field[str] = _Field()
+    screen_resolution: _Field[tuple[int, int]] = _Field()
+    viewport: _Field[tuple[int, int]] = _Field()
+    color_depth: _Field[int] = _Field()
+    timezone: _Field[str] = _Field()
+    lang: _Field[str] = _Field()
+    ip_address: _Field[str] = _Field()
+    useragent: _Field[str] = _Field()
+    domain_user_id: _Field[str] = _Field()
+    network_user_id: _Field[str] = _Field()
+    domain_session_id: _Field[str] = _Field()
+    domain_session_index: _Field[int] = _Field()
+
+    def __init__(
+        self,
+        *,
+        platform: str | _Clear | None = None,
+        user_id: str | _Clear | None = None,
+        screen_resolution: tuple[int, int] | _Clear | None = None,
+        viewport: tuple[int, int] | _Clear | None = None,
+        color_depth: int | _Clear | None = None,
+        timezone: str | _Clear | None = None,
+        lang: str | _Clear | None = None,
+        ip_address: str | _Clear | None = None,
+        useragent: str | _Clear | None = None,
+        domain_user_id: str | _Clear | None = None,
+        network_user_id: str | _Clear | None = None,
+        domain_session_id: str | UUID | _Clear | None = None,
+        domain_session_index: int | _Clear | None = None,
+    ) -> None:
+        given = locals()
+        self._values: dict[str, Any] = {}
+        self._fields: dict[str, str | _Clear] = {}
+        self.revision: int = 0
+        for name in _FIELDS:
+            if given[name] is not None:
+                self._set(name, given[name])
+
+    @classmethod
+    def from_cookies(cls, cookies: Mapping[str, str], *, prefix: str = "_sp_", network: str = "sp") -> Self:
+        """
+        Return the subject that a browser's cookies tell of; what is missing or malformed is not set.
+
+        Args:
+            cookies: The cookies of a request, by name.
+
+            prefix: What the JavaScript tracker's ``cookieName`` is. ``<prefix>id.<hash>``
+                has the domain user id, the session's index and its id.
+
+            network: The name of the collector's cookie, which has the network user id.
+
+        Raises InvalidEventError when one of these is of another type.
+        """
+        is_text = isinstance(cookies, Mapping) and all(
+            isinstance(name, str) and isinstance(value, str) for name, value in cookies.items()
+        )
+        # Some cookies are secrets: they are not shown.
+        rule = "must be a mapping of names to values, all strings"
+        _check(is_text, "cookies", type(cookies).__name__, rule)
+        _check(isinstance(prefix, str), "prefix", prefix, "must be a string")
+        _check(isinstance(network, str), "network", network, "must be a string")
+        return cls._of_fields(valid_fields(cookie_fields(cookies, prefix, network)))
+
+    @classmethod
+    def _of_fields(cls, fields: Mapping[str, str]) -> Self:
+        texts = {name: fields[key] for name, (key, _) in _FIELDS.items() if key in fields}
+        return cls._of({name: _VALUES.get(name, str)(text) for name, text in texts.items()}, dict(fields))
+
+    @classmethod
+    def _of(cls, values: dict[str, Any], fields: dict[str, str | _Clear]) -> Self:
+        subject = cls.__new__(cls)
+        subject._values, subject._fields, subject.revision = values, fields, 0  # noqa: SLF001 - its own
+        return subject
+
+    def __repr__(self) -> str:
+        return f"Subject({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
+
+    def _set(self, name: str, value: object) -> Self:
+        key, text = _FIELDS[name]
+        # New mappings: another thread may be reading the old ones.
+        values = {other: kept for other, kept in self._values.items() if other != name}
+        fields = {other: kept for other, kept in self._fields.items() if other != key}
+        if value is not None:
+            fields[key] = value if isinstance(value, _Clear) else _checked(text, name, value)
+            values[name] = value
+        self._values, self._fields = values, fields
+        self.revision += 1
+        return self
+
+    def set_platform(self, platform: str | _Clear | None) -> Self:
+        """Set the platform, one of the platform codes."""
+        return self._set("platform", platform)
+
+    def set_user_id(self, user_id: str | _Clear | None) -> Self:
+        """Set the application's id of the user."""
+        return self._set("user_id", user_id)
+
+    def set_screen_resolution(self, width: int, height: int) -> Self:
+        """Set the size of the screen in pixels, each from 1."""
+        return self._set("screen_resolution", (width, height))
+
+    def set_viewport(self, width: int, height: int) -> Self:
+        """Set the size of the window's inside in pixels, each from 1."""
+        return self._set("viewport", (width, height))
+
+    def set_color_depth(self, depth: int | _Clear | None) -> Self:
+        """Set the bits per pixel, from 1."""
+        return self._set("color_depth", depth)
+
+    def set_timezone(self, timezone: str | _Clear | None) -> Self:
+        """Set the user's time zone, like ``Europe/London``."""
+        return self._set("timezone", timezone)
+
+    def set_lang(self, lang: str | _Clear | None) -> Self:
+        """Set the user's language, like ``en``."""
+        return self._set("lang", lang)
+
+    def set_ip_address(self, ip_address: str | _Clear | None) -> Self:
+        """Set the user's address."""
+        return self._set("ip_address", ip_address)
+
+    def set_useragent(self, useragent: str | _Clear | None) -> Self:
+        """Set the user's browser string."""
+        return self._set("useragent", useragent)
+
+    def set_domain_user_id(self, domain_user_id: str | _Clear | None) -> Self:
+        """Set the id in the first-party cookie."""
+        return self._set("domain_user_id", domain_user_id)
+
+    def set_network_user_id(self, network_user_id: str | _Clear | None) -> Self:
+        """Set the id in the collector's cookie."""
+        return self._set("network_user_id", network_user_id)
+
+    def set_domain_session_id(self, domain_session_id: str | UUID | _Clear | None) -> Self:
+        """Set the session's UUID."""
+        return self._set("domain_session_id", domain_session_id)
+
+    def set_domain_session_index(self, domain_session_index: int | _Clear | None) -> Self:
+        """Set the session's number, from 0."""
+        return self._set("domain_session_index", domain_session_index)
+
+    def protocol_fields(self) -> Mapping[str, str | _Clear]:
+        """Return the fields by protocol key; a value may be `CLEAR`."""
+        return self._fields
+
+
+def cookie_fields(cookies: Mapping[str, str], prefix: str, network: str) -> dict[str, object]:
+    """Return the fields of a subject that *cookies* tell of, as `Subject.from_cookies` takes them."""
+    found: dict[str, object] = {"network_user_id": cookies.get(network)}
+    own = f"{prefix}id"
+    name = next(
+        (name for name in cookies if name.startswith(own) and name[len(own) :][:1] in ("", ".")), None
+    )
+    if name is not None:
+        # <domain user id>.<created>.<session index>.<now>.<last>.<session id>...
+        parts = [*cookies[name].split("."), "", "", "", "", "", ""]
+        found["domain_user_id"] = parts[0]
+        # Of so many digits that a number can have: int() raises for 5,000.
+        is_index = parts[2].isascii() and parts[2].isdigit() and len(parts[2]) <= 10
+        found["domain_session_index"] = int(parts[2]) if is_index else None
+        found["domain_session_id"] = parts[5]
+    return found
+
+
+def valid_fields(found: Mapping[str, object]) -> dict[str, str]:
+    """
+    Return the protocol fields of the subject's fields that were *found*.
+
+    An empty value, or one that breaks a rule, is left out, whether or not events
+    are validated: a visitor can send anything, and that is no reason to fail.
+    """
+    fields: dict[str, str] = {}
+    for name, value in found.items():
+        if value is None or value == "":
+            continue
+        key, text = _FIELDS[name]
+        with suppress(InvalidEventError):
+            fields[key] = text(name, value)
+    return fields
+
+
+def subject_with(fields: Mapping[str, str]) -> Subject:
+    """Return the subject that has these protocol *fields*, which are valid."""
+    return Subject._of_fields(fields)  # noqa: SLF001 - made by the two of them
+
+
+def merge(layers: Iterable[Subject]) -> dict[str, str]:
+    """Return the protocol fields of *layers*, of which a later one wins; empty strings are left out."""
+    merged: dict[str, str | _Clear] = {}
+    for layer in layers:
+        merged.update(layer.protocol_fields())
+    return {key: value for key, value in merged.items() if isinstance(value, str) and value}
+
+
+def merged(layers: Iterable[Subject]) -> Subject:
+    """Return a new subject with the fields of *layers*, of which a later one wins."""
+    values = {name: value for layer in layers for name, value in layer._values.items()}  # noqa: SLF001
+    # Nothing lies below that could be cleared.
+    return Subject(**{name: value for name, value in values.items() if value is not CLEAR})

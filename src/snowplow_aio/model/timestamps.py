@@ -1,0 +1,79 @@
+"""
+When an event happened: the device's clock (``dtm``) or the true time (``ttm``).
+
+Both travel as whole milliseconds since the epoch. Seconds are not refused,
+because the pipeline does not refuse them: they are in January 1970.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from snowplow_aio.exceptions import InvalidEventError
+from snowplow_aio.model.atomic import TIMESTAMP_MAX, TIMESTAMP_MIN
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_RULE = "must be milliseconds since the epoch (int or float, years 0 to 9999) or a datetime with a time zone"
+
+
+def milliseconds(value: object, argument: str = "tstamp") -> int:
+    """
+    Return *value* as whole milliseconds since the epoch; a fraction is cut off.
+
+    Args:
+        value: An int or a finite float in milliseconds, or an aware datetime.
+
+        argument: What the error calls the value.
+
+    Raises InvalidEventError when it is none of these or outside the years 0 to 9999.
+    """
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            raise InvalidEventError.about(argument, value, "must be a datetime with a time zone")
+        number = (value - _EPOCH) // timedelta(milliseconds=1)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        # Of any size: `isfinite` would overflow.
+        number = int(value)
+    elif isinstance(value, float) and math.isfinite(value):
+        number = int(value)
+    else:
+        raise InvalidEventError.about(argument, value, _RULE)
+    if not TIMESTAMP_MIN <= number <= TIMESTAMP_MAX:
+        raise InvalidEventError.about(argument, value, _RULE)
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class _Timestamp:
+    """
+    A moment in time.
+
+    Args:
+        value: Milliseconds since the epoch, or an aware datetime.
+
+    Raises InvalidEventError when it is neither.
+    """
+
+    value: float | datetime
+
+    def __post_init__(self) -> None:
+        milliseconds(self.value, type(self).__name__)
+
+    @property
+    def milliseconds(self) -> int:
+        """Whole milliseconds since the epoch."""
+        return milliseconds(self.value)
+
+
+class TrueTimestamp(_Timestamp):
+    """When the event really happened, as the application knows it: sent as ``ttm`` instead of ``dtm``."""
+
+    __slots__ = ()
+
+
+class DeviceTimestamp(_Timestamp):
+    """When the event happened by the device's clock: sent as ``dtm``."""
+
+    __slots__ = ()

@@ -1,0 +1,322 @@
+"""
+The benchmarks: their statistics, when they refuse a ratio, and whether they run at all.
+
+No test here asserts a time.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+pytestmark = pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="no benchmarks beside an installed package")
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Callable[[str], Any]]:
+    """
+    Import a module of the benchmarks, which are no package, and forget it afterwards.
+    """
+    before = set(sys.modules)
+    sys.path.insert(0, str(BENCHMARKS))
+    yield importlib.import_module
+    sys.path.remove(str(BENCHMARKS))
+    for name in set(sys.modules) - before:
+        if str(BENCHMARKS) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def measure(bench: Callable[[str], Any]) -> Any:
+    return bench("measure")
+
+
+@pytest.fixture(scope="module")
+def compare(bench: Callable[[str], Any]) -> Any:
+    return bench("compare")
+
+
+def repeats(measure: Any, speeds: list[float], **changes: Any) -> list[Any]:
+    """
+    Return one repeat per events/s in *speeds*, steady and complete but for *changes*.
+    """
+    figures = {"cpu_us": 10.0, "p50_us": 8.0, "p99_us": 20.0}
+    figures |= {name: changes.pop(name) for name in [*figures] if name in changes}
+    same = {"events": 1000, "counted": 1000, "calibration_before_ms": 20.0, "calibration_after_ms": 20.0}
+    return [
+        measure.Repeat(round=number, figures=figures | {"events_per_second": speed}, **same | changes)
+        for number, speed in enumerate(speeds)
+    ]
+
+
+def test_spread_is_interquartile_range_over_median(measure: Any) -> None:
+    """
+    One far outlier among five does not make a spread large.
+    """
+    assert measure.spread([8.0, 9.0, 10.0, 11.0, 100.0]) == pytest.approx(0.2)
+    assert measure.spread([10.0]) is None
+
+
+def summary(measure: Any, speeds: list[float], **changes: Any) -> Any:
+    """
+    Return the summary of such repeats at the speed of a calibration of 20 ms.
+    """
+    return measure.summarise(repeats(measure, speeds, **changes), 20.0)
+
+
+def test_ratio_is_that_of_the_medians(measure: Any) -> None:
+    """
+    An outlier on one side changes nothing.
+    """
+    ours = summary(measure, [100.0, 102.0, 98.0, 100.0, 20.0])
+
+    found = measure.ratio(measure.SPEED, ours, summary(measure, [10.0] * 5))
+
+    assert found.value == pytest.approx(10.0)
+    assert found.refusal is None
+
+
+def test_ratio_above_one_means_less_of_a_cost(measure: Any) -> None:
+    """
+    For CPU time the quotient is turned around.
+    """
+    ours = summary(measure, [100.0] * 5, cpu_us=10.0)
+    theirs = summary(measure, [100.0] * 5, cpu_us=40.0)
+
+    assert measure.ratio(measure.CPU, ours, theirs).value == pytest.approx(4.0)
+
+
+def test_fewer_than_five_repeats_give_no_ratio(measure: Any) -> None:
+    """
+    Four good repeats are too few on either side, however alike they are.
+    """
+    four, five = summary(measure, [100.0] * 4), summary(measure, [10.0] * 5)
+
+    for pair in ((four, five), (five, four)):
+        found = measure.ratio(measure.CPU, *pair)
+        assert (found.value, found.refusal) == (None, "too few")
+
+
+def test_repeats_that_disagree_give_no_ratio(measure: Any) -> None:
+    """
+    A median of figures far apart would look surer than it is.
+    """
+    ours = summary(measure, [100.0, 30.0, 170.0, 60.0, 140.0])
+
+    found = measure.ratio(measure.SPEED, ours, summary(measure, [10.0] * 5))
+
+    assert (found.value, found.refusal) == (None, "too noisy")
+
+
+def test_client_that_loses_events_gets_no_ratio(measure: Any) -> None:
+    """
+    Dropping is the fastest way to deliver.
+    """
+    ours = summary(measure, [100.0] * 5, counted=999)
+
+    assert measure.ratio(measure.CPU, ours, summary(measure, [10.0] * 5)).refusal == "events lost"
+
+
+def test_repeat_during_a_speed_flip_is_not_used(measure: Any) -> None:
+    """
+    A repeat whose calibrations differ ran at no speed that can be named.
+    """
+    flipped = repeats(measure, [60.0] * 5, calibration_after_ms=35.0)
+
+    assert measure.common_calibration(flipped) is None
+    assert measure.usable(flipped, 20.0) == []
+
+
+def test_summary_takes_the_commonest_speed(measure: Any) -> None:
+    """
+    Two slow repeats among five do not pull the median down.
+    """
+    fast = repeats(measure, [100.0, 101.0, 99.0])
+    slow = repeats(measure, [57.0, 58.0], calibration_before_ms=35.0, calibration_after_ms=35.0)
+    made = [*slow, *fast]
+
+    found = measure.summarise(made, measure.common_calibration(made))
+
+    assert found.usable == 3
+    assert found.medians["events_per_second"] == pytest.approx(100.0)
+
+
+def test_nothing_usable_gives_an_empty_summary(measure: Any) -> None:
+    """
+    No repeat at all is no error, but no figure either.
+    """
+    assert measure.common_calibration([]) is None
+    assert measure.summarise([], None).medians == {}
+
+
+def test_tail_may_lie_further_apart_than_a_rate(measure: Any) -> None:
+    """
+    A few of thousands of waits make a 99th percentile.
+    """
+    tails = [20.0, 14.0, 16.0, 26.0, 24.0]
+    made = [one for tail in tails for one in repeats(measure, [100.0], p99_us=tail, cpu_us=tail)]
+    found = measure.summarise(made, 20.0)
+
+    assert measure.ratio(measure.P99, found, found).refusal is None
+    assert measure.ratio(measure.CPU, found, found).refusal == "too noisy"
+
+
+def test_target_is_judged_against_the_fastest_of_the_tuned(measure: Any, bench: Callable[[str], Any]) -> None:
+    """
+    Ten times the slower tuning is no proof of four times the best.
+    """
+    target = next(
+        one for one in bench("targets").TARGETS if "tuning" in one.against and one.scenario == "page_view"
+    )
+    found = {
+        "emitter-tuned": summary(measure, [10.0] * 5),
+        "async-emitter-tuned": summary(measure, [30.0] * 5),
+        "ours": summary(measure, [100.0] * 5),
+    }
+
+    assert (target.judge(found).found, target.judge(found).is_met) == ("3.3 ×", False)
+    assert target.judge(found | {"ours": summary(measure, [130.0] * 5)}).is_met
+    assert target.judge({"ours": found["ours"]}).is_met is None
+
+
+def test_service_may_answer_five_per_cent_fewer_requests(measure: Any, bench: Callable[[str], Any]) -> None:
+    """
+    A loss is told in per cent of the service without tracking, and none from repeats further apart than that.
+    """
+    targets = bench("targets").service_targets("service-slow")
+
+    def served(rates: list[float]) -> Any:
+        made = repeats(measure, rates)
+        for repeat in made:
+            repeat.figures["requests_per_second"] = repeat.figures["events_per_second"]
+        return measure.summarise(made, 20.0)
+
+    def judged(rates: list[float]) -> tuple[str, bool | None]:
+        verdict = targets[0].judge({"alone": served([100.0] * 5), "ours": served(rates)})
+        return verdict.found, verdict.is_met
+
+    assert judged([96.0] * 5) == ("4 %", True)
+    assert judged([94.0] * 5) == ("6 %", False)
+    assert judged([90.0, 94.0, 98.0, 102.0, 106.0]) == ("too noisy", None)
+    assert judged([96.0] * 4) == ("too few", None)
+
+
+def test_same_cost_is_within_noise(compare: Any) -> None:
+    """
+    Two per cent up and down around nothing are no slow-down.
+    """
+    text, code = compare.judge(compare.change([0.98, 1.02, 0.99, 1.01, 1.0] * 5), 0.03)
+
+    assert text.startswith("within noise")
+    assert code == 0
+
+
+def test_slow_down_above_the_limit_is_an_error(compare: Any) -> None:
+    """
+    Five per cent are found through noise of two.
+    """
+    text, code = compare.judge(compare.change([1.03, 1.07, 1.04, 1.06, 1.05] * 5), 0.03)
+
+    assert text.startswith("slower by 5.0%")
+    assert code == 1
+
+
+def test_slow_down_below_the_limit_is_told_and_no_error(compare: Any) -> None:
+    """
+    What is sure but small is for the author to judge.
+    """
+    text, code = compare.judge(compare.change([1.01, 1.012, 1.014] * 8), 0.03)
+
+    assert text.startswith("slower by 1.2%")
+    assert code == 0
+
+
+def test_noise_that_hides_the_limit_is_neither_good_nor_bad(compare: Any) -> None:
+    """
+    An interval from far below to far above the limit says nothing.
+    """
+    text, code = compare.judge(compare.change([0.8, 1.25, 0.9, 1.2, 1.0]), 0.03)
+
+    assert text.startswith("too noisy")
+    assert code == 2
+
+
+def test_instructions_are_read_from_what_perf_prints(compare: Any) -> None:
+    """
+    A machine that hides its counters counts as one without them.
+    """
+    assert compare.counted("# started\n\n123456,,instructions:u,1000,100.00,,\n") == 123456
+
+    with pytest.raises(ValueError, match="not supported"):
+        compare.counted("<not supported>,,instructions:u,0,100.00,,\n")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "page_view,structured,get",
+        "tls,rtt,building",
+        "loop-hanging,memory,idle",
+        "linear-tasks,linear-contexts",
+        "redis-emit,redis-drain,redis-latency",
+        "service-answering",
+    ],
+)
+def test_smoke_run_counts_every_event_at_the_sink(tmp_path: Path, rows: str) -> None:
+    """
+    A row runs with this library alone, loses nothing and writes its JSON.
+    """
+    path = tmp_path / "smoke.json"
+    command = [sys.executable, str(BENCHMARKS / "run.py"), "--smoke", "--clients", "ours", "--only", rows]
+
+    done = subprocess.run(
+        [*command, "--json", str(path)], capture_output=True, text=True, timeout=170, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert document.keys() >= {
+        "format",
+        "command",
+        "started_at",
+        "machine",
+        "versions",
+        "scenarios",
+        "targets",
+    }
+    assert {row["name"] for row in document["scenarios"]} == set(rows.split(","))
+    made = [
+        (client["name"], repeat)
+        for scenario in document["scenarios"]
+        for client in scenario["clients"]
+        for repeat in client["repeats"]
+    ]
+    assert made
+    for name, repeat in made:
+        assert repeat["counted"] == repeat["events"], name
+        assert repeat["figures"], name
+    assert "snowplow-aio" in document["versions"]["ours"]
+
+
+def test_smoke_run_tells_what_an_import_loads(tmp_path: Path) -> None:
+    """
+    An import that times nothing else loads neither aiohttp, redis nor celery.
+    """
+    path = tmp_path / "smoke.json"
+    command = [sys.executable, str(BENCHMARKS / "run.py"), "--smoke", "--only", "import", "--json", str(path)]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = json.loads(path.read_text(encoding="utf-8"))["scenarios"]
+    (ours,) = (client for client in row["clients"] if client["role"] == "ours")
+    assert [repeat["details"]["loaded"] for repeat in ours["repeats"]] == [[]]

@@ -1,0 +1,238 @@
+"""The two libraries: each makes the same call, and says what arrived of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+from snowplow_tracker.emitters import Emitter, logger
+from snowplow_tracker.event_store import InMemoryEventStore
+from snowplow_tracker.self_describing_json import SelfDescribingJson
+from snowplow_tracker.subject import Subject
+from snowplow_tracker.tracker import Tracker
+
+import snowplow_aio as ours
+from snowplow_aio.micro.collector import CollectorRequest
+from snowplow_aio.micro.pipeline import process
+from snowplow_aio.micro.records import Record
+from snowplow_aio.micro.registry import Registry
+from tests.compat.original.calls import METHODS, Call, Fields, Json
+from tests.compat.original.collector import Collector, Event, Request, running_collector
+
+HttpMethod = Literal["get", "post"]
+
+PUBLIC_SCHEMAS = Registry(())
+
+# Where 1.1.0 has another name for an argument.
+THEIR_NAMES = {
+    ("track_mobile_screen_view", "type_"): "type",
+    ("track_ecommerce_transaction_item", "id_"): "order_id",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a call: the requests that arrived, and why it was refused."""
+
+    requests: Sequence[Request]
+    refusal: Exception | None = None
+    event_id: str | None = None
+
+    @property
+    def events(self) -> list[Event]:
+        """The events that arrived, in their order."""
+        return [event for request in self.requests for event in request.events()]
+
+    def verdicts(self) -> list[bool]:
+        """Return for each event whether the pipeline takes it."""
+        records = [record for request in self.requests for record in _processed(request)]
+        return [record.is_good for record in records]
+
+
+def _processed(request: Request) -> list[Record]:
+    address = urlsplit(request.target)
+    told = CollectorRequest(
+        method=request.method,
+        path=address.path,
+        query=address.query,
+        headers=(("Content-Type", request.content_type),) if request.content_type else (),
+        body=request.body or None,
+        peer="127.0.0.1",
+        received=datetime.now(UTC),
+    )
+    return process(told, PUBLIC_SCHEMAS, user_id=str(uuid4()), new_id=lambda: str(uuid4()))
+
+
+def _arguments(call: Call, make_json: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """Return a copy of what is given: 1.1.0 writes into its arguments."""
+    values = {**call.arguments, "context": call.context}
+    copied: dict[str, Any] = _converted(values, make_json)
+    return copied
+
+
+def _converted(value: Any, make_json: Callable[[str, Any], Any]) -> Any:
+    if isinstance(value, Json):
+        return make_json(value.schema, value.data)
+    if isinstance(value, dict):
+        return {key: _converted(inner, make_json) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_converted(inner, make_json) for inner in value)
+    return value
+
+
+def _positional(call: Call, values: dict[str, Any]) -> list[Any]:
+    """Take the arguments that have a documented position out of *values*, in their order."""
+    if not call.by_position:
+        return []
+    return [values.pop(name, None) for name in (*METHODS[call.method].names, "context", "tstamp")]
+
+
+def _told(subject: Any, fields: Fields) -> Any:
+    for name, values in fields.items():
+        assert getattr(subject, f"set_{name}")(*values) is subject
+    return subject
+
+
+class TheOriginal:
+    """snowplow-tracker 1.1.0."""
+
+    def __init__(self, collector: Collector, method: HttpMethod) -> None:
+        # It has made itself talk.
+        logger.setLevel(logging.WARNING)
+        self._collector = collector
+        self._store = InMemoryEventStore(logging.getLogger(__name__))
+        self._emitter = Emitter(
+            "127.0.0.1",
+            protocol="http",
+            port=collector.server_port,
+            method=method,
+            # Sent by the flush, all at once.
+            batch_size=1000,
+            event_store=self._store,
+        )
+
+    def make(self, call: Call) -> Outcome:
+        """Make *call*, and wait for what arrives."""
+        refusal = None
+        try:
+            self._track(call)
+        except (ValueError, OverflowError) as error:
+            refusal = error
+        self._emitter.sync_flush()
+        assert self._store.size() == 0, "the collector did not take it"
+        return Outcome(self._collector.take(), refusal)
+
+    def _track(self, call: Call) -> None:
+        subject = call.tracker_subject
+        tracker = Tracker(
+            call.namespace,
+            self._emitter,
+            subject=None if subject is None else _told(Subject(), subject),
+            app_id=call.app_id,
+            encode_base64=call.encode_base64,
+        )
+        values = _arguments(call, SelfDescribingJson)
+        values["tstamp"] = call.when.milliseconds
+        if call.subject is not None:
+            values["event_subject"] = _told(Subject(), call.subject)
+        positional = _positional(call, values)
+        named = {THEIR_NAMES.get((call.method, name), name): value for name, value in values.items()}
+        getattr(tracker, call.method)(*positional, **named)
+
+
+class Ours:
+    """This library."""
+
+    def __init__(self, collector: Collector, method: HttpMethod) -> None:
+        self._collector = collector
+        # One connection, so that events arrive in their order.
+        self._emitter = ours.HttpEmitter(
+            f"http://127.0.0.1:{collector.server_port}", method=method, max_connections=1
+        )
+
+    async def make(self, call: Call) -> Outcome:
+        """Make *call*, and wait for what arrives."""
+        event_id = refusal = None
+        try:
+            event_id = await self._track(call)
+        except ValueError as error:
+            refusal = error
+        result = await self._emitter.flush()
+        outcome = Outcome(self._collector.take(), refusal, event_id)
+        assert (result.delivered, result.pending) == (len(outcome.events), 0), result
+        return outcome
+
+    async def _track(self, call: Call) -> str:
+        subject = call.tracker_subject
+        tracker = ours.Tracker(
+            self._emitter,
+            namespace=call.namespace,
+            app_id=call.app_id,
+            subject=None if subject is None else _told(ours.Subject(), subject),
+            encode_base64=call.encode_base64,
+        )
+        values = _arguments(call, ours.SelfDescribingJson)
+        values |= _time(call)
+        if call.subject is not None:
+            values["subject"] = _told(ours.Subject(), call.subject)
+        event_id: str = await getattr(tracker, call.method)(*_positional(call, values), **values)
+        return event_id
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._emitter.aclose()
+
+
+def _time(call: Call) -> Mapping[str, Any]:
+    milliseconds = call.when.milliseconds
+    if milliseconds is None:
+        return {}
+    if call.when.how == "TrueTimestamp":
+        return {"tstamp": ours.TrueTimestamp(milliseconds)}
+    return {call.when.how: milliseconds}
+
+
+class Both:
+    """
+    The two beside each other.
+
+    Attributes:
+        method: How both send.
+    """
+
+    def __init__(
+        self, method: HttpMethod, run: Callable[[Any], Any], original: TheOriginal, ours: Ours
+    ) -> None:
+        self.method: HttpMethod = method
+        self._run = run
+        self._original = original
+        self._ours = ours
+
+    def make(self, call: Call) -> tuple[Outcome, Outcome]:
+        """Return what became of *call* with the original, and here."""
+        return self._original.make(call), self._run(self._ours.make(call))
+
+
+@contextmanager
+def both_by(method: HttpMethod) -> Generator[Both]:
+    """Have both send to one collector, by *method*."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        running_collector() as collector,
+        asyncio.Runner() as runner,
+    ):
+        # The original's client asks the environment for a proxy.
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        ours = Ours(collector, method)
+        try:
+            yield Both(method, runner.run, TheOriginal(collector, method), ours)
+        finally:
+            runner.run(ours.aclose())

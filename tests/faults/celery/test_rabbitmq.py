@@ -1,0 +1,111 @@
+"""The same with RabbitMQ as the broker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import pytest
+from celery import Celery
+
+from snowplow_aio import CeleryEmitter, PageView, Tracker
+from tests.celery.worker import Worker, wait_until
+from tests.faults.celery.rabbitmq import PROGRAM, RabbitMQ
+from tests.faults.server import CollectorProcess, Faults
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(PROGRAM is None, reason="there is no rabbitmq-server on this machine"),
+]
+
+_PAGE = "https://example.com/"
+
+
+@pytest.fixture(scope="module")
+def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    with RabbitMQ(tmp_path_factory.mktemp("rabbitmq")) as server:
+        yield server
+
+
+def _settings(rabbit: RabbitMQ, collector: CollectorProcess, seconds: float) -> dict[str, str]:
+    return {
+        "SNOWPLOW_CELERY_BROKER_URL": rabbit.url,
+        "SNOWPLOW_COLLECTOR": collector.url,
+        "SNOWPLOW_CELERY_DELIVERY_TIMEOUT": str(seconds),
+    }
+
+
+def _dead(rabbit: RabbitMQ) -> int:
+    """Return how many messages wait in the queue of the dead."""
+    with Celery(broker=rabbit.url, set_as_current=False).connection_for_read() as connection:
+        queue = connection.SimpleQueue("snowplow.dead")
+        count: int = queue.qsize()
+        queue.close()
+    return count
+
+
+async def test_every_event_is_delivered_or_put_aside_though_broker_and_collector_fail(
+    rabbit: RabbitMQ, collector: CollectorProcess, new_worker: Callable[..., Worker]
+) -> None:
+    app = Celery(broker=rabbit.url, set_as_current=False)
+    emitter = CeleryEmitter(app, max_batch=100, publish_timeout=0.5)
+    async with Tracker(emitter, namespace="t", app_id="a") as tracker:
+        for i in range(500):
+            await tracker.track(PageView(page_url=f"{_PAGE}answer/400" if i == 7 else _PAGE))
+        assert (await tracker.flush(30)).delivered == 500
+        rabbit.freeze()
+        for _ in range(100):
+            await tracker.track(PageView(page_url=_PAGE))
+        assert (await tracker.flush(2)).pending == 100
+        assert sum(tracker.stats()["celery"].retries.values()) >= 1
+        rabbit.thaw()
+        assert (await tracker.flush(30)).pending == 0
+
+    collector.do(Faults(refused=1))
+    worker = new_worker(_settings(rabbit, collector, 1), "--pool=prefork", "-c2")
+    worker.wait_for("0 events delivered, 100 are left", times=2)
+    collector.do(Faults())
+
+    wait_until(lambda: collector.counts().distinct == 599, worker.log)
+    wait_until(lambda: _dead(rabbit) == 1, worker.log)
+    # What it has not acknowledged would come back in the next test.
+    assert worker.terminate() == 0
+
+
+async def test_nothing_is_lost_when_broker_and_worker_are_killed(
+    rabbit: RabbitMQ, collector: CollectorProcess, new_worker: Callable[..., Worker]
+) -> None:
+    first = new_worker(_settings(rabbit, collector, 60), "--pool=solo")
+    app = Celery(broker=rabbit.url, set_as_current=False)
+    emitter = CeleryEmitter(app, max_batch=10, publish_timeout=0.5)
+    async with Tracker(emitter, namespace="t", app_id="a") as tracker:
+        for _ in range(300):
+            await tracker.track(PageView(page_url=_PAGE))
+        # In the midst of it.
+        await asyncio.to_thread(wait_until, lambda: collector.counts().distinct > 0, first.log)
+        await asyncio.to_thread(rabbit.kill)
+        collector.do(Faults(manner="never"))
+        for _ in range(100):
+            await tracker.track(PageView(page_url=_PAGE))
+        await asyncio.to_thread(rabbit.start)
+        assert (await tracker.flush(30)).pending == 0
+    await asyncio.to_thread(wait_until, lambda: collector.counts().under_way >= 1, first.log)
+
+    first.kill()
+    collector.do(Faults())
+    second = new_worker(_settings(rabbit, collector, 60), "--pool=solo")
+
+    wait_until(lambda: collector.counts().distinct == 400, second.log)
+
+
+async def test_a_password_that_the_broker_refuses_is_said(rabbit: RabbitMQ) -> None:
+    app = Celery(broker=rabbit.url.replace("guest:guest", "guest:hush"), set_as_current=False)
+    async with Tracker(CeleryEmitter(app, drain_timeout=0), namespace="t", app_id="a") as tracker:
+        await tracker.track(PageView(page_url=_PAGE))
+        await tracker.flush(wait=False)
+
+        async with asyncio.timeout(30):
+            while tracker.stats()["celery"].state != "misconfigured":  # noqa: ASYNC110 - a broker is waited for
+                await asyncio.sleep(0.01)
+        assert "ACCESS_REFUSED" in str(tracker.health())
+        assert "hush" not in str(tracker.health())

@@ -1,0 +1,193 @@
+"""
+P32 over the whole way: emitter, Redis, workers, collector, with workers and Redis killed all the while.
+
+And that it can go on so for months: nothing grows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from snowplow_aio import MemoryStore, RedisEmitter, Tracker
+from snowplow_aio.redis.worker import RedisWorker
+from tests.collector import Collector, running_collector
+from tests.faults.conftest import balance, lasting, scale
+from tests.faults.server import CollectorProcess
+from tests.redis.reading import PAGE, QUICK
+from tests.redis.servers import RedisServer
+from tests.redis.working import left, put, sending, started, until_delivered, until_in_redis, working
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("mode", ["list", "stream"])]
+
+EVENTS = scale(3_000, 50_000)
+WORKERS = 3
+SECONDS = scale(5, 60)
+# What is tracked at once, twenty times a second, so that there is something to do all the time.
+BURST = EVENTS // (SECONDS * 15)
+# What one holds at most, `prefetch` by default.
+HELD = 2_000
+
+
+@pytest.fixture
+def collector() -> Any:
+    """A collector in a process of its own: this one starts and kills others, and is busy with that."""
+    with CollectorProcess(seed=1) as running:
+        yield running
+
+
+class Crew:
+    """
+    Workers in processes of their own.
+
+    Attributes:
+        kills: How many were killed.
+    """
+
+    def __init__(self, *options: str) -> None:
+        self._options = options
+        self._workers: list[Process] = []
+        self.kills = 0
+
+    async def hire(self) -> None:
+        """Start one more."""
+        self._workers.append(await started(*self._options, quiet=True))
+
+    async def kill_one(self) -> None:
+        """Kill the one that has worked longest, as `kill -9` does, and start another."""
+        self.kills += 1
+        await _killed(self._workers.pop(0))
+        await self.hire()
+
+    async def kill_all(self) -> None:
+        """Kill all that are left."""
+        while self._workers:
+            await _killed(self._workers.pop())
+
+
+async def _killed(worker: Process) -> None:
+    worker.kill()
+    await worker.wait()
+
+
+@asynccontextmanager
+async def crew(*options: str) -> AsyncGenerator[Crew, None]:
+    hired = Crew(*options)
+    try:
+        for _ in range(WORKERS):
+            await hired.hire()
+        yield hired
+    finally:
+        await hired.kill_all()
+
+
+async def kill_now_and_then(workers: Crew, server: RedisServer, seconds: int) -> None:
+    """Kill a worker every second, and Redis twice, which starts again with what is on its disk."""
+    for second in range(seconds):
+        await asyncio.sleep(1)
+        await workers.kill_one()
+        if second in (1, seconds // 2):
+            server.kill()
+            await asyncio.to_thread(server.start)
+
+
+@lasting(600)
+async def test_nothing_is_lost_while_workers_and_redis_are_killed(
+    new_server: Callable[..., RedisServer],
+    collector: CollectorProcess,
+    report: Callable[..., None],
+    mode: Any,
+) -> None:
+    server = new_server("appendonly yes", "appendfsync always")
+    flags = ("--redis-url", server.url, "--collector", collector.url, "--takeover-after", "2")
+    store = MemoryStore(capacity=EVENTS, capacity_bytes=2**30)
+    emitter = RedisEmitter(server.url, mode=mode, retry=QUICK, max_batch=100, store=store)
+    async with crew(*flags, "--mode", mode) as workers, Tracker(emitter) as tracker:
+        killing = asyncio.create_task(kill_now_and_then(workers, server, SECONDS))
+        while not killing.done() or emitter.stats().accepted < EVENTS:
+            for _ in range(min(BURST, EVENTS - emitter.stats().accepted)):
+                await tracker.track(PAGE)
+            await asyncio.sleep(0.05)
+        await killing
+        assert (await tracker.flush(60)).delivered == EVENTS
+        async with asyncio.timeout(scale(40, 300)):
+            while collector.counts().distinct < EVENTS:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.05)
+        async with redis.asyncio.Redis(port=server.port) as rdb:
+            await until_in_redis(lambda: is_empty(rdb))
+    assert balance(emitter.stats()) == 0
+    counts = collector.counts()
+    report(events=EVENTS, kills=workers.kills, duplicates=counts.duplicates)
+    assert counts.distinct == EVENTS
+    assert counts.duplicates <= workers.kills * HELD
+
+
+async def is_empty(rdb: Any) -> bool:
+    return await left(rdb) == 0
+
+
+@pytest.mark.usefixtures("time_to_tidy_up")
+@lasting(900)
+async def test_nothing_grows(
+    new_server: Callable[..., RedisServer], mode: Any, report: Callable[..., None]
+) -> None:
+    """Rounds of everything that happens in months: good events, poison, emitters and workers that end."""
+    chance = random.Random(6)
+    server = new_server()
+    rdb: Any
+    async with running_collector() as collector, redis.asyncio.Redis(port=server.port) as rdb:
+        worker = RedisWorker(sending(collector, batch_size=50), client=server.url, mode=mode, max_dead=50)
+        async with working(worker):
+            delivered, seen = 0, []
+            for number in range(scale(8, 200)):
+                await round_of_a_month(server, rdb, collector, mode, chance)
+                delivered += 500
+                await until_delivered(worker, delivered)
+                await until_in_redis(lambda: is_empty(rdb))
+                collector.requests.clear()
+                collector.accepted.clear()
+                gc.collect()
+                # The first rounds fill caches and the dead letters.
+                if number >= 3:
+                    seen.append(await sizes(rdb))
+    report(**{name: (seen[0][name], seen[-1][name]) for name in seen[0]})
+    first, last = seen[0], seen[-1]
+    assert (last["keys"], last["scripts"]) == (first["keys"], first["scripts"])
+    assert last["connections"] <= first["connections"]
+    # Dead letters differ by some bytes.
+    assert last["bytes in Redis"] <= first["bytes in Redis"] * 1.05
+    assert last["objects here"] <= first["objects here"] * 1.02
+
+
+async def round_of_a_month(
+    server: RedisServer, rdb: Any, collector: Collector, mode: Any, chance: random.Random
+) -> None:
+    """Put 500 events, among them poison, and have another worker begin and end meanwhile."""
+    for _ in range(20):
+        entry = chance.randbytes(20)
+        await (rdb.rpush("snowplow", entry) if mode == "list" else rdb.xadd("snowplow", {"e": entry}))
+    await put(server.url, 500, mode=mode)
+    other = RedisWorker(sending(collector), client=server.url, mode=mode, max_dead=50)
+    other.stop()
+    await other.run()
+
+
+async def sizes(rdb: Any) -> dict[str, int]:
+    """Return what may grow; the buffers and logs of Redis itself are not ours."""
+    keys = await rdb.keys()
+    return {
+        "keys": len(keys),
+        "bytes in Redis": sum([await rdb.memory_usage(key, samples=0) for key in keys]),
+        "scripts": (await rdb.info("memory")).get("number_of_cached_scripts", 0),
+        "connections": len(await rdb.client_list()),
+        "objects here": sys.getallocatedblocks(),
+    }

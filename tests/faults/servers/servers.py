@@ -1,0 +1,265 @@
+"""Web servers in process groups of their own, and the visitors of what they serve."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+from asyncio.subprocess import STDOUT, Process
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Literal
+
+from tests.faults.conftest import eventually, scale
+from tests.ports import HOST, held_port
+
+ROOT = Path(__file__).parents[3]
+
+# Far longer than any server takes to start or to end: what reaches it hangs.
+GENEROUS_SECONDS = scale(50, 120)
+
+CLOSE_SECONDS = 5
+
+GONE = (ConnectionError, asyncio.IncompleteReadError)
+
+Stop = tuple[signal.Signals, Literal["leader", "group"]]
+
+# Docker and Kubernetes tell the first process, systemd all of them; so does a terminal, by an interrupt.
+STOPS: tuple[Stop, ...] = (
+    (signal.SIGTERM, "leader"),
+    (signal.SIGTERM, "group"),
+    (signal.SIGINT, "group"),
+)
+
+
+@dataclass(frozen=True)
+class Server:
+    """
+    A server and what it serves.
+
+    Attributes:
+        command: What Python is told to run; ``{port}`` stands for the port.
+
+        paths: Where the application tracks in different ways.
+
+        processes: How many processes have a tracker.
+
+        stops: How it can be stopped in order.
+    """
+
+    command: str
+    paths: tuple[str, ...] = ("/awaited", "/threaded", "/afterwards")
+    processes: int = 1
+    stops: tuple[Stop, ...] = STOPS
+
+
+def _served(application: str) -> str:
+    return f"tests.faults.servers.served.{application}"
+
+
+# Its control socket would lie in the home directory.
+_GUNICORN = "-m gunicorn --no-control-socket -k uvicorn_worker.UvicornWorker -w 2 -b 127.0.0.1:{port}"
+
+# A shell that runs us in the background has made us deaf to interrupts, and whom we start as well.
+_HEARING = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+PRELOADED = Server(f"{_GUNICORN} --preload {_served('preloaded_app:app')}", processes=2)
+
+RENEWED = Server(f"{_GUNICORN} --max-requests 20 {_served('starlette_app:app')}")
+
+SERVERS = {
+    "uvicorn": Server(f"-m uvicorn --port {{port}} {_served('fastapi_app:app')}"),
+    "uvicorn-two-workers": Server(
+        f"-m uvicorn --port {{port}} --workers 2 {_served('starlette_app:app')}", processes=2
+    ),
+    "gunicorn": Server(f"{_GUNICORN} {_served('starlette_app:app')}", processes=2),
+    "gunicorn-preload": Server(f"{_GUNICORN} --preload {_served('starlette_app:app')}", processes=2),
+    # A SIGTERM of its own kills the process that it starts.
+    "hypercorn": Server(
+        f"-m hypercorn -b 127.0.0.1:{{port}} {_served('starlette_app:app')}", stops=(STOPS[0], STOPS[2])
+    ),
+    # Its only process, not one that it starts.
+    "hypercorn-bare": Server(
+        f"-m hypercorn -w 0 -b 127.0.0.1:{{port}} {_served('bare_app:app')}", ("/awaited", "/threaded")
+    ),
+    "aiohttp": Server(f"-m {_served('aiohttp_app')} {{port}}", ("/awaited", "/threaded")),
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a server ended, what it said until then, and how long that took from the signal on."""
+
+    code: int
+    said: str
+    seconds: float
+
+    @property
+    def losses(self) -> list[int]:
+        """The numbers of events that messages call lost, one for each message."""
+        return [int(number) for number in re.findall(r"(\d+) events undelivered", self.said)]
+
+
+@dataclass
+class Running:
+    """A server that runs."""
+
+    process: Process
+    port: int
+    log: IO[bytes]
+    _told_at: float = field(default=0.0)
+
+    async def ready(self) -> None:
+        """Wait until the application answers."""
+        async with asyncio.timeout(GENEROUS_SECONDS):
+            while True:
+                assert self.process.returncode is None, self.said()
+                with suppress(*GONE):
+                    reader, writer = await asyncio.open_connection(HOST, self.port)
+                    try:
+                        await ask(reader, writer, "/nowhere")
+                        return
+                    finally:
+                        writer.close()
+                await asyncio.sleep(0.02)
+
+    def tell(self, number: signal.Signals, whom: Literal["leader", "group"] = "leader") -> None:
+        """Send a signal to the process that was started, or to all that it has started as well."""
+        self._told_at = time.monotonic()
+        (os.kill if whom == "leader" else os.killpg)(self.process.pid, number)
+
+    async def ended(self) -> Ended:
+        """Wait until the server has ended, and see that it leaves nobody behind."""
+        async with asyncio.timeout(GENEROUS_SECONDS):
+            code = await self.process.wait()
+            seconds = time.monotonic() - self._told_at
+        await eventually(lambda: not _is_there(self.process.pid))
+        return Ended(code, self.said(), seconds)
+
+    def said(self) -> str:
+        """Return what the server has said."""
+        self.log.seek(0)
+        return self.log.read().decode(errors="replace")
+
+
+def _is_there(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@asynccontextmanager
+async def serving(
+    server: Server, collector: str | None, *, close_seconds: float = CLOSE_SECONDS, batch_size: int = 50
+) -> AsyncGenerator[Running, None]:
+    """Run *server*; its application tracks to *collector*, or not at all."""
+    environment = os.environ | {
+        "SHOP_CLOSE_SECONDS": str(close_seconds),
+        "SHOP_BATCH_SIZE": str(batch_size),
+        **({} if collector is None else {"SHOP_COLLECTOR": collector}),
+    }
+    with held_port() as port, tempfile.TemporaryFile() as log:
+        process = await asyncio.create_subprocess_exec(
+            *_command(server, port),
+            stdout=log,
+            stderr=STDOUT,
+            cwd=ROOT,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            yield Running(process, port, log)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+def _command(server: Server, port: int) -> list[str]:
+    command = [sys.executable, "-W", "always::ResourceWarning", *server.command.format(port=port).split()]
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        command = [sys.executable, "-c", _HEARING, *command]
+    return command
+
+
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> str | None:
+    """Ask for *path*; return the answer's text, None for an answer that is not 200."""
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: shop.example\r\n\r\n".encode())
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    length = re.search(rb"\r\ncontent-length: *(\d+)", head)
+    assert length is not None
+    text = (await reader.readexactly(int(length[1]))).decode()
+    return text if head.startswith(b"http/1.1 200 ") else None
+
+
+@dataclass
+class Visitors:
+    """
+    Those who ask all the while, each over a connection of their own.
+
+    Attributes:
+        answered: The event ids in all answers of 200.
+    """
+
+    port: int
+    paths: Sequence[str]
+    answered: list[str] = field(default_factory=list)
+    _is_leaving: bool = field(default=False)
+
+    def leave(self) -> None:
+        """Have each ask no more, and close its connection."""
+        self._is_leaving = True
+
+    async def come(self, *, count: int, rate: float, turns: int | None = None) -> None:
+        """
+        Have *count* of them ask *rate* times a second together.
+
+        Each asks *turns* times, or as long as the server is there.
+        """
+        start = asyncio.get_running_loop().time()
+        async with asyncio.timeout(GENEROUS_SECONDS), asyncio.TaskGroup() as group:
+            for number in range(count):
+                each = itertools.count() if turns is None else range(turns)
+                due = (start + (number + turn * count) / rate for turn in each)
+                group.create_task(self._visit(self.paths[number % len(self.paths)], due))
+
+    async def _visit(self, path: str, due: Iterator[float]) -> None:
+        """Ask whenever it is *due*, over a new connection where one has ended."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection(HOST, self.port)
+            except ConnectionRefusedError:
+                return
+            except ConnectionError:
+                # It was in the queue when the server closed that: a reset.
+                continue
+            try:
+                for moment in due:
+                    await asyncio.sleep(max(0.0, moment - loop.time()))
+                    if self._is_leaving:
+                        return
+                    text = await ask(reader, writer, path)
+                    if text is not None:
+                        self.answered.append(text)
+            except GONE:
+                continue
+            else:
+                return
+            finally:
+                writer.close()
+                with suppress(*GONE):
+                    await writer.wait_closed()

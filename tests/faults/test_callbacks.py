@@ -1,0 +1,249 @@
+"""Whatever the application's callbacks do, the delivery of all other events goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from snowplow_aio import HttpEmitter, MemoryStore, Overflow, PageView, Retry, Tracker
+from tests.collector import OK, Answer, Collector, running_collector
+from tests.faults.conftest import balance, eventually, scale
+
+pytestmark = pytest.mark.anyio
+
+PAGE = PageView(page_url="https://shop.example/")
+EVENTS = scale(1_000, 20_000)
+BLOCKED_SECONDS = scale(0.1, 1.0)
+
+# What a callback is given does not matter: each of these takes everything.
+Callback = Callable[..., Any]
+Making = Callable[[Tracker], Callback]
+
+
+@pytest.fixture
+async def collector() -> AsyncIterator[Collector]:
+    async with running_collector() as running:
+        yield running
+
+
+def plain(error: BaseException) -> Making:
+    def fail(*_: object) -> None:
+        raise error
+
+    return lambda _tracker: fail
+
+
+def coroutine(error: BaseException) -> Making:
+    async def fail(*_: object) -> None:
+        await asyncio.sleep(0)
+        raise error
+
+    return lambda _tracker: fail
+
+
+def blocks(_tracker: Tracker) -> Callback:
+    done: list[bool] = []
+
+    def block(*_: object) -> None:
+        if not done:
+            done.append(True)
+            time.sleep(BLOCKED_SECONDS)
+
+    return block
+
+
+def never_ends(_tracker: Tracker) -> Callback:
+    async def wait(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    return wait
+
+
+def flushes(tracker: Tracker) -> Callback:
+    async def flush(*_: object) -> None:
+        await tracker.flush()
+
+    return flush
+
+
+def flushes_without_waiting(tracker: Tracker) -> Callback:
+    tasks: set[asyncio.Task[Any]] = set()
+
+    def flush(*_: object) -> None:
+        tasks.add(task := asyncio.get_running_loop().create_task(tracker.flush()))
+        task.add_done_callback(tasks.discard)
+
+    return flush
+
+
+CALLBACKS: dict[str, Making] = {
+    "raises": plain(ZeroDivisionError()),
+    "raises a cancellation": plain(asyncio.CancelledError()),
+    "raises a time-out": plain(TimeoutError()),
+    "raises later": coroutine(ZeroDivisionError()),
+    "is cancelled": coroutine(asyncio.CancelledError()),
+    "blocks": blocks,
+    "never ends": never_ends,
+    "flushes": flushes,
+    "flushes in a task": flushes_without_waiting,
+    "gives back nonsense": lambda _tracker: lambda *_: 42,
+}
+
+
+def some_503() -> Callable[[object], Answer]:
+    chance = random.Random(1)
+    return lambda _request: Answer(503) if chance.random() < 0.3 else OK
+
+
+class Late:
+    """Stands for a callback that needs the tracker, which needs the callback."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.callback: Callback | None = None
+
+    def __call__(self, *given: object) -> Any:
+        self.calls += 1
+        return self.callback(*given) if self.callback is not None else None
+
+
+def emitter_for(collector: Collector, **options: Any) -> HttpEmitter:
+    return HttpEmitter(collector.url, retry=Retry(initial_delay=0.01, max_delay=0.05), **options)
+
+
+@pytest.mark.parametrize("given_as", ["hook", "on_success", "on_failure"])
+@pytest.mark.parametrize("what", CALLBACKS)
+async def test_a_callback_that_misbehaves_costs_no_event(
+    collector: Collector, what: str, given_as: str
+) -> None:
+    """The faults of the plainest promise, with a callback that does wrong at every outcome."""
+    collector.rule = some_503()
+    late, other = Late(), Late()
+    # Small batches, so that it is called often; room for all but ten, so that something is given up.
+    options: dict[str, Any] = {"hook": {"hooks": [late, other]}}.get(given_as, {given_as: late})
+    store = MemoryStore(capacity=EVENTS - 10)
+    emitter = emitter_for(collector, store=store, max_batch=100, flush_interval=None, **options)
+    tracker = Tracker(emitter)
+    late.callback = CALLBACKS[what](tracker)
+    ids = [tracker.track_nowait(PAGE) for _ in range(EVENTS)]
+    assert (await tracker.flush(60)).pending == 0
+    ids += [await tracker.track(PAGE) for _ in range(10)]
+    # One that never ends uses up the time.
+    await tracker.aclose(2 if what == "never ends" else 30)
+    stats = tracker.stats()["http"]
+    assert (stats.delivered, stats.dropped, balance(stats)) == (EVENTS, {"queue_full": 10}, 0)
+    assert len(collector.accepted) == collector.accepted.total() == EVENTS
+    assert collector.accepted.keys() <= set(ids)
+    assert late.calls > 0
+    assert given_as != "hook" or late.calls == other.calls
+
+
+@pytest.mark.parametrize("what", ["raises", "raises a cancellation", "is cancelled", "never ends"])
+async def test_a_callback_of_one_emitter_harms_no_other(collector: Collector, what: str) -> None:
+    late = Late()
+    bad = emitter_for(collector, name="bad", hooks=[late], drain_timeout=0.5)
+    good = emitter_for(collector, name="good")
+    async with Tracker([bad, good]) as tracker:
+        late.callback = CALLBACKS[what](tracker)
+        for _ in range(3):
+            await tracker.track(PAGE)
+            result = await tracker.flush(30)
+            assert [result.by_emitter[name].delivered for name in ("bad", "good")] == [1, 1]
+
+
+@pytest.mark.parametrize("what", ["raises", "raises a cancellation", "raises later", "is cancelled"])
+async def test_what_a_callback_raises_is_counted_and_ends_nothing(collector: Collector, what: str) -> None:
+    late = Late()
+    async with Tracker(emitter_for(collector, hooks=[late])) as tracker:
+        late.callback = CALLBACKS[what](tracker)
+        for count in range(1, 4):
+            await tracker.track(PAGE)
+            await tracker.flush(30)
+            await eventually(lambda count=count: tracker.stats()["http"].hook_errors == count)  # type: ignore[misc]
+        stats = tracker.stats()["http"]
+        # The delivery was not cancelled: somebody else's cancellation is not ours.
+        assert (stats.delivered, stats.restarts) == (3, 0)
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+async def test_a_callback_may_track_again(collector: Collector, kind: str) -> None:
+    """Each delivery tracks one event more, a hundred times."""
+
+    def again(*_: object) -> None:
+        if tracker.stats()["http"].accepted < 100:
+            tracker.track_nowait(PAGE)
+
+    async def again_later(*_: object) -> None:
+        if tracker.stats()["http"].accepted < 100:
+            await tracker.track(PAGE)
+
+    emitter = emitter_for(
+        collector, flush_interval=0.001, on_success=again if kind == "plain" else again_later
+    )
+    async with Tracker(emitter) as tracker:
+        await tracker.track(PAGE)
+        await eventually(lambda: tracker.stats()["http"].delivered == 100)
+        assert balance(tracker.stats()["http"]) == 0
+    assert collector.accepted.total() == 100
+
+
+async def test_a_callback_that_waits_for_room_in_its_own_store_stops_no_delivery(
+    collector: Collector,
+) -> None:
+    async def again(*_: object) -> None:
+        if tracker.stats()["http"].accepted < 500:
+            for _again in range(50):
+                await tracker.track(PAGE)
+
+    store = MemoryStore(capacity=10, overflow=Overflow.WAIT)
+    async with Tracker(
+        emitter_for(collector, store=store, flush_interval=0.001, on_success=again)
+    ) as tracker:
+        await tracker.track(PAGE)
+        await eventually(lambda: tracker.stats()["http"].delivered >= 500)
+        assert (balance(tracker.stats()["http"]), tracker.stats()["http"].dropped) == (0, {})
+
+
+@pytest.mark.parametrize("seconds", [None, 0, 5])
+@pytest.mark.parametrize("given_as", ["on_success", "on_failure"])
+async def test_a_callback_may_close_the_tracker_and_all_get_the_same_answer(
+    collector: Collector, given_as: str, seconds: float | None
+) -> None:
+    results: list[Any] = []
+    closed = asyncio.Event()
+
+    async def close(*_: object) -> None:
+        results.append(await tracker.aclose(seconds))
+        closed.set()
+
+    poison = PageView(page_url="https://shop.example/poison")
+    collector.rule = lambda request: Answer(400 if b"poison" in request.body else 200)
+    # A close that waited for its own callback would take an hour.
+    options: dict[str, Any] = {given_as: close, "drain_timeout": 3600}
+    async with asyncio.timeout(30):
+        tracker = Tracker(emitter_for(collector, **options))
+        await tracker.track(PAGE if given_as == "on_success" else poison)
+        await tracker.flush()
+        await closed.wait()
+        results.append(await tracker.aclose())
+        assert results[0] == results[-1]
+    stats = tracker.stats()["http"]
+    assert (stats.state, stats.accepted, balance(stats)) == ("closed", 1, 0)
+
+
+async def test_a_callback_that_never_ends_does_not_keep_a_close_waiting(collector: Collector) -> None:
+    late = Late()
+    tracker = Tracker(emitter_for(collector, hooks=[late]))
+    late.callback = never_ends(tracker)
+    await tracker.track(PAGE)
+    assert (await tracker.flush(30)).delivered == 1
+    began = time.monotonic()
+    async with asyncio.timeout(30):
+        await tracker.aclose(0.2)
+    # Generous: the machine may be busy. Without a bound it would never end.
+    assert time.monotonic() - began < 10
