@@ -14,24 +14,22 @@ import json
 import random
 import re
 import socket
-import struct
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from tests.collector import Answer, Collector, Request
+
 ROOT = Path(__file__).parents[2]
 
-_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-_EVENT_ID = re.compile(rb'"eid":"([0-9a-f-]{36})"')
 # An event whose URL ends so is answered with this status.
 _ANSWER = re.compile(rb'/answer/(\d{3})"')
 
 _DRIP_SECONDS = 0.3
-_CHUNK = b"x" * 8192
-_CHUNK_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,8 @@ class Faults:
     manner: Literal["whole", "never", "dripping", "dripping body", "endless body"] = "whole"
 
     def draw(self, chance: float) -> str:
-        """Return the fault of a request, by a number in [0, 1)."""
-        for name in ("refused", "unanswered", "reset", "slow"):
+        """Return the fault of a request that was read, by a number in [0, 1 - reset)."""
+        for name in ("refused", "unanswered", "slow"):
             chance -= getattr(self, name)
             if chance < 0:
                 return name
@@ -116,14 +114,18 @@ class Counts:
 # --- in the collector's process
 
 
-class _Collector:
+class _FaultyCollector(Collector):
+    """A collector that does `Faults`, and takes orders."""
+
     def __init__(self, seed: int) -> None:
-        self.counts = Counts()
+        super().__init__()
+        self.fate = self._draw
+        self.rule = self._answer_to
+        self.begun = 0
+        self.early = 0
         self._random = random.Random(seed)
         self._faults = Faults()
-        self._seen: set[bytes] = set()
         self._is_answering = False
-        self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self._socket = _bound(0)
         self.port: int = self._socket.getsockname()[1]
@@ -131,14 +133,25 @@ class _Collector:
     async def obey(self, order: dict[str, Any]) -> Counts:
         if "faults" in order:
             self._faults = Faults(**order["faults"])
-            self._is_answering, self.counts.early = False, 0
+            self.idle = self._faults.idle
+            self._is_answering, self.early = False, 0
         if order.get("open") is True:
-            self._server = await asyncio.start_server(self._serve, sock=self._socket)
+            self._server = await asyncio.start_server(self._connected, sock=self._socket)
         if order.get("open") is False:
             self._close()
-        self.counts.distinct = len(self._seen)
-        self.counts.connections = len(self._writers)
-        return self.counts
+        return Counts(
+            requests=self.begun,
+            acknowledged=self.acknowledged,
+            processed=self.accepted.total(),
+            distinct=len(self.accepted),
+            unanswered=self.unanswered,
+            connections=self.open_connections,
+            connected=self.connections,
+            early=self.early,
+            under_way=self.under_way,
+            at_once=self.at_once,
+            body_bytes=self.endless_bytes,
+        )
 
     def _close(self) -> None:
         if self._server is not None:
@@ -146,107 +159,57 @@ class _Collector:
             self._server = None
             # A bound socket that does not listen refuses connections and keeps the port.
             self._socket = _bound(self.port)
-        for writer in list(self._writers):
-            _reset(writer)
+        self.disconnect()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        self.counts.connected += 1
-        try:
-            is_kept = False
-            while await self._respond(reader, writer, is_kept=is_kept):
-                is_kept = True
-        except (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
-            pass
-        except asyncio.CancelledError:
-            # Only at the end of the process; `asyncio.streams` would complain of it.
-            pass
-        finally:
-            self._writers.discard(writer)
-            writer.close()
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Cancelled only at the end of the process; `asyncio.streams` would complain of it.
+        with suppress(asyncio.CancelledError):
+            await self.serve(reader, writer)
 
-    async def _respond(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_kept: bool
-    ) -> bool:
-        """Read and answer one request; return whether the connection can take another one."""
-        # A connection is idle only after its first request.
-        async with asyncio.timeout(self._faults.idle if is_kept else None):
-            head = await reader.readuntil(b"\r\n\r\n")
-        if is_kept and self._faults.once:
-            return _reset(writer)
-        self.counts.requests += 1
-        self.counts.early += not self._is_answering
-        self.counts.under_way += 1
-        self.counts.at_once = max(self.counts.at_once, self.counts.under_way)
-        try:
-            return await self._go_through(head, reader, writer)
-        finally:
-            self.counts.under_way -= 1
+    def begin(self) -> None:
+        super().begin()
+        self.begun += 1
+        self.early += not self._is_answering
 
-    async def _go_through(
-        self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> bool:
+    def take(self, request: Request, answer: Answer) -> None:
+        super().take(request, answer)
+        # A run of a million events would not fit into memory.
+        self.requests.clear()
+
+    async def write(self, answer: Answer, writer: asyncio.StreamWriter) -> None:
+        self._is_answering = self._is_answering or answer.endless != "headers"
+        await super().write(answer, writer)
+
+    def _draw(self, number: int) -> Answer | None:
+        """Reset a request before its body is read, or leave it to the rule."""
+        is_one_too_many = self._faults.once and number > 1
+        is_reset = is_one_too_many or self._random.random() < self._faults.reset
+        return Answer(reset=True, is_processed=False) if is_reset else None
+
+    def _answer_to(self, request: Request) -> Answer:
         faults = self._faults
-        fault = faults.draw(self._random.random())
-        if fault == "reset":
-            return _reset(writer)
-        length = _LENGTH.search(head)
-        body = await reader.readexactly(int(length[1]) if length else 0)
-        if fault == "slow" or faults.delay:
-            await asyncio.sleep(0.2 if fault == "slow" else self._random.random() * faults.delay)
+        # What is drawn here was not reset.
+        fault = faults.draw(self._random.random() * (1 - faults.reset))
+        delay = 0.2 if fault == "slow" else self._random.random() * faults.delay if faults.delay else 0.0
         if faults.manner in ("never", "dripping"):
-            return await self._stall(reader, writer, is_dripping=faults.manner == "dripping")
+            is_dripping = faults.manner == "dripping"
+            return Answer(
+                delay=delay,
+                is_processed=False,
+                hangs=not is_dripping,
+                drip=_DRIP_SECONDS,
+                endless="headers" if is_dripping else None,
+            )
         if fault == "refused":
-            return await self._answer(writer, 503)
-        wanted = _ANSWER.search(body)
+            return Answer(503, delay=delay)
+        wanted = _ANSWER.search(request.body)
         status = int(wanted[1]) if wanted else 200
-        if status < 300:
-            self._process(body, is_answered=fault != "unanswered")
         if fault == "unanswered":
-            return _reset(writer)
+            return Answer(status, delay=delay, reset=True)
         if faults.manner != "whole":
-            return await self._go_on(writer, is_dripping=faults.manner == "dripping body")
-        return await self._answer(writer, status)
-
-    def _process(self, body: bytes, *, is_answered: bool) -> None:
-        ids = _EVENT_ID.findall(body)
-        self._seen.update(ids)
-        self.counts.processed += len(ids)
-        if is_answered:
-            self.counts.acknowledged += 1
-        else:
-            self.counts.unanswered += len(ids)
-
-    async def _answer(self, writer: asyncio.StreamWriter, status: int) -> bool:
-        self._is_answering = True
-        writer.write(b"HTTP/1.1 %d x\r\nContent-Length: 2\r\n\r\nok" % status)
-        await writer.drain()
-        return True
-
-    async def _stall(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_dripping: bool
-    ) -> bool:
-        """Never come to the end of the answer's headers."""
-        if not is_dripping:
-            await reader.read()
-            return False
-        for byte in b"HTTP/1.1 200 OK\r\nX-Padding: ":
-            await _drip(writer, bytes([byte]))
-        while True:
-            await _drip(writer, b"x")
-
-    async def _go_on(self, writer: asyncio.StreamWriter, *, is_dripping: bool) -> bool:
-        """Answer, and never come to the end of the body."""
-        self._is_answering = True
-        writer.write(b"HTTP/1.1 200 x\r\nConnection: close\r\n\r\n")
-        while True:
-            if is_dripping:
-                await _drip(writer, b"x")
-                continue
-            writer.write(_CHUNK)
-            await writer.drain()
-            self.counts.body_bytes += len(_CHUNK)
-            await asyncio.sleep(_CHUNK_SECONDS)
+            drip = _DRIP_SECONDS if faults.manner == "dripping body" else 0.0
+            return Answer(delay=delay, drip=drip, endless="body")
+        return Answer(status, delay=delay)
 
 
 def _bound(port: int) -> socket.socket:
@@ -256,22 +219,8 @@ def _bound(port: int) -> socket.socket:
     return bound
 
 
-def _reset(writer: asyncio.StreamWriter) -> bool:
-    connection: socket.socket = writer.get_extra_info("socket")
-    # A close that lingers for no time is a reset, also where everything was read.
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
-    return False
-
-
-async def _drip(writer: asyncio.StreamWriter, data: bytes) -> None:
-    writer.write(data)
-    await writer.drain()
-    await asyncio.sleep(_DRIP_SECONDS)
-
-
 async def _main(seed: int) -> None:
-    collector = _Collector(seed)
+    collector = _FaultyCollector(seed)
     orders = asyncio.StreamReader()
     protocol = asyncio.StreamReaderProtocol(orders)
     await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)

@@ -24,8 +24,9 @@ from snowplow_aio.micro.collector import CollectorRequest
 from snowplow_aio.micro.pipeline import process
 from snowplow_aio.micro.records import Record
 from snowplow_aio.micro.registry import Registry
+from tests.collector import Collector, Request, collector_in_a_thread
 from tests.compat.original.calls import METHODS, Call, Fields, Json
-from tests.compat.original.collector import Collector, Event, Request, running_collector
+from tests.compat.original.wire import Event, events_of
 
 HttpMethod = Literal["get", "post"]
 
@@ -49,7 +50,7 @@ class Outcome:
     @property
     def events(self) -> list[Event]:
         """The events that arrived, in their order."""
-        return [event for request in self.requests for event in request.events()]
+        return [event for request in self.requests for event in events_of(request)]
 
     def verdicts(self) -> list[bool]:
         """Return for each event whether the pipeline takes it."""
@@ -57,13 +58,19 @@ class Outcome:
         return [record.is_good for record in records]
 
 
+def _arrived(collector: Collector) -> list[Request]:
+    """Return what has arrived since the last time, in its order."""
+    requests, collector.requests = collector.requests, []
+    return requests
+
+
 def _processed(request: Request) -> list[Record]:
-    address = urlsplit(request.target)
+    address, content_type = urlsplit(request.target), request.headers.get("content-type")
     told = CollectorRequest(
         method=request.method,
         path=address.path,
         query=address.query,
-        headers=(("Content-Type", request.content_type),) if request.content_type else (),
+        headers=(("Content-Type", content_type),) if content_type else (),
         body=request.body or None,
         peer="127.0.0.1",
         received=datetime.now(UTC),
@@ -112,7 +119,7 @@ class TheOriginal:
         self._emitter = Emitter(
             "127.0.0.1",
             protocol="http",
-            port=collector.server_port,
+            port=urlsplit(collector.url).port,
             method=method,
             # Sent by the flush, all at once.
             batch_size=1000,
@@ -128,7 +135,7 @@ class TheOriginal:
             refusal = error
         self._emitter.sync_flush()
         assert self._store.size() == 0, "the collector did not take it"
-        return Outcome(self._collector.take(), refusal)
+        return Outcome(_arrived(self._collector), refusal)
 
     def _track(self, call: Call) -> None:
         subject = call.tracker_subject
@@ -154,9 +161,7 @@ class Ours:
     def __init__(self, collector: Collector, method: HttpMethod) -> None:
         self._collector = collector
         # One connection, so that events arrive in their order.
-        self._emitter = ours.HttpEmitter(
-            f"http://127.0.0.1:{collector.server_port}", method=method, max_connections=1
-        )
+        self._emitter = ours.HttpEmitter(collector.url, method=method, max_connections=1)
 
     async def make(self, call: Call) -> Outcome:
         """Make *call*, and wait for what arrives."""
@@ -166,7 +171,7 @@ class Ours:
         except ValueError as error:
             refusal = error
         result = await self._emitter.flush()
-        outcome = Outcome(self._collector.take(), refusal, event_id)
+        outcome = Outcome(_arrived(self._collector), refusal, event_id)
         assert (result.delivered, result.pending) == (len(outcome.events), 0), result
         return outcome
 
@@ -226,7 +231,7 @@ def both_by(method: HttpMethod) -> Generator[Both]:
     """Have both send to one collector, by *method*."""
     with (
         pytest.MonkeyPatch.context() as patch,
-        running_collector() as collector,
+        collector_in_a_thread() as collector,
         asyncio.Runner() as runner,
     ):
         # The original's client asks the environment for a proxy.

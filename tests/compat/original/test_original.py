@@ -26,8 +26,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.compat.original.calls import METHODS, Call, Json, When, calls
-from tests.compat.original.collector import Event, exact
 from tests.compat.original.sides import Both, HttpMethod, both_by
+from tests.compat.original.wire import Event, exact
 
 pytestmark = [
     # 1.1.0 deprecates the methods of the documentation in favour of its event classes.

@@ -17,17 +17,17 @@ import pytest
 
 from snowplow_aio import Delivered, Dropped, MemoryStore, Overflow
 from snowplow_aio.outcomes import Outcome
-from tests.faults.simulation.world import OK, PAGE, Answer, World, simulate
+from tests.faults.simulation.world import OK, PAGE, RESET, Answer, World, simulate
 
 BATCH = 5
 EVENTS = 30
 SCRIPT = [
     Answer(503),
     Answer(delay=0.2),
-    Answer(resets_after=True),
+    Answer(reset=True),
     OK,
     Answer(503),
-    Answer(resets_before=True),
+    RESET,
 ]
 
 
@@ -123,7 +123,7 @@ class Application:
 async def live_interrupted(world: World, awaits: Awaits, *, whose: str) -> int:
     """Cancel the application, or any task in the library, and take stock; return the number of awaits."""
     script = SCRIPT.copy()
-    world.collector.rule = lambda: script.pop(0) if script else OK
+    world.collector.fate = lambda _number: script.pop(0) if script else OK
     application = Application(world, closes_emitter=whose == "emitter")
     if whose == "library":
         world.wrap = awaits.watch
@@ -150,7 +150,7 @@ async def live_interrupted(world: World, awaits: Awaits, *, whose: str) -> int:
 
 
 def take_stock(world: World, application: Application, *, cancels: int) -> None:
-    stats, received = world.stats(), world.collector.received
+    stats, received = world.stats(), world.collector.accepted
     assert (stats.pending, stats.leased, dict(stats.rejected)) == (0, 0, {})
     # Whoever was cancelled before its event was handed over, has tracked nothing.
     assert len(application.ids) - 1 <= len(application.ends) == stats.accepted
@@ -162,7 +162,7 @@ def take_stock(world: World, application: Application, *, cancels: int) -> None:
         # Only who waits for room at the door can be turned away by its own cancellation.
         assert sum(stats.dropped.values()) <= 1
     # Two connections can be busy when the delivery is cancelled.
-    assert world.collector.duplicates <= world.collector.acklost + cancels * 2 * BATCH
+    assert world.collector.duplicates <= world.collector.unanswered + cancels * 2 * BATCH
 
 
 @pytest.mark.parametrize("whose", ["tracker", "emitter", "library"])
@@ -188,7 +188,7 @@ async def live_cancelled(world: World, *, k: int, times: int, is_later: bool, wh
 
 async def close_twice(world: World) -> None:
     """Cancel one of two who close at the same time, somewhere on the way."""
-    world.collector.rule = lambda: Answer(503)
+    world.collector.fate = lambda _number: Answer(503)
     application = Application(world, closes_emitter=False)
     ids = [application.tracker.track_nowait(PAGE) for _ in range(8)]
     emitter = application.tracker.emitters[0]

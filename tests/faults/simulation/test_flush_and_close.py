@@ -54,7 +54,7 @@ async def flush_under_load(world: World) -> None:
                 assert world.now >= begin + seconds
         producing.cancel()
     assert 20 <= in_time < 100
-    assert (world.stats().delivered, len(world.collector.received)) == (len(tracked), len(tracked))
+    assert (world.stats().delivered, len(world.collector.accepted)) == (len(tracked), len(tracked))
 
 
 def test_a_flush_waits_for_what_was_tracked_before_it_and_not_longer_than_told() -> None:
@@ -62,7 +62,7 @@ def test_a_flush_waits_for_what_was_tracked_before_it_and_not_longer_than_told()
 
 
 async def wait_for_an_answer(world: World, *, fault: str) -> None:
-    world.collector.rule = lambda: DEAD[fault]
+    world.collector.fate = lambda _number: DEAD[fault]
     failed: list[float] = []
     hooks = [lambda _outcome: failed.append(world.now)]
     async with world.tracker(batch_size=1, request_timeout=10, hooks=hooks, drain_timeout=0) as tracker:
@@ -86,7 +86,7 @@ async def close_to_a_dead_collector(world: World, *, fault: str, seconds: float)
     for _ in range(delivered):
         await tracker.track(PAGE)
     await tracker.flush()
-    collector.rule = lambda: DEAD[fault]
+    collector.fate = lambda _number: DEAD[fault]
     if fault == "refused":
         collector.close()
     lost = chance.randrange(1, 100)
@@ -130,10 +130,10 @@ async def close_to_a_failing_collector(world: World) -> None:
     begin = world.now
     result = await tracker.aclose(seconds)
     assert world.now <= begin + seconds + 0.25
-    arrived = len(world.collector.received)
+    arrived = len(world.collector.accepted)
     assert (result.delivered + result.dropped, result.rejected, result.pending) == (200, 0, 0)
     # Two requests can be under way when it ends.
-    assert result.delivered <= arrived <= result.delivered + world.collector.acklost + 2 * 5
+    assert result.delivered <= arrived <= result.delivered + world.collector.unanswered + 2 * 5
 
 
 def test_a_close_during_failures_counts_what_the_collector_has_acknowledged() -> None:

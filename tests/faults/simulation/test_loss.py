@@ -27,7 +27,7 @@ def tracker_in(world: World) -> Tracker:
 def assert_nothing_lost(world: World, events: int = EVENTS) -> None:
     stats = world.stats()
     assert (stats.accepted, stats.delivered) == (events, events)
-    assert len(world.collector.received) == events
+    assert len(world.collector.accepted) == events
 
 
 async def live_with_503(world: World) -> int:
@@ -50,8 +50,8 @@ async def live_roughly(world: World) -> int:
     async with tracker_in(world) as tracker:
         await track_in_bursts(world, tracker)
     assert_nothing_lost(world)
-    assert world.collector.duplicates == world.collector.acklost
-    return world.collector.acklost
+    assert world.collector.duplicates == world.collector.unanswered
+    return world.collector.unanswered
 
 
 def test_exactly_the_events_of_lost_answers_are_doubled() -> None:
@@ -69,7 +69,7 @@ async def live_cut_off(world: World) -> int:
                 await asyncio.sleep(world.chance.uniform(0, 20))
         await tracking
     assert_nothing_lost(world)
-    assert world.collector.duplicates <= world.collector.acklost + world.collector.doubtful()
+    assert world.collector.duplicates <= world.collector.unanswered + world.collector.doubtful()
     return len(world.collector.cuts)
 
 
@@ -90,7 +90,7 @@ async def live_with_cancels(world: World) -> int:
                 cancels += 1
         await tracking
     assert_nothing_lost(world, 1500)
-    assert world.collector.duplicates <= world.collector.acklost + cancels * BATCH
+    assert world.collector.duplicates <= world.collector.unanswered + cancels * BATCH
     return cancels
 
 

@@ -53,11 +53,11 @@ class Pauses:
 async def be_told_to_wait(world: World, status: int, header: Callable[[World], str]) -> tuple[float, float]:
     """Return how long after the first attempt a second came, and what the wall clock said then."""
 
-    def answer() -> Answer:
-        world.collector.rule = lambda: OK
+    def answer(_number: int) -> Answer:
+        world.collector.fate = lambda _number: OK
         return Answer(status, {"Retry-After": header(world)})
 
-    world.collector.rule = answer
+    world.collector.fate = answer
     async with world.tracker(batch_size=1, drain_timeout=3600) as tracker:
         await tracker.track(PAGE)
         await world.settled()
@@ -109,7 +109,7 @@ def test_a_senseless_retry_after_is_ignored(asked: str) -> None:
 @pytest.mark.parametrize("asked", SENSELESS)
 def test_a_senseless_retry_after_of_a_success_harms_nothing(asked: str) -> None:
     async def scenario(world: World) -> None:
-        world.collector.rule = lambda: Answer(200, {"Retry-After": asked})
+        world.collector.fate = lambda _number: Answer(200, {"Retry-After": asked})
         async with world.tracker(batch_size=1) as tracker:
             await tracker.track(PAGE)
         assert (world.stats().delivered, len(world.collector.requests)) == (1, 1)
@@ -123,7 +123,7 @@ def test_a_senseless_retry_after_of_a_success_harms_nothing(asked: str) -> None:
 async def fail_in_series(world: World) -> list[tuple[int, float]]:
     """Return each pause with its number in a row of failures, for three rows of ten."""
     answers = [*[Answer(503)] * 10, OK] * 3
-    world.collector.rule = lambda: answers.pop(0)
+    world.collector.fate = lambda _number: answers.pop(0)
     pauses = Pauses(world)
     retry = Retry(initial_delay=0.5, factor=2, max_delay=10)
     async with world.tracker(batch_size=1, retry=retry, hooks=[pauses], drain_timeout=3600) as tracker:
@@ -151,18 +151,18 @@ def test_pauses_are_spread_evenly_from_nothing_to_a_limit_that_doubles_to_its_ca
 async def come_back_from_an_outage(world: World, *, refuses: bool) -> None:
     """Have many connections busy when the collector fails for ten minutes, and events all the time."""
     collector, pauses = world.collector, Pauses(world)
-    collector.rule = lambda: Answer(delay=0.05)
+    collector.fate = lambda _number: Answer(delay=0.05)
     options = {"batch_size": 1, "max_batch": 5, "hooks": [pauses]}
     async with world.tracker(**options, drain_timeout=3600) as tracker:
         for _ in range(200):
             await tracker.track(PAGE)
         await asyncio.sleep(0.02)
-        assert collector.most_at_once == 16
-        collector.rule = lambda: Answer(503)
+        assert collector.at_once == 16
+        collector.fate = lambda _number: Answer(503)
         if refuses:
             collector.close()
         await asyncio.sleep(0.2)
-        collector.most_at_once, known, asked = 0, len(pauses.noted), world.stats().requests
+        collector.at_once, known, asked = 0, len(pauses.noted), world.stats().requests
         for _ in range(600):
             await tracker.track(PAGE)
             await asyncio.sleep(1)
@@ -172,15 +172,15 @@ async def come_back_from_an_outage(world: World, *, refuses: bool) -> None:
         assert len(steps) >= 9
         # One may have been under way at either count.
         assert abs(world.stats().requests - asked - len(steps)) <= 1
-        assert collector.most_at_once <= 1
-        collector.rule = lambda: Answer(delay=0.05)
+        assert collector.at_once <= 1
+        collector.fate = lambda _number: Answer(delay=0.05)
         if refuses:
             collector.reopen()
         begin = world.now
         await world.settled(0.05)
         # One cap, then 800 events by up to 16 connections.
         assert world.now - begin <= 60 + 5
-        assert collector.most_at_once == 16
+        assert collector.at_once == 16
     assert world.stats().delivered == 800
 
 
@@ -196,7 +196,7 @@ def test_all_connections_together_make_one_attempt_per_step_and_then_drain_at_fu
 
 async def be_refused_for_an_hour(world: World, status: int, caplog: pytest.LogCaptureFixture) -> None:
     caplog.clear()
-    world.collector.rule = lambda: Answer(status)
+    world.collector.fate = lambda _number: Answer(status)
     async with world.tracker(drain_timeout=3600) as tracker:
         for _ in range(200):
             await tracker.track(PAGE)
@@ -214,12 +214,12 @@ async def be_refused_for_an_hour(world: World, status: int, caplog: pytest.LogCa
         assert all(60 <= later - earlier <= 66 + 2 * ARRIVAL for earlier, later in itertools.pairwise(times))
         assert all(len(request.events) == 1 for request in requests[learned:])
         assert _loud_lines(caplog) == 1
-        world.collector.rule = lambda: OK
+        world.collector.fate = lambda _number: OK
         await asyncio.sleep(66 + 1)
         stats = world.stats()
         assert (stats.state, stats.delivered, stats.pending) == ("ok", 560, 0)
         assert _loud_lines(caplog) == 1
-    assert world.collector.received.total() == 560
+    assert world.collector.accepted.total() == 560
 
 
 def _loud_lines(caplog: pytest.LogCaptureFixture) -> int:
@@ -260,7 +260,8 @@ async def live_with_a_jumping_clock(world: World) -> None:
     jumping.cancel()
     assert (world.stats().delivered, result.dropped, result.pending) == (100, 0, 0)
     assert world.now - begin <= 10.25
-    taken = [request.events for request in world.collector.requests if request.answer == OK]
+    answered = zip(world.collector.requests, world.collector.answers, strict=True)
+    taken = [request.events for request, answer in answered if answer == OK]
     assert {event["eid"]: event["dtm"] for events in taken for event in events} == stamped
     times = [request.at for request in world.collector.requests]
     for failed, pause in pauses.noted:

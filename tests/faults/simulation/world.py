@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib
-import json
 import os
 import random
-from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from unittest import mock
 from uuid import UUID
@@ -24,6 +22,10 @@ from uuid import UUID
 from snowplow_aio import HttpEmitter, PageView, Tracker
 from snowplow_aio.http.transport import HttpTransport
 from snowplow_aio.outcomes import EmitterStats
+from tests.collector import OK as OK
+from tests.collector import Answer as Answer
+from tests.collector import Collector as ScriptedCollector
+from tests.collector import Request
 
 # By its name: type checkers that run on Python 3.11 do not find it.
 simloop: Any = importlib.import_module("simloop")
@@ -35,6 +37,9 @@ REPLAYED = os.environ.get("SNOWPLOW_SEED")
 
 PAGE = PageView(page_url="https://shop.example/")
 URL = "http://collector:8080"
+
+# Nothing of the request is taken.
+RESET = Answer(reset=True, is_processed=False)
 
 # Seconds of a packet on its way, and of a step of the loop: time that stood still while something
 # runs would be no time that a program can meet.
@@ -247,24 +252,6 @@ class World:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What happens to one request."""
-
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    # Seconds before the answer.
-    delay: float = 0.0
-    # Seconds between its bytes.
-    drip: float = 0.0
-    # The connection is reset before the body is read, or once its events are taken.
-    resets_before: bool = False
-    resets_after: bool = False
-
-
-OK = Answer()
-
-
-@dataclass(frozen=True)
 class Odds:
     """How likely each fault is for one request; the rest is answered as it should be."""
 
@@ -274,67 +261,47 @@ class Odds:
     slow: float = 0.0
 
     def draw(self, chance: random.Random) -> Answer:
-        kinds = [Answer(503), Answer(resets_after=True), Answer(resets_before=True), Answer(delay=0.2), OK]
+        kinds = [Answer(503), Answer(reset=True), RESET, Answer(delay=0.2), OK]
         odds = [self.unavailable, self.lost_answer, self.reset, self.slow]
         return chance.choices(kinds, [*odds, 1 - sum(odds)])[0]
 
 
-@dataclass(frozen=True)
-class Request:
-    """One request that was read, when, and what it carried."""
-
-    at: float
-    events: list[dict[str, str]]
-    answer: Answer
-
-
-class Collector:
+class Collector(ScriptedCollector):
     """
     Takes events by POST on the host ``collector``.
 
     Attributes:
-        rule: What happens to the next request.
-
-        requests: Those that were read.
-
-        received: Events taken, by id.
-
-        acklost: Events in requests that were taken, but whose sender was not told.
+        answers: What happened to each of the requests.
 
         cuts: When nothing came through.
-
-        most_at_once: Most requests at the same time.
     """
 
     def __init__(self, world: World) -> None:
+        super().__init__()
         self._world = world
-        self.rule: Callable[[], Answer] = lambda: OK
-        self.requests: list[Request] = []
-        self.received: Counter[str] = Counter()
-        self.acklost = 0
+        self.answers: list[Answer] = []
         self.cuts: list[tuple[float, float]] = []
-        self.most_at_once = 0
         self.heard = hashlib.sha256()
         self.tasks: set[asyncio.Task[Any]] = set()
         self.is_starting = False
-        self._at_once = 0
         self._server: asyncio.Server | None = None
 
     def fail(self, odds: Odds) -> None:
         """Have requests fail by *odds* from now on."""
-        self.rule = lambda: odds.draw(self._world.chance)
+        self.fate = lambda _number: odds.draw(self._world.chance)
 
-    @property
-    def duplicates(self) -> int:
-        return self.received.total() - len(self.received)
+    def take(self, request: Request, answer: Answer) -> None:
+        self.heard.update(f"{self._world.now!r} {answer}".encode() + request.body)
+        self.answers.append(answer)
+        super().take(request, answer)
 
     def doubtful(self) -> int:
         """Return how many events were taken while their answer may not have come through in time."""
         return sum(
-            len(request.events)
-            for request in self.requests
+            len(request.event_ids)
+            for request, answer in zip(self.requests, self.answers, strict=True)
             for begin, end in self.cuts
-            if begin - LATENCY[1] <= request.at + request.answer.delay and request.at <= end + _HELD_BACK
+            if begin - LATENCY[1] <= request.at + answer.delay and request.at <= end + _HELD_BACK
         )
 
     @asynccontextmanager
@@ -367,61 +334,16 @@ class Collector:
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._start(asyncio.get_running_loop().create_task, self._serve(reader, writer))
 
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self.serve(reader, writer)
+        finally:
+            # Cancelled or not, nothing of it goes on.
+            writer.transport.abort()
+
     def _start(self, create: Callable[[Any], asyncio.Task[Any]], coroutine: Any) -> None:
         self.is_starting = True
         task = create(coroutine)
         self.is_starting = False
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while await self._respond(reader, writer):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.transport.abort()
-
-    async def _respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        head = await reader.readuntil(b"\r\n\r\n")
-        self._at_once += 1
-        self.most_at_once = max(self.most_at_once, self._at_once)
-        try:
-            answer = self.rule()
-            if answer.resets_before:
-                return False
-            length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-            body = await reader.readexactly(int(length))
-            taken = self._take(body, answer)
-            await asyncio.sleep(answer.delay)
-            if answer.resets_after:
-                return False
-            await _write(writer, answer)
-            self.acklost -= taken
-        finally:
-            self._at_once -= 1
-        return True
-
-    def _take(self, body: bytes, answer: Answer) -> int:
-        """Count the events of a request in, unless they are refused; return how many were taken."""
-        self.heard.update(f"{self._world.now!r} {answer}".encode() + body)
-        events = json.loads(body)["data"]
-        self.requests.append(Request(self._world.now, events, answer))
-        if not 200 <= answer.status < 300:
-            return 0
-        self.received.update(event["eid"] for event in events)
-        self.acklost += len(events)
-        return len(events)
-
-
-async def _write(writer: asyncio.StreamWriter, answer: Answer) -> None:
-    headers = {"Content-Length": "2", **answer.headers}
-    lines = [f"HTTP/1.1 {answer.status} x", *(f"{name}: {value}" for name, value in headers.items())]
-    message = "\r\n".join([*lines, "", "ok"]).encode()
-    if not answer.drip:
-        writer.write(message)
-    for byte in message if answer.drip else b"":
-        writer.write(bytes([byte]))
-        await asyncio.sleep(answer.drip)
-    await writer.drain()
