@@ -18,6 +18,8 @@ from packaging.requirements import Requirement
 
 nox.needs_version = ">=2026.2"
 nox.options.reuse_venv = "yes"
+# uv installs in a tenth of the time, where it is there (`pip install "nox[uv]"`).
+nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_external_run = True
 
 ROOT = Path(__file__).parent
@@ -89,37 +91,34 @@ def lowest_pins() -> list[str]:
 
 
 def conformance() -> dict[str, str]:
-    """Return where the tests find the conformance cases, if this machine has them."""
+    """Return where the tests find the public schemas, if this machine has them."""
     beside = ROOT.parent / "shared" / "conformance"
     if "SNOWPLOW_CONFORMANCE" not in os.environ and beside.is_dir():
         return {"SNOWPLOW_CONFORMANCE": str(beside)}
     return {}
 
 
-# What says the same under every Python, and takes long: run once.
-ONCE = ("tests/benchmarks",)
+# The second tier: servers, kills and simulations. `chaos` has its full numbers.
+FAULTS = "tests/faults"
 
-# Faults by real sockets and processes, and by simulation; `chaos` has their full numbers.
-FAULTS = ("tests/faults",)
+# The third tier: the original tracker, old workers, programs that users write, and the pages.
+COMPAT = ("tests/compat", "docs", "README.md")
 
-# What others wrote, and what users write: the original tracker, old workers, programs as processes.
-COMPAT = ("tests/compat",)
+BENCHMARKS = "tests/benchmarks"
+
+# The first tier: every room by itself.
+UNIT = ("tests", f"--ignore={FAULTS}", f"--ignore={COMPAT[0]}", f"--ignore={BENCHMARKS}")
+
+DATA = ROOT / ".coverage"
 
 
-def run_tests(session: nox.Session, *without: str) -> None:
-    """Run pytest against the installed package; the newest Python runs all tests and keeps their coverage."""
-    data = ROOT / ".coverage"
-    # Measuring takes a third of the time.
-    measured = session.name == f"tests-{PYTHONS[-1]}"
-    if measured:
-        for stale in ROOT.glob(f"{data.name}.*"):
-            stale.unlink()
-    ignored = [f"--ignore={path}" for path in without]
+def run_pytest(session: nox.Session, *paths: str, measured: bool = False) -> None:
+    """Run the tests at *paths* against the installed package; keep their coverage where it is *measured*."""
     session.run(
         *(("coverage", "run", "-m") if measured else ()),
         # By file: the blocks of a page, for one, follow each other.
-        *("pytest", "-q", "-n", "auto", "--dist", "loadfile", *ignored, *session.posargs),
-        env={"COVERAGE_FILE": str(data), **conformance()},
+        *("pytest", "-q", "-n", "auto", "--dist", "loadfile", *paths, *session.posargs),
+        env={"COVERAGE_FILE": str(DATA), **conformance()},
     )
 
 
@@ -180,43 +179,58 @@ def wheel(session: nox.Session) -> None:
             )
 
 
-@nox.session(python=[version for version in PYTHONS if version == SUPPORTED[0]])
-def tests_lowest(session: nox.Session) -> None:
-    """Run the tests with the lowest version of each core dependency."""
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """
+    Run the unit and contract tests of every room.
+
+    The oldest Python has the lowest version of each core dependency. The newest has
+    the package as Python, so that its coverage can be measured. Those between them
+    have it compiled and with the extra `speed`, as users do.
+    """
+    if session.python == SUPPORTED[0]:
+        install_lowest(session)
+        # Celery's client of its broker asks for a newer redis-py than this library does.
+        run_pytest(session, *UNIT, "--ignore=tests/celery")
+    elif session.python == PYTHONS[-1]:
+        session.install(*group("tests"), PACKAGE, env=PURE)
+        for stale in ROOT.glob(f"{DATA.name}.*"):
+            stale.unlink()
+        run_pytest(session, *UNIT, measured=True)
+    else:
+        session.install(*group("tests"), FAST_PACKAGE, env=COMPILED)
+        run_pytest(session, *UNIT)
+
+
+def install_lowest(session: nox.Session) -> None:
+    """Install the package with the lowest version of each core dependency."""
     # Not `session.create_tmp`: that moves the tests' temporary files into this directory too, where
     # paths are too long for a Unix socket and pytest finds this project's conftest.py.
     with tempfile.TemporaryDirectory() as directory:
         constraints = Path(directory, "lowest.txt")
         constraints.write_text("\n".join(lowest_pins()))
         session.install(*group("tests"), *group("arq"), PACKAGE, "-c", str(constraints), env=PURE)
-    # What is done to Redis is done with that version of its client too; and arq takes no other.
-    without = [path for path in (*FAULTS, *COMPAT) if path not in ("tests/redis", "tests/patterns")]
-    # Celery's client of its broker asks for a newer redis-py than this library does.
-    run_tests(session, *ONCE, *without, "tests/redis/test_handover.py", "tests/celery")
 
 
-@nox.session(python=PYTHONS)
-def tests(session: nox.Session) -> None:
-    """
-    Run the tests, and every Python block of the documentation.
+@nox.session(python=PYTHONS[-1])
+def faults(session: nox.Session) -> None:
+    """Test what is promised under faults: servers, kills and simulations, in a short version."""
+    session.install(*group("tests"), PACKAGE, env=PURE)
+    run_pytest(session, FAULTS)
 
-    Under the newest Python all of the package is Python, so that its coverage
-    can be measured; under the others it is compiled, as users have it, and under
-    the oldest it has the extra `speed` too.
-    """
-    is_newest = session.python == PYTHONS[-1]
-    package = FAST_PACKAGE if session.python == PYTHONS[0] else PACKAGE
-    session.install(*group("tests"), package, env=PURE if is_newest else COMPILED)
-    # What the oldest and the newest keep, those between them keep.
-    is_between = session.python != PYTHONS[0] and not is_newest
-    run_tests(session, *ONCE, *((*FAULTS, *COMPAT) if is_between else ()))
+
+@nox.session(python=PYTHONS[-1])
+def compat(session: nox.Session) -> None:
+    """Test beside the original tracker and old workers, and run every block and program of the pages."""
+    session.install(*group("tests"), PACKAGE, env=PURE)
+    run_pytest(session, *COMPAT)
 
 
 @nox.session(python=PYTHONS[-1])
 def smoke(session: nox.Session) -> None:
     """Run each benchmark once, without looking at its times."""
     session.install(*group("tests"), PACKAGE, env=PURE)
-    session.run("pytest", "-q", "-n", "auto", *ONCE)
+    run_pytest(session, BENCHMARKS)
 
 
 @nox.session(python=PYTHONS[-1])
@@ -228,7 +242,7 @@ def seeded_bugs(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Put together what the tests covered."""
+    """Put together what the unit tests covered."""
     session.install(*group("tests"))
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
@@ -239,7 +253,7 @@ def chaos(session: nox.Session) -> None:
     """Test the promises with their full numbers: about half an hour."""
     session.install(*group("tests"), PACKAGE, env=PURE)
     env = {"SNOWPLOW_CHAOS": "full", **conformance()}
-    session.run("pytest", "-q", *FAULTS, *session.posargs, env=env)
+    session.run("pytest", "-q", FAULTS, *session.posargs, env=env)
 
 
 @nox.session(default=False)

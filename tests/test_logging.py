@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
+
+import snowplow_aio
 
 PROGRAM = """
 import asyncio, logging, sys
@@ -50,3 +54,16 @@ def test_once_it_is_configured_every_loss_is_said_with_its_level_and_no_payload(
     assert "ERROR snowplow_aio.delivery a hook raised" in lines
     assert "ERROR snowplow_aio.tracking Broken: input failed: ZeroDivisionError" in lines
     assert "secret" not in lines
+
+
+def test_loggers_have_stable_names_and_the_documentation_has_them_all() -> None:
+    package = Path(snowplow_aio.__file__).parent
+    sources = "".join(path.read_text("utf-8") for path in package.rglob("*.py"))
+    page = Path(__file__).parents[1] / "docs" / "howto" / "when-events-do-not-arrive.md"
+    documented = set(re.findall(r"`(snowplow_aio\.[a-z]+)`", page.read_text("utf-8")))
+    made = set(re.findall(r'(?:get|quiet_)[lL]ogger\("([a-z_.]+)"\)', sources))
+
+    assert made
+    assert made <= documented
+    # A name that follows the file would change with the next move.
+    assert not re.search(r"[lL]ogger\(__name__\)", sources)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import subprocess
 import sys
@@ -126,3 +127,52 @@ def test_an_http_emitter_loads_what_it_needs_and_no_more() -> None:
 
 def test_the_package_is_marked_as_typed() -> None:
     assert (Path(inspect.getfile(snowplow_aio)).parent / "py.typed").is_file()
+
+
+PACKAGE = Path(inspect.getfile(snowplow_aio)).parent
+
+# What users import by module. Whatever else stands at the top level is reached otherwise: `track_once` by the
+# package, the version by `__version__`.
+PUBLIC_MODULES = {
+    "abc",
+    "celery_app",
+    "exceptions",
+    "outcomes",
+    "policies",
+    "registry",
+    "settings",
+    "worker",
+}
+REACHED_OTHERWISE = {"__init__", "one_shot", "version"}
+
+# Rooms of which every module is public.
+PUBLIC_ROOMS = ("entities", "events", "integrations")
+
+# Rooms that have their public names at the room itself.
+SPEAKING_ROOMS = {"iglu", "micro"}
+
+
+def test_a_file_at_the_top_level_is_public() -> None:
+    assert {path.stem for path in PACKAGE.glob("*.py")} == PUBLIC_MODULES | REACHED_OTHERWISE
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *sorted(PUBLIC_MODULES | SPEAKING_ROOMS),
+        *(
+            f"{room}.{path.stem}"
+            for room in PUBLIC_ROOMS
+            for path in sorted((PACKAGE / room).glob("[a-z]*.py"))
+        ),
+    ],
+)
+def test_every_public_module_imports(module: str) -> None:
+    assert importlib.import_module(f"snowplow_aio.{module}").__doc__
+
+
+def test_a_room_brings_nothing_by_accident() -> None:
+    inits = {path.parent.name: path.read_text("utf-8") for path in PACKAGE.glob("*/__init__.py")}
+
+    assert {room for room, text in inits.items() if text.strip()} <= SPEAKING_ROOMS
+    assert {path.name for path in PACKAGE.iterdir() if any(path.glob("*.py"))} == set(inits)
