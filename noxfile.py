@@ -124,17 +124,19 @@ def run_pytest(session: nox.Session, *paths: str, measured: bool = False) -> Non
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, spelling and sizes."""
+    """Check style, spelling, sizes and the workflows."""
     session.install(*group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("codespell", ".")
+    # Offline: what asks GitHub (is this hash of that tag?) fails where there is no network, or no token.
+    session.run("zizmor", "--offline", "--quiet", "--persona", "pedantic", ".github")
     session.run("python", "tools/check_sizes.py", "src")
 
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Both type checkers, and how complete the public types are."""
+    """Run both type checkers, and check that the public types are complete."""
     session.install(*group("types"), FAST_PACKAGE, env=PURE)
     session.run("mypy")
     session.run("pyright")
@@ -143,7 +145,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def imports(session: nox.Session) -> None:
-    """The layers of the house."""
+    """Check that imports point down, floor by floor."""
     session.install(*group("imports"), PACKAGE, env=PURE)
     session.run("lint-imports")
 

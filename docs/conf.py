@@ -46,8 +46,8 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!snowplow_aio\b).*"),
     (r"py:.*", r".*\._.*"),
-    # What an emitter and a worker have between them.
-    (r"py:class", r"snowplow_aio\.(delivery|hooks|ledger)\..*"),
+    # Parts of an emitter that are not public.
+    (r"py:class", r"snowplow_aio\.delivery\.(?!emitter|memory_store|options).*"),
 ]
 
 

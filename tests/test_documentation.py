@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,3 +55,15 @@ def test_a_block_that_fails_and_one_that_leaves_a_thing_unclosed_fail_alone(tmp_
     assert ended.stdout.splitlines()[-1].startswith("2 failed, 2 passed, 2 errors")
     assert ended.stdout.count("IndexError: pop from empty list") == 2
     assert ended.stdout.count("ResourceWarning: unclosed connection") == 2
+
+
+def test_the_road_of_an_event_has_at_most_fifteen_files_and_enters_each_once() -> None:
+    page = (ROOT / "docs/explanation/life-of-an-event.md").read_text("utf-8")
+    road = re.findall(r"^\| (\d+) \| `([\w/]+\.py)` \|", page, re.MULTILINE)
+    files = [file for _, file in road]
+
+    assert [int(number) for number, _ in road] == list(range(1, len(road) + 1))
+    assert 1 < len(files) <= 15
+    assert sorted(files) == sorted(re.findall(r"[\w/]+\.py\b", page)), "named twice, or outside the list"
+    missing = [file for file in files if not (ROOT / "src/snowplow_aio" / file).is_file()]
+    assert missing == []

@@ -1,4 +1,4 @@
-"""What the tests of PROMISES.md share: short or full numbers, a faulty collector, the law of conservation."""
+"""Shared by the tests of faults: short or full numbers, a faulty collector, the law of conservation."""
 
 from __future__ import annotations
 

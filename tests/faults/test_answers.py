@@ -70,7 +70,7 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-# --- P13: redirects
+# --- redirects
 
 
 @pytest.mark.parametrize("method", ["post", "get"])
@@ -97,7 +97,7 @@ async def test_a_redirect_is_never_followed_and_delivers_nothing(
     assert len(errors(caplog)) == 1
 
 
-# --- P14: what happened to the request is not known
+# --- what happened to the request is not known
 
 
 def without_sent_time(data: bytes) -> bytes:
@@ -141,7 +141,7 @@ async def test_an_event_is_sent_twice_only_where_an_answer_was_lost(collector: C
     assert collector.accepted.total() - len(ids) == lost
 
 
-# --- P15: too large
+# --- too large
 
 
 @pytest.mark.parametrize("bad", [{0, 1, 2}, {0, 250, 499}, {17, 18, 333}], ids=["first", "apart", "anywhere"])
@@ -166,7 +166,7 @@ async def test_of_a_batch_that_is_too_large_only_the_large_events_are_rejected(
     assert len(collector.requests) <= 3 * (2 * math.log2(500) + 2)
 
 
-# --- P16: poison
+# --- poison
 
 
 @pytest.mark.parametrize("status", [400, 403, 422], ids=["400", "403 of a firewall", "422"])
@@ -214,7 +214,7 @@ async def test_a_poison_event_alone_at_a_firewall_stops_none_that_come_later(col
     assert collector.accepted == dict.fromkeys(ids, 1)
 
 
-# --- P17: everything is refused
+# --- everything is refused
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 407, 410, 406])
@@ -331,7 +331,7 @@ async def test_a_status_that_the_application_calls_passing_is_no_misconfiguratio
     assert errors(caplog) == []
 
 
-# --- P18, P19: sizes
+# --- sizes
 
 
 async def test_an_event_too_long_for_a_get_travels_by_post(collector: Collector) -> None:
@@ -361,7 +361,7 @@ async def test_an_event_above_the_limit_is_refused_at_the_call_and_the_others_go
     assert collector.accepted == dict.fromkeys(ids, 1)
 
 
-# --- P20: no connection
+# --- no connection
 
 
 @pytest.fixture

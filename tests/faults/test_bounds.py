@@ -1,4 +1,4 @@
-"""P9 and fairness: memory stays within its bound, and tracking waits for no collector that fails."""
+"""Memory stays within its bound, and tracking waits for no collector that fails."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Watched(Generator[Any, Any, None]):
         return awaited
 
 
-# --- P9, in a process that does nothing but track
+# --- memory, in a process that does nothing but track
 
 
 def resident() -> int:
@@ -146,7 +146,7 @@ def say(**numbers: object) -> None:
 def test_an_outage_takes_no_more_memory_than_its_bound_and_ends_without_a_rush(
     collector: CollectorProcess, report: Report
 ) -> None:
-    """P9: a million events of 1 kB against 64 MiB, while connections are refused."""
+    """In full, a million events of 1 kB against a bound of 64 MiB, while connections are refused."""
     events = scale(150_000, 1_000_000)
     collector.close()
     program = "import asyncio, sys; from tests.faults.test_bounds import survive_an_outage as main; "

@@ -1,4 +1,4 @@
-"""P10, P11, P33: what goes wrong with single requests and connections is over when it is over."""
+"""What goes wrong with one request or connection has no consequences for the next."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REQUEST_TIMEOUT = scale(3.0, 10.0)
 LATE = 5.0
 
 
-# --- P10: answers that do not end
+# --- answers that do not end
 
 
 @lasting(180)
@@ -102,7 +102,7 @@ async def test_a_body_without_end_is_not_read_on(collector: CollectorProcess, re
     assert (counts.requests, counts.processed) == (1, 1)
 
 
-# --- P11: idle connections that are closed at our pace
+# --- idle connections that are closed at our pace
 
 
 @lasting(300)
@@ -157,7 +157,7 @@ async def test_idle_connections_that_are_all_dead_cost_nothing(collector: Collec
     assert (counts.distinct, counts.duplicates) == (25, 0)
 
 
-# --- P33: requests that are cancelled on their way
+# --- requests that are cancelled on their way
 
 # Statuses that all say "delivered": which of them comes tells whose answer it is.
 STATUSES = (200, 201, 202, 203, 206, 207, 208, 226)

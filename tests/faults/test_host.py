@@ -40,7 +40,7 @@ async def collector() -> AsyncIterator[Collector]:
         yield running
 
 
-# --- P21: what cannot be sent
+# --- what cannot be sent
 
 
 def circle() -> dict[str, Any]:
@@ -143,7 +143,7 @@ def test_a_lone_surrogate_is_refused_in_every_text_and_its_argument_named(text: 
     assert tracker.stats()["http"].accepted == 0
 
 
-# --- P29: one tracker, several loops
+# --- one tracker, several loops
 
 SEVERAL_RUNS = """
 import asyncio, json, sys
@@ -191,7 +191,7 @@ async def test_what_is_on_its_way_when_a_run_ends_is_sent_in_the_next(collector:
     assert (len(collector.accepted), collector.accepted.total()) == (506, 506)
 
 
-# --- P36: contexts
+# --- contexts
 
 
 class AppRequest:
@@ -252,7 +252,7 @@ async def test_hooks_do_not_see_the_request_that_happened_to_start_the_delivery(
     assert seen == [None, None]
 
 
-# --- P37: a test run of the application
+# --- a test run of the application
 
 APPLICATION_TESTS = """
 import asyncio, gc, os, sys, threading

@@ -1,4 +1,4 @@
-"""P1-P3: a collector that fails in many ways loses nothing and is not sent anything twice without need."""
+"""A collector that fails in many ways loses nothing, and is sent nothing twice without need."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def deliver_all(emitter: HttpEmitter, tracker: Tracker) -> tuple[EmitterSt
     started = time.monotonic()
     for _ in range(EVENTS):
         await tracker.track(PAGE)
-    # Not `tracker.flush`: its tasks are the library's too, and no delivery that P3 may cancel.
+    # Not `tracker.flush`: its tasks are the library's too, and the third test may cancel deliveries only.
     await emitter.flush(scale(30, 600))
     return emitter.stats(), round(time.monotonic() - started, 1)
 
@@ -53,7 +53,7 @@ def assert_nothing_lost(stats: EmitterStats, counts: Counts, events: int = EVENT
 async def test_a_collector_that_refuses_three_in_ten_gets_every_event_once(
     collector: CollectorProcess, report: Report
 ) -> None:
-    """P1. The full version has the pauses and requests that an application would have."""
+    """30 % answered 503. The full version has the pauses and batches of an application."""
     collector.do(THIRD_REFUSED)
     emitter = emitter_to(collector, scale(QUICK, Retry()), scale(BATCH, 500))
     async with Tracker(emitter) as tracker, balanced(tracker):
@@ -72,7 +72,7 @@ async def test_a_collector_that_refuses_three_in_ten_gets_every_event_once(
 async def test_an_event_arrives_twice_only_where_an_answer_was_lost(
     collector: CollectorProcess, report: Report
 ) -> None:
-    """P2."""
+    """30 % answered 503, 5 % reset after they were processed, 5 % before, 1 % answered late."""
     collector.do(EVERYTHING)
     emitter = emitter_to(collector)
     async with Tracker(emitter) as tracker, balanced(tracker):
@@ -91,7 +91,7 @@ async def test_an_event_arrives_twice_only_where_an_answer_was_lost(
 
 @lasting(900)
 async def test_cancelled_deliveries_lose_nothing_either(collector: CollectorProcess, report: Report) -> None:
-    """P3: as above, while one of the library's tasks is cancelled every 0 to 20 ms."""
+    """The same, while one of the library's tasks is cancelled every 0 to 20 ms."""
     collector.do(EVERYTHING)
     chance = random.Random(3)
     cancels = 0

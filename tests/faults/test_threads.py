@@ -1,4 +1,4 @@
-"""P30: events from other threads are all taken, and wake the delivery at once."""
+"""Events from other threads are all taken, and wake the delivery at once."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Arrivals(Transport):
 
 @lasting(600)
 async def test_an_event_from_another_thread_wakes_an_idle_loop(report: Report) -> None:
-    """Nothing else would: the timed flush is far away. PROMISES.md wants 5 ms on a machine that is free."""
+    """Nothing else would: the timed flush is far away. It takes less than 5 ms on a free machine."""
     arrivals = Arrivals()
     batching = Batching(batch_size=1, max_batch=1, flush_interval=600)
     times = scale(500, 5_000)

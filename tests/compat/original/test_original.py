@@ -113,10 +113,10 @@ DIFFERENCES = [
         ),
         Call(MOBILE_VIEW, {"name": "HUD"}),
     ),
-    # --- what the seed says otherwise
+    # --- what version 0.8 of the original does otherwise
     Difference(
         "ttm dtm",
-        "a bare timestamp is the device's, as the seed has it; 1.1.0 takes it for the true one",
+        "a bare timestamp is the device's, as 0.8 has it; 1.1.0 takes it for the true one",
         lambda seen, theirs, ours: (
             seen.call.when.how == "tstamp"
             and is_given(seen, seen.theirs["ttm"])
@@ -127,7 +127,7 @@ DIFFERENCES = [
     ),
     Difference(
         "dtm",
-        "a TrueTimestamp goes instead of the device's, as the seed has it; 1.1.0 sends both",
+        "a TrueTimestamp goes instead of the device's, as 0.8 has it; 1.1.0 sends both",
         lambda seen, theirs, ours: (
             seen.call.when.how == "TrueTimestamp" and is_of_the_call(seen, theirs) and ours is None
         ),
@@ -135,7 +135,7 @@ DIFFERENCES = [
     ),
     Difference(
         "cx co",
-        "an item has its own context, as the seed has it; 1.1.0 replaces it by the transaction's",
+        "an item has its own context, as 0.8 has it; 1.1.0 replaces it by the transaction's",
         lambda seen, theirs, ours: (
             seen.theirs["e"] == ITEM
             and carries(theirs, seen.call.context)
@@ -143,7 +143,7 @@ DIFFERENCES = [
         ),
         Call("track_ecommerce_transaction", AN_ORDER, context=[GEO]),
     ),
-    # --- defects of the original (PROTOCOL.md §3.3)
+    # --- defects of the original
     Difference(
         "ttm",
         "1.1.0 gives the items of a transaction that has no time a true one, the clock's",
@@ -183,7 +183,7 @@ DIFFERENCES = [
     ),
     Difference(
         "(request)",
-        "a GET that is longer than a collector reads (PROTOCOL.md §2.2) goes by POST",
+        "a GET that is longer than a collector reads, 20,480 bytes, goes by POST",
         lambda seen, theirs, ours: (
             theirs.startswith("GET") and ours.startswith("POST") and seen.theirs["(length)"] > 20_000
         ),
@@ -222,7 +222,7 @@ WITH_NAN = [GEO._replace(data={"latitude": math.nan}), GEO._replace(data={"path"
 DEEP = json.loads("[" * 40 + "]" * 40)
 
 REFUSED = [
-    # --- the pipeline loses the event (PROTOCOL.md §1.2, §1.3, §3.3)
+    # --- the pipeline loses the event (docs/explanation/protocol.md, "Fields and limits")
     Refused(
         "NaN and the infinities are no numbers to the pipeline",
         wrong("track_struct_event", value=NOT_NUMBERS)

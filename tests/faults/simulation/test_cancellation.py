@@ -1,5 +1,5 @@
 """
-P25: a cancellation at any await.
+A cancellation at any await.
 
 A scenario is played once to count its awaits; then it is played once for each of
 them, and the task that awaits there is cancelled.

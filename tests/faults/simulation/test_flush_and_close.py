@@ -1,4 +1,4 @@
-"""P10, P23, P24: a request, a flush and a close end in time, and say exactly what became of the events."""
+"""A request, a flush and a close end in time, and say exactly what became of the events."""
 
 from __future__ import annotations
 

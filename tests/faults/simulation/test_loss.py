@@ -1,4 +1,4 @@
-"""P1, P2, P3, P31: whatever fails or is cancelled, no event is lost, and none is doubled without cause."""
+"""Whatever fails or is cancelled, no event is lost, and none is duplicated without cause."""
 
 from __future__ import annotations
 

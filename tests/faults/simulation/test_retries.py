@@ -1,4 +1,4 @@
-"""P9, P12, P17, P34, P39: when a failing collector is tried again, to the millisecond."""
+"""When a failing collector is tried again, to the millisecond."""
 
 from __future__ import annotations
 
