@@ -214,8 +214,8 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[-1])
 def smoke(session: nox.Session) -> None:
-    """Run each benchmark once, without looking at its times."""
-    session.install(*group("tests"), PACKAGE, env=PURE)
+    """Run each benchmark once in a small form, without looking at its times, and draw the pictures."""
+    session.install(*group("tests"), *group("bench"), PACKAGE, env=PURE)
     session.run("pytest", "-q", "-n", "auto", *ONCE)
 
 
@@ -244,6 +244,6 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Run the benchmarks; arguments after `--` go to them."""
+    """Make the published figures of docs/explanation/performance.md; arguments after `--` go to the command."""
     session.install(*group("bench"), PACKAGE, env=PURE)
     session.run("python", "benchmarks/run.py", *session.posargs)

@@ -165,10 +165,6 @@ def paired(
         costs = {source: cost(source) for source in order}
         ratios.append(costs[head] / costs[base])
         found = change(ratios)
-        if sys.stderr.isatty():
-            print(f"\r\033[K{len(ratios)} pairs: {found.estimate:+.1%}", end="", file=sys.stderr, flush=True)
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr)
     print(f"{len(ratios)} pairs of fresh processes, {CHUNKS * EVENTS:,} events each")
     return found
 

@@ -192,18 +192,10 @@ def running_sink(core: int | None, certificate: str | None) -> Iterator[Sink]:
         yield sink
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Redis:
-    """The running Redis, which is emptied before each repeat."""
-
-    port: int
-    version: str
-    client: Any
-
-    def length(self) -> int:
-        """Return how many events wait, in a list or in a stream."""
-        is_stream = self.client.type(REDIS_KEY) == b"stream"
-        return int(self.client.xlen(REDIS_KEY) if is_stream else self.client.llen(REDIS_KEY))
+def length(redis: Any) -> int:
+    """Return how many events wait in Redis, in a list or in a stream."""
+    is_stream = redis.type(REDIS_KEY) == b"stream"
+    return int(redis.xlen(REDIS_KEY) if is_stream else redis.llen(REDIS_KEY))
 
 
 def redis_program() -> str | None:
@@ -217,11 +209,11 @@ def redis_program() -> str | None:
 
 
 @contextlib.contextmanager
-def running_redis(core: int | None) -> Iterator[Redis | None]:
-    """Start a Redis on *core*; it ends with the block. None where there is no server to start."""
-    program = redis_program()
+def running_redis(core: int | None, *, is_needed: bool) -> Iterator[tuple[int, Any]]:
+    """Start a Redis on *core*, which ends with the block; yield its port, and a client or None."""
+    program = redis_program() if is_needed else None
     if program is None:
-        yield None
+        yield 0, None
         return
     import redis  # noqa: PLC0415 - only rows with a queue need it
     from redis.backoff import ConstantBackoff  # noqa: PLC0415
@@ -240,9 +232,8 @@ def running_redis(core: int | None) -> Iterator[Redis | None]:
             # Ten seconds to start.
             retry = Retry(ConstantBackoff(0.02), 500)
             with redis.Redis(port=port, retry=retry) as client:
-                facts = client.info("server")
-                version = str(facts.get("valkey_version") or facts["redis_version"])
-                yield Redis(port=port, version=version, client=client)
+                client.ping()
+                yield port, client
         finally:
             process.kill()
             process.wait()
@@ -253,7 +244,7 @@ def has_certificates() -> bool:
 
 
 @contextlib.contextmanager
-def trusted_certificate(*, with_peers: bool) -> Iterator[tuple[str | None, dict[str, str]]]:
+def trusted_certificate(*, is_needed: bool, with_peers: bool) -> Iterator[tuple[str | None, dict[str, str]]]:
     """
     Make a certificate for the run; yield its path, and the variables by which clients trust its authority.
 
@@ -261,7 +252,7 @@ def trusted_certificate(*, with_peers: bool) -> Iterator[tuple[str | None, dict[
     load them for each request, so they belong to what is measured. With
     *with_peers* they are those of the official tracker's certifi, else those of this system.
     """
-    if not has_certificates():
+    if not is_needed or not has_certificates():
         yield None, {}
         return
     import trustme  # noqa: PLC0415 - from the group `bench`, and only this needs it

@@ -6,13 +6,11 @@ Each line names the row that it is read from. A run prints the lines of its rows
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from measure import CPU, MIN_REPEATS, P99, RATE, SPEED, Metric, Summary, metrics, ratio, refuse
-from report import number
 
 # The summaries of one row, by the name of the client.
 Found = Mapping[str, Summary]
@@ -114,39 +112,6 @@ def loss(
     return Line(text, base, row, metric, (client, base), asked, judge)
 
 
-def alike(text: str, row: str, clients: str, share: float) -> Line:
-    """Return how far the rates of *clients* lie from the first one's, and whether that is within *share*."""
-    names = tuple(clients.split())
-
-    def judge(found: Found) -> Verdict:
-        refusals = [refuse(SPEED, found[name]) for name in names if name in found]
-        if len(refusals) < len(names) or any(refusals):
-            return Verdict(found=next(filter(None, refusals), "not run"))
-        base, *others = (found[name].medians[SPEED.name] for name in names)
-        apart = max(abs(other / base - 1) for other in others)
-        return Verdict(found=f"{apart:.0%} apart", is_met=apart <= share)
-
-    return Line(text, "the fewest", row, SPEED, names, f"within {share:.0%}", judge)
-
-
-def by_the_kilobyte(text: str, row: str, clients: str, most: float) -> Line:
-    """Return what each kilobyte more costs, and whether that is *most* times the first ones at most."""
-    names = tuple(clients.split())
-
-    def judge(found: Found) -> Verdict:
-        medians = [found[name].medians for name in names if name in found and not refuse(CPU, found[name])]
-        if len(medians) < 3:
-            return Verdict(found="too few")
-        costs = [
-            (more[CPU.name] - less[CPU.name]) / (more["bytes_per_event"] - less["bytes_per_event"]) * 1e3
-            for less, more in itertools.pairwise(medians)
-        ]
-        found_costs = ", ".join(number(cost) for cost in costs)
-        return Verdict(found=f"{found_costs} µs/kB", is_met=max(costs[1:]) <= most * costs[0])
-
-    return Line(text, "the first kB", row, CPU, names, f"≤ {most:g} × per kB", judge)
-
-
 SHIPPED, TUNED = "emitter", "emitter-tuned async-emitter-tuned"
 AS_SHIPPED, BEST_TUNING = "snowplow-tracker, as shipped", "its best tuning"
 LATE_P99, PASSED_P50, IMPORT, OVERHEAD = metrics("late_p99_ms, passed_p50_ms, import_ms, overhead_bytes")
@@ -197,9 +162,13 @@ LINES = (
     times("building, null emitter", "its track", "building/ours-null", "null", 2),
     times("building, accepting", "its track", "building/ours-store", "null", 2),
     times("… without validation", "validating", "building/ours-null-unchecked", "ours-null"),
-    alike("10,000 to 1,000,000 events", "linear-events", "10k 100k 1m", 0.1),
-    alike("1 to 100 tasks", "linear-tasks", "1 10 100", 0.1),
-    by_the_kilobyte("larger contexts, CPU", "linear-contexts", "0k 4k 16k 64k", 1.25),
+    times("10,000 events, events/s", "100,000", "linear-events/10k", "100k"),
+    times("1,000,000 events, events/s", "100,000", "linear-events/1m", "100k"),
+    *(times(f"{tasks} tasks, events/s", "one", f"linear-tasks/{tasks}", "1") for tasks in (10, 100)),
+    *(
+        loss(f"{more} kB more of contexts, CPU", f"linear-contexts/{more}k", CPU, "0k", unit="µs")
+        for more in (4, 16, 64)
+    ),
     at_most("idle tracker, wake-ups", "idle", "wakeups_per_second", 0, unit="/s"),
     times(IMPORTING, "from pydantic …", "import", "pydantic", 0.8, metric=IMPORT, is_cost=True),
     times(IMPORTING, "one model", "import", "model", metric=IMPORT, is_cost=True),

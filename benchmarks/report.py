@@ -57,7 +57,7 @@ def table(row: Row, repeats: Repeats, absent: Absent) -> str:
 
 
 def line(title: str, *cells: str) -> str:
-    return f"  {title:<60}" + "".join(f"{cell:>14}" for cell in cells)
+    return f"  {title:<60}" + "".join(f"{cell:>16}" for cell in cells)
 
 
 def number(value: float | None) -> str:

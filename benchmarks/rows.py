@@ -249,7 +249,7 @@ RESOURCES = (
         work="idle",
         at_sink=False,
         is_timed=False,
-        metrics=metrics("wakeups_per_second, switches_per_second, cpu_us_per_second"),
+        metrics=metrics("wakeups_per_second, cpu_us_per_second"),
         clients=alike(
             {"none": NOTHING_TRACKED, "ours": ours("defaults")}, events=1_000, seconds=5.0, is_scaled=False
         ),

@@ -7,7 +7,6 @@ See README.md beside this file for what is measured and how to read it.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.util
 import os
 import sys
@@ -18,23 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import environments
+import processes
 import published
 import report
 from clients.common import SHARES, calibrate
 from measure import MIN_REPEATS, Repeat
-from processes import (
-    ClientError,
-    Redis,
-    Sink,
-    cores,
-    has_certificates,
-    machine,
-    run_client,
-    running_redis,
-    running_sink,
-    trusted_certificate,
-    write_json,
-)
+from processes import ClientError, Sink, cores
 from rows import ROWS, Client, Row, chosen
 
 # Raised when a key of the JSON changes its meaning.
@@ -79,7 +67,7 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 
 def few(rows: list[Row]) -> list[Row]:
-    """Return *rows* for a smoke run: without clients whose works and parameters other clients have already."""
+    """Return *rows* for a smoke run, without clients whose works and parameters others have already."""
     seen: set[tuple[str, ...]] = set()
     found = []
     for row in rows:
@@ -109,7 +97,8 @@ class Run:
 
     arguments: argparse.Namespace
     sink: Sink
-    redis: Redis | None
+    redis: Any
+    redis_port: int
     trusted: dict[str, str]
     failures: dict[tuple[str, str], str] = field(default_factory=dict)
     absent: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -142,7 +131,7 @@ class Run:
         reason = None
         if client.needs is not None and importlib.util.find_spec(client.needs) is None:
             reason = f"no {client.needs}"
-        elif row.scheme == "https" and not has_certificates():
+        elif row.scheme == "https" and not processes.has_certificates():
             reason = "no trustme"
         elif row.queue is not None and self.redis is None:
             reason = "no redis-server"
@@ -175,10 +164,10 @@ class Run:
         given = self.parameters(row, client)
         self.sink.begin(row.state, row.delay)
         if self.redis is not None:
-            self.redis.client.flushall()
+            self.redis.flushall()
         # Node cannot run the same piece of work.
         before = calibrate() if client.runs_on == "node" else 0.0
-        result = run_client(client.script, self.runs_on(client), given, self.trusted)
+        result = processes.run_client(client.script, self.runs_on(client), given, self.trusted)
         if client.runs_on == "node":
             result |= {"calibration_before_ms": before, "calibration_after_ms": calibrate()}
         self.versions.setdefault(client.runs_on, {}).update(result["versions"])
@@ -186,7 +175,7 @@ class Run:
         events = result.get("events", given["events"])
         counts = self.sink.wait(events) if row.at_sink else None
         if row.queue == "written" and self.redis is not None:
-            result["taken"] = self.redis.length()
+            result["taken"] = processes.length(self.redis)
         return as_repeat(row, result, counts, turn, events)
 
     def parameters(self, row: Row, client: Client) -> dict[str, Any]:
@@ -199,7 +188,7 @@ class Run:
         return given | {
             "events": events if client.events else 0,
             "seconds": seconds,
-            "redis_port": self.redis.port if self.redis is not None else None,
+            "redis_port": self.redis_port,
             "port": self.sink.refusing_port if row.state == "refusing" else self.sink.ports.get(row.scheme),
             "core": client_core,
             "load_core": sink_core,
@@ -242,13 +231,14 @@ def measure(arguments: argparse.Namespace, rows: list[Row], document: dict[str, 
         os.sched_setaffinity(0, {client_core})
     is_complete, found = True, {}
     has_peers = any(client.runs_on == "official" for row in rows for client in row.clients)
+    is_secure = any(row.scheme == "https" for row in rows)
     has_queue = any(row.queue is not None for row in rows)
     with (
-        trusted_certificate(with_peers=has_peers) as (certificate, trusted),
-        running_sink(sink_core, certificate) as sink,
-        running_redis(sink_core) if has_queue else contextlib.nullcontext() as redis,
+        processes.trusted_certificate(is_needed=is_secure, with_peers=has_peers) as (certificate, trusted),
+        processes.running_sink(sink_core, certificate) as sink,
+        processes.running_redis(sink_core, is_needed=has_queue) as (redis_port, redis),
     ):
-        run = Run(arguments=arguments, sink=sink, redis=redis, trusted=trusted)
+        run = Run(arguments=arguments, sink=sink, redis=redis, redis_port=redis_port, trusted=trusted)
         for row in rows:
             repeats = run.measure(row)
             absent = {name: why for (place, name), why in run.absent.items() if place == row.name}
@@ -256,11 +246,12 @@ def measure(arguments: argparse.Namespace, rows: list[Row], document: dict[str, 
             is_complete &= all(repeat.is_complete for made in repeats.values() for repeat in made)
             print(report.table(row, repeats, absent), flush=True)
             document["rows"].append(report.as_json(row, repeats, absent))
+        if redis is not None:
+            told = redis.info("server")
+            run.versions["redis"] = {name: told[name] for name in told if name.endswith("_version")}
     print(published.table(found))
     document["published"] = published.as_json(found)
     document["versions"] = run.versions | {"sink": {"loop": sink.ports["loop"]}}
-    if redis is not None:
-        document["versions"]["redis"] = {"server": redis.version}
     return is_complete and not run.failures
 
 
@@ -283,7 +274,7 @@ def main(words: list[str]) -> int:
         "format": JSON_FORMAT,
         "command": ["python", "benchmarks/run.py", *words],
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
+        "machine": processes.machine(),
         "rows": [],
     }
     print(headline(document["machine"]))
@@ -291,7 +282,7 @@ def main(words: list[str]) -> int:
     document["is_complete"] = measure(arguments, rows, document)
     document["took_seconds"] = round(time.monotonic() - begin, 1)
     print(f"\nTook {document['took_seconds']} s. A spread is the interquartile range over the median.")
-    write_json(arguments.json, document)
+    processes.write_json(arguments.json, document)
     if arguments.pictures is not None:
         import pictures  # noqa: PLC0415 - matplotlib is needed for nothing else
 

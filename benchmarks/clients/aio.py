@@ -11,27 +11,15 @@ from collections.abc import Awaitable
 from typing import Any
 
 import aiohttp
+import common
 from aio_snowplow_tracker import Emitter, SelfDescribingJson, Subject, Tracker
-from common import (
-    PAGE_TITLE,
-    PRODUCT_SCHEMA,
-    REFERRER,
-    VISITOR_SCHEMA,
-    dress,
-    fault_entity,
-    fault_label,
-    page_url,
-    product,
-    silence,
-    versions_of,
-    visitor,
-)
+from common import PAGE_TITLE, PRODUCT_SCHEMA, REFERRER, VISITOR_SCHEMA, page_url, product, visitor
 from works import Given, Side, main
 
 
 def make(given: Given) -> Side:
     if given.get("quiet"):
-        silence("aio_snowplow_tracker", "aio_snowplow_tracker.emitters")
+        common.silence("aio_snowplow_tracker", "aio_snowplow_tracker.emitters")
     session = aiohttp.ClientSession() if given.get("session") else None
     emitter = Emitter(
         "127.0.0.1",
@@ -42,7 +30,7 @@ def make(given: Given) -> Side:
         client_session=session,
     )
     # In a trial with a fault the tracker has its defaults alone.
-    subject = None if given["event"] == "fault" else dress(Subject())
+    subject = None if given["event"] == "fault" else common.dress(Subject())
     tracker = Tracker(emitter, subject=subject, namespace="bench", app_id="bench")
 
     def page_view(number: int) -> Awaitable[Any]:
@@ -54,8 +42,8 @@ def make(given: Given) -> Side:
         return made
 
     def fault(number: int) -> Awaitable[Any]:
-        context = [SelfDescribingJson(PRODUCT_SCHEMA, fault_entity(number, given))]
-        label = fault_label(number, given)
+        context = [SelfDescribingJson(PRODUCT_SCHEMA, common.fault_entity(number, given))]
+        label = common.fault_label(number, given)
         made: Awaitable[Any] = tracker.track_struct_event(
             "shop", "add-to-basket", label=label, value=2, context=context
         )
@@ -68,7 +56,7 @@ def make(given: Given) -> Side:
 
     return Side(
         track={"page_view": page_view, "fault": fault}[given["event"]],
-        versions=versions_of("aio-snowplow-tracker", "aiohttp"),
+        versions=common.versions_of("aio-snowplow-tracker", "aiohttp"),
         is_async=True,
         flush=tracker.flush,
         close=close,

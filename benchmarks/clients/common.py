@@ -9,6 +9,7 @@ and are timed by the same `Stopwatch`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import importlib.metadata
 import json
@@ -124,10 +125,8 @@ def versions_of(*distributions: str) -> dict[str, str]:
     """Return the version of each of *distributions* that is installed."""
     found = {}
     for name in distributions:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -190,17 +189,9 @@ class Stopwatch:
 
     def report(self, versions: dict[str, str], **more: Any) -> None:
         """Print the result line."""
-        result: dict[str, Any] = {
-            "started_ns": self.started_ns,
-            "finished_ns": self.finished_ns,
-            "cpu_seconds": self.cpu_seconds,
-            "calibration_before_ms": self.calibration_before_ms,
-            "calibration_after_ms": self.calibration_after_ms,
-            "versions": {"python": platform.python_version()} | versions,
-            "figures": {},
-            "percentiles": [],
-            "details": {},
-        }
+        result = {name: value for name, value in vars(self).items() if name != "waits_ns"}
+        result["versions"] = {"python": platform.python_version()} | versions
+        result |= {"figures": {}, "percentiles": [], "details": {}}
         if self.waits_ns:
             waits_us = [value / 1e3 for value in spread_out(self.waits_ns)]
             result |= {"percentiles": waits_us, "figures": tails("", waits_us, "us")}

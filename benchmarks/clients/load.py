@@ -3,7 +3,7 @@ The load: asks a web service over connections that stay open, and notes how long
 
 Its argument is a JSON object with ``port``, ``connections``, ``core`` and
 ``patience``, the seconds for which an answer is waited for after the end. It
-takes one order per line on standard input, also JSON, and answers with a line:
+tells when it is connected, and answers each order, a line of JSON, with a line:
 ``{"seconds": S}`` asks again on each connection as soon as it has its answer;
 ``{"seconds": S, "rate": R}`` asks R times a second, however fast the answers come.
 
@@ -134,6 +134,7 @@ class Load:
 def main() -> None:
     given = parameters()
     connections = [Connection(given["port"]) for _ in range(given["connections"])]
+    print(json.dumps({"connections": len(connections)}), flush=True)
     for line in sys.stdin:
         order = json.loads(line)
         load = Load(connections, order["seconds"], given["patience"])

@@ -11,41 +11,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import common
 import requests
-from common import (
-    PAGE_TITLE,
-    PRODUCT_SCHEMA,
-    REFERRER,
-    VISITOR_SCHEMA,
-    NullEmitter,
-    dress,
-    fault_entity,
-    fault_label,
-    page_url,
-    product,
-    silence,
-    versions_of,
-    visitor,
-)
-from snowplow_tracker import (
-    AsyncEmitter,
-    Emitter,
-    PageView,
-    SelfDescribingJson,
-    StructuredEvent,
-    Subject,
-    Tracker,
-)
+import snowplow_tracker
+from common import PAGE_TITLE, PRODUCT_SCHEMA, REFERRER, VISITOR_SCHEMA, page_url, product, visitor
+from snowplow_tracker import PageView, SelfDescribingJson, StructuredEvent, Subject, Tracker
 from works import Given, Side, main
 
-VERSIONS = versions_of("snowplow-tracker", "requests", "urllib3")
+VERSIONS = common.versions_of("snowplow-tracker", "requests", "urllib3")
 
 
 def make_emitter(given: Given) -> Any:
     if given["emitter"] == "null":
-        return NullEmitter()
-    kind = {"Emitter": Emitter, "AsyncEmitter": AsyncEmitter}[given["emitter"]]
-    return kind(
+        return common.NullEmitter()
+    return getattr(snowplow_tracker, given["emitter"])(
         "127.0.0.1",
         protocol=given["scheme"],
         port=given["port"],
@@ -59,10 +38,10 @@ def make_emitter(given: Given) -> Any:
 
 def make(given: Given) -> Side:
     if given.get("quiet"):
-        silence("snowplow_tracker", "snowplow_tracker.emitters")
+        common.silence("snowplow_tracker", "snowplow_tracker.emitters")
     emitter = make_emitter(given)
     # In a trial with a fault the tracker has its defaults alone.
-    subject = None if given["event"] == "fault" else dress(Subject())
+    subject = None if given["event"] == "fault" else common.dress(Subject())
     tracker = Tracker("bench", emitter, subject=subject, app_id="bench", encode_base64=True)
 
     def page_view(number: int) -> None:
@@ -83,8 +62,8 @@ def make(given: Given) -> Side:
         tracker.track(StructuredEvent("shop", "add-to-basket", label=label, property_="pcs", value=2))
 
     def fault(number: int) -> None:
-        label = fault_label(number, given)
-        context = [SelfDescribingJson(PRODUCT_SCHEMA, fault_entity(number, given))]
+        label = common.fault_label(number, given)
+        context = [SelfDescribingJson(PRODUCT_SCHEMA, common.fault_entity(number, given))]
         tracker.track(StructuredEvent("shop", "add-to-basket", label=label, value=2, context=context))
 
     def flush() -> None:

@@ -15,34 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import common
 import redis
 import requests
-from common import (
-    PAGE_TITLE,
-    PRODUCT_SCHEMA,
-    REFERRER,
-    VISITOR_SCHEMA,
-    Stopwatch,
-    dress,
-    page_url,
-    parameters,
-    product,
-    silence,
-    versions_of,
-    visitor,
-)
-from snowplow_tracker import (
-    AsyncEmitter,
-    Emitter,
-    RedisEmitter,
-    RedisWorker,
-    SelfDescribingJson,
-    Subject,
-    Tracker,
-)
+import snowplow_tracker
+from common import PAGE_TITLE, PRODUCT_SCHEMA, REFERRER, VISITOR_SCHEMA, page_url, product, visitor
+from snowplow_tracker import RedisEmitter, RedisWorker, SelfDescribingJson, Subject, Tracker
 from works import Given, Passage, Side, main
 
-VERSIONS = versions_of("snowplow-tracker", "redis", "requests", "gevent")
+VERSIONS = common.versions_of("snowplow-tracker", "redis", "requests", "gevent")
 
 
 @dataclass
@@ -62,10 +43,14 @@ class Counted:
 
 def make(given: Given) -> Side:
     if given.get("quiet"):
-        silence("snowplow_tracker.emitters", "snowplow_tracker.redis.redis_emitter")
+        common.silence("snowplow_tracker.emitters", "snowplow_tracker.redis.redis_emitter")
     emitter = RedisEmitter(redis.Redis(port=given["redis_port"]))
     tracker = Tracker(
-        namespace="bench", emitters=emitter, subject=dress(Subject()), app_id="bench", encode_base64=True
+        namespace="bench",
+        emitters=emitter,
+        subject=common.dress(Subject()),
+        app_id="bench",
+        encode_base64=True,
     )
 
     def track(number: int) -> None:
@@ -80,8 +65,7 @@ def make(given: Given) -> Side:
 
 def make_emitter(given: Given, **more: Any) -> Any:
     """Return the emitter that a worker hands events to."""
-    kind = {"Emitter": Emitter, "AsyncEmitter": AsyncEmitter}[given.get("emitter", "Emitter")]
-    return kind(
+    return getattr(snowplow_tracker, given["emitter"])(
         "127.0.0.1",
         protocol=given["scheme"],
         port=given["port"],
@@ -96,7 +80,7 @@ def drain(given: Given) -> None:
     side = make(given)
     for number in range(given["events"]):
         side.track(number)
-    emitter, watch = make_emitter(given), Stopwatch()
+    emitter, watch = make_emitter(given), common.Stopwatch()
 
     def finish() -> None:
         emitter.sync_flush()
@@ -135,7 +119,7 @@ def pass_on(given: Given) -> None:
 if __name__ == "__main__":
     # The worker blocks, so it runs without a loop.
     blocking = {"drain": drain, "pass_on": pass_on}
-    if parameters()["work"] in blocking:
-        blocking[parameters()["work"]](parameters())
+    if common.parameters()["work"] in blocking:
+        blocking[common.parameters()["work"]](common.parameters())
     else:
         main(make)

@@ -16,40 +16,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from common import (
-    PAGE_TITLE,
-    PRODUCT_SCHEMA,
-    REFERRER,
-    VISITOR_SCHEMA,
-    NullEmitter,
-    Stopwatch,
-    dress,
-    fault_entity,
-    fault_label,
-    page_url,
-    product,
-    versions_of,
-    visitor,
-)
+import common
+from common import PAGE_TITLE, PRODUCT_SCHEMA, REFERRER, VISITOR_SCHEMA, page_url, product, visitor
 from works import Given, Make, Passage, Side, main, track_all, until
 
-from snowplow_aio import (
-    HttpEmitter,
-    MemoryStore,
-    PageView,
-    Retry,
-    SelfDescribing,
-    SelfDescribingJson,
-    StructuredEvent,
-    Subject,
-    Tracker,
-    __version__,
-    disable_validation,
-)
+import snowplow_aio
+from snowplow_aio import HttpEmitter, PageView, SelfDescribing, SelfDescribingJson, StructuredEvent, Tracker
 
 # The events of a batch, so that the first request is made at once.
 REFUSED = 50
-VERSIONS = {"snowplow-aio": __version__} | versions_of("aiohttp", "orjson", "pydantic", "redis", "uvloop")
+VERSIONS = {"snowplow-aio": snowplow_aio.__version__} | common.versions_of(
+    "aiohttp", "orjson", "pydantic", "redis", "uvloop"
+)
 
 
 class Product(SelfDescribing, schema=PRODUCT_SCHEMA):
@@ -103,10 +81,10 @@ def make_track(tracker: Tracker, given: Given) -> Callable[[int], Awaitable[str]
         )
 
     def for_fault(number: int) -> Awaitable[str]:
-        label = fault_label(number, given)
+        label = common.fault_label(number, given)
         return tracker.track(
             StructuredEvent(category="shop", action="add-to-basket", label=label, value=2),
-            context=[SelfDescribingJson(PRODUCT_SCHEMA, fault_entity(number, given))],
+            context=[SelfDescribingJson(PRODUCT_SCHEMA, common.fault_entity(number, given))],
         )
 
     if given["event"] == "page_view":
@@ -117,20 +95,18 @@ def make_track(tracker: Tracker, given: Given) -> Callable[[int], Awaitable[str]
 def make_emitter(given: Given) -> Any:
     match given["emitter"]:
         case "null":
-            return NullEmitter()
+            return common.NullEmitter()
         case "store":
             # The first request finds nobody, and the next is due after all else is over.
             return HttpEmitter(
                 "http://127.0.0.1:9",
-                store=MemoryStore(capacity=10_000_000, capacity_bytes=2**40),
-                retry=Retry(initial_delay=1e6, max_delay=1e6),
+                store=snowplow_aio.MemoryStore(capacity=10_000_000, capacity_bytes=2**40),
+                retry=snowplow_aio.Retry(initial_delay=1e6, max_delay=1e6),
                 drain_timeout=0,
             )
         case "redis":
             options = {name: given[name] for name in ("mode", "deduplicate", "batch_size") if name in given}
-            from snowplow_aio import RedisEmitter  # noqa: PLC0415 - it loads redis
-
-            return RedisEmitter(redis_url(given), **options)
+            return snowplow_aio.RedisEmitter(redis_url(given), **options)
         case _:
             return http_emitter(given)
 
@@ -145,10 +121,10 @@ def redis_url(given: Given) -> str:
 
 def make(given: Given) -> Side:
     if not given.get("validation", True):
-        disable_validation()
+        snowplow_aio.disable_validation()
     emitter = make_emitter(given)
     # In a trial with a fault the tracker has its defaults alone.
-    subject = None if given["event"] == "fault" else dress(Subject())
+    subject = None if given["event"] == "fault" else common.dress(snowplow_aio.Subject())
     tracker = Tracker(emitter, namespace="bench", app_id="bench", subject=subject)
     track = make_track(tracker, given)
 
@@ -181,7 +157,7 @@ def make_worker(given: Given, emitter: HttpEmitter) -> Any:
 
 async def drain(make: Make, given: Given) -> None:
     """Fill Redis, then have a worker bring all events to the sink."""
-    side, watch = make(given), Stopwatch()
+    side, watch = make(given), common.Stopwatch()
     await track_all(side, range(given["events"]), [])
     await side.close()
     worker = make_worker(given, http_emitter(given))

@@ -13,18 +13,16 @@ load, and ``is_flushed``: whether all events are sent at the end, and counted.
 # No `from __future__ import annotations`: FastAPI reads annotations of local classes here.
 
 import asyncio
-import contextlib
 import gc
 import importlib
 import json
 import os
 import socket
-import subprocess
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +30,10 @@ import uvicorn
 from common import PAGE_TITLE, Stopwatch, Ticker, page_url, parameters, tails, versions_of
 from fastapi import FastAPI, Request
 
-LOAD = Path(__file__).with_name("load.py")
+sys.path.append(str(Path(__file__).parent.parent))
+
+from processes import talking
+
 # Until all is imported, compiled and connected.
 WARM_UP_SECONDS = 0.3
 FLUSH_SECONDS = 30.0
@@ -136,7 +137,14 @@ async def serve(app: FastAPI, given: Given, control: Callable[..., None]) -> Non
 
 def measure(given: Given, served: Served, watch: Stopwatch, loop: Loop, port: int) -> None:
     _, flush, versions = served
-    with running_load(given, port) as ask:
+    settings = {"port": port, "core": given["load_core"]}
+    settings |= {name: given[name] for name in ("connections", "patience")}
+    with talking("clients/load.py", settings) as (_, tell):
+
+        def ask(**order: float) -> dict[str, Any]:
+            answer: dict[str, Any] = tell(json.dumps(order))
+            return answer
+
         warm_up = ask(seconds=min(WARM_UP_SECONDS, given["seconds"]))
         # Collecting all that was imported takes 40 ms, and would delay some request or other.
         gc.collect()
@@ -164,26 +172,6 @@ def measure(given: Given, served: Served, watch: Stopwatch, loop: Loop, port: in
         events=sum(details["answered"]) if given["is_flushed"] else 0,
         details=details,
     )
-
-
-@contextlib.contextmanager
-def running_load(given: Given, port: int) -> Iterator[Callable[..., dict[str, Any]]]:
-    """Start the load; yield a function that gives it an order and returns the result."""
-    settings = {"port": port, "core": given["load_core"]}
-    settings |= {name: given[name] for name in ("connections", "patience")}
-    command = [sys.executable, str(LOAD), json.dumps(settings)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        orders, answers = process.stdin, process.stdout
-
-        def ask(**order: float) -> dict[str, Any]:
-            print(json.dumps(order), file=orders, flush=True)
-            answer: dict[str, Any] = json.loads(answers.readline())
-            return answer
-
-        yield ask
-        orders.close()
 
 
 def main() -> None:

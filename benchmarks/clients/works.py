@@ -16,7 +16,6 @@ import inspect
 import json
 import logging
 import os
-import resource
 import selectors
 import signal
 import statistics
@@ -203,28 +202,19 @@ SELECTOR = CountingSelector()
 
 async def idle(make: Make, given: Given) -> None:
     """Track and deliver all events, then count for so many ``seconds`` what wakes the loop."""
-
-    def counts() -> tuple[float, ...]:
-        # Voluntary switches of context tell of the process's other threads too.
-        return SELECTOR.wakeups, resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw, time.process_time()
-
     side, watch, seconds = make(given), Stopwatch(), given["seconds"]
     await track_all(side, range(given["events"]), [])
     await settled(side.flush())
     await asyncio.sleep(SETTLE_SECONDS)
     watch.start()
-    before = counts()
+    before, cpu_before = SELECTOR.wakeups, time.process_time()
     await asyncio.sleep(seconds)
-    wakeups, switches, cpu_seconds = (
-        (after - start) / seconds for after, start in zip(counts(), before, strict=True)
-    )
-    watch.stop()
+    # One of them ended the sleep that measures.
     figures = {
-        # One of them ended the sleep that measures, and belongs to neither figure.
-        "wakeups_per_second": wakeups - 1 / seconds,
-        "switches_per_second": switches - 1 / seconds,
-        "cpu_us_per_second": cpu_seconds * 1e6,
+        "wakeups_per_second": (SELECTOR.wakeups - before - 1) / seconds,
+        "cpu_us_per_second": (time.process_time() - cpu_before) / seconds * 1e6,
     }
+    watch.stop()
     watch.report(side.versions, figures=figures)
     await settled(side.close())
 
