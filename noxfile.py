@@ -244,6 +244,6 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Make the published figures of docs/explanation/performance.md; arguments after `--` go to the command."""
+    """Make the figures of docs/explanation/performance.md; arguments after `--` go to the command."""
     session.install(*group("bench"), PACKAGE, env=PURE)
     session.run("python", "benchmarks/run.py", *session.posargs)

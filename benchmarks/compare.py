@@ -106,7 +106,7 @@ def lay_out(revision: str | None, folder: Path, *, is_compiled: bool) -> Path:
 
 def run(source: Path, prefix: Sequence[str] = (), **given: Any) -> float:
     """Run the hot path of *source* in a fresh process and return what it prints."""
-    parameters = {"work": "chunks", "event": "page_view", "emitter": "store"}
+    parameters: dict[str, Any] = {"work": "chunks", "event": "page_view", "emitter": "store"}
     parameters |= {"chunks": CHUNKS, "events": EVENTS, "is_calibrated": True}
     parameters |= {"core": processes.cores()[0]} | given
     done = subprocess.run(

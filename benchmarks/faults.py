@@ -123,14 +123,19 @@ def run_trial(fault: Fault, peer: str, *, events: int, seed: int, patience: floa
     with tempfile.TemporaryDirectory() as folder, collector as (address, ask):
         path, output, errors = (Path(folder, name) for name in ("board", "stdout", "stderr"))
         path.touch()
-        parameters = {"work": "meet_fault", "event": "fault", "method": "post", "scheme": "http"}
+        parameters: dict[str, Any] = {
+            "work": "meet_fault",
+            "event": "fault",
+            "method": "post",
+            "scheme": "http",
+        }
         parameters |= {"emitter": emitter, "events": events, "port": address["port"], "board": str(path)}
         parameters |= {name: getattr(fault, name) for name in ("ending", "poison", "poison_every")}
         board = Board(path)
         # Both go to files, as those of a service do: clients as shipped write to them.
         with output.open("wb") as stdout, errors.open("wb") as stderr:
             command, env = processes.command(script, runs_on, parameters), processes.variables(runs_on)
-            files = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": stderr}
+            files: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": stderr}
             with subprocess.Popen(command, env=env, **files) as client:
                 try:
                     wait_for_start(client, board)

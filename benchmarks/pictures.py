@@ -43,9 +43,9 @@ SERVICE = {
     "service-refusing": "connections refused",
     "service-slow": "collector answers after 2 s",
 }
-# Where a percentile axis has its marks: at 1 in so many.
-MARKS = {2: "50", 10: "90", 100: "99", 1000: "99.9", 10_000: "99.99"}
-STYLE = {
+# The ticks of a percentile axis: at 1 in so many.
+TICKS = {2: "50", 10: "90", 100: "99", 1000: "99.9", 10_000: "99.99"}
+STYLE: Any = {
     "svg.hashsalt": "snowplow-aio",
     # Text stays text: a fifth of the size, and differences that can be read.
     "svg.fonttype": "none",
@@ -108,7 +108,7 @@ def side_by_side(unit: str) -> Callable[[Panels], Figure]:
             1, len(panels), figsize=(9, 3.8), sharey=True, squeeze=False, layout="constrained"
         )
         for axis, (title, clients) in zip(axes[0], panels.items(), strict=True):
-            # Of two seconds of ticks, two are beyond the last mark; of requests, one.
+            # Of two seconds of loop ticks, two are beyond the last tick of the axis; of requests, one.
             percentile_lines(axis, clients, 1000)
             axis.set_title(title)
         first = axes[0][0]
@@ -121,7 +121,7 @@ def side_by_side(unit: str) -> Callable[[Panels], Figure]:
     return draw_panels
 
 
-def percentile_lines(axis: Axes, clients: Sequence[dict[str, Any]], last_mark: int) -> None:
+def percentile_lines(axis: Axes, clients: Sequence[dict[str, Any]], last_tick: int) -> None:
     """Draw the percentiles of each of the *clients*, the far tail at full length."""
     styles, used = ["-", "--", ":", "-."], Counter[str]()
     for client in clients:
@@ -136,9 +136,9 @@ def percentile_lines(axis: Axes, clients: Sequence[dict[str, Any]], last_mark: i
         axis.plot(*zip(*points, strict=True), style, color=shade, label=client["title"], linewidth=1.6)
     axis.set_xscale("log")
     axis.set_yscale("log")
-    axis.set_xticks(list(MARKS), list(MARKS.values()))
+    axis.set_xticks(list(TICKS), list(TICKS.values()))
     axis.minorticks_off()
-    axis.set_xlim(2, last_mark)
+    axis.set_xlim(2, last_tick)
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set_xlabel("percentile")
     axis.grid(visible=True, color="#dddddd", linewidth=0.6)
@@ -169,7 +169,8 @@ def draw(document: dict[str, Any], folder: Path) -> list[Path]:
                 continue
             figure = picture(panels)
             # Room for the caption below.
-            figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.96))
+            layout: Any = figure.get_layout_engine()
+            layout.set(rect=(0, 0.03, 1, 0.96))
             figure.text(0.01, 0.005, caption(document), fontsize=6.5, color="#555555")
             drawn.append(folder / f"{name}.svg")
             # Without a date, and with ids from the salt, one run gives one file.

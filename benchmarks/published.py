@@ -83,7 +83,7 @@ def at_most(text: str, row: str, name: str, most: float, *, unit: str, client: s
         return Verdict(found=f"{value:.3g} {unit}", is_met=value <= most)
 
     asked = f"≤ {most:g} {unit}"
-    return Line(text, "", row, *metrics(name), (client,), asked, judge)
+    return Line(text, "", row, metrics(name)[0], (client,), asked, judge)
 
 
 def loss(

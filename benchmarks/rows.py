@@ -113,7 +113,7 @@ def ours(title: str, *, needs: str | None = None, **parameters: Any) -> Client:
     return Client(title=f"snowplow-aio {title}", script="ours.py", parameters=parameters, needs=needs)
 
 
-TUNED = {"batch_size": 100, "session": True, "quiet": True}
+TUNED: dict[str, Any] = {"batch_size": 100, "session": True, "quiet": True}
 # Clients that send, by the name that they have in every row.
 SENDERS = {
     "emitter": official("Emitter, as shipped"),

@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -368,7 +368,7 @@ async def note_stalls(board: Board, tick_ns: int = 1_000_000) -> None:
 WORKS = (send, tick_along, queue_up, idle, chunks, time_import, meet_fault)
 
 
-def main(make: Make, *more: Callable[[Make, Given], Awaitable[None]]) -> None:
+def main(make: Make, *more: Callable[[Make, Given], Coroutine[Any, Any, None]]) -> None:
     """Do the work that the parameters name, one of `WORKS` or of *more*."""
     given = parameters()
     work = next(one for one in (*WORKS, *more) if one.__name__ == given["work"])

@@ -369,12 +369,9 @@ def test_every_published_picture_is_drawn_from_a_run(bench: Callable[[str], Any]
 @pytest.mark.parametrize(
     "rows",
     [
-        "page_view,structured,get",
-        "tls,rtt,building",
-        "loop-hanging,memory,idle",
-        "linear-tasks,linear-contexts",
+        "page_view,structured,get,tls,rtt,building",
+        "loop-hanging,memory,idle,linear-tasks,linear-contexts,service-answering",
         "redis-emit,redis-drain,redis-latency",
-        "service-answering",
     ],
 )
 def test_smoke_run_counts_every_event_at_the_sink(tmp_path: Path, rows: str) -> None:
