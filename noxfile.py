@@ -230,8 +230,8 @@ def compat(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[-1])
 def smoke(session: nox.Session) -> None:
-    """Run each benchmark once, without looking at its times."""
-    session.install(*group("tests"), PACKAGE, env=PURE)
+    """Run each benchmark once in a small form, without looking at its times, and draw the pictures."""
+    session.install(*group("tests"), *group("bench"), PACKAGE, env=PURE)
     run_pytest(session, BENCHMARKS)
 
 
@@ -260,6 +260,6 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Run the benchmarks; arguments after `--` go to them."""
+    """Make the figures of docs/explanation/performance.md; arguments after `--` go to the command."""
     session.install(*group("bench"), PACKAGE, env=PURE)
     session.run("python", "benchmarks/run.py", *session.posargs)

@@ -2,16 +2,16 @@
 Does a change slow the hot path down? ``python benchmarks/compare.py BASE [HEAD]``.
 
 Both commits (HEAD: the working tree, unless named) are laid out in a temporary
-folder, and `track` with a store in memory is measured in fresh processes, in
-turns: instructions per event where `perf` counts them, else CPU time per
-event against a calibration loop. The exit code is 0 within the limit, 1 when
-HEAD is slower by more, and 2 when the machine was too noisy to tell.
+folder, with ``--compiled`` as pip installs them with a C compiler. `track`
+with a store in memory is measured in fresh processes, in turns: instructions
+per event where `perf` counts them, else CPU time per event against a
+calibration loop. The exit code is 0 within the limit, 1 when HEAD is slower by
+more, and 2 when the machine was too noisy to tell.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import random
@@ -27,13 +27,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import machine
+import processes
 
 ROOT = Path(__file__).parent.parent
-HOT_PATH = Path(__file__).parent / "clients" / "hot_path.py"
 CHUNKS, EVENTS = 15, 1_000
 RESAMPLES = 2_000
-# Below it a median and its interval mean nothing.
+# With fewer, a median and its interval mean nothing.
 MIN_PAIRS = 10
 # Instructions hardly differ from run to run.
 COUNTED_PAIRS = 3
@@ -46,8 +45,7 @@ class Change:
     """
     By how much HEAD is slower, as a share of BASE's cost; negative when it is faster.
 
-    Args:
-        low: Between it and *high* the truth lies with 95 % certainty.
+    With 95 % certainty the truth lies between *low* and *high*.
     """
 
     estimate: float
@@ -55,9 +53,7 @@ class Change:
     high: float
 
     def is_clear(self, limit: float) -> bool:
-        """
-        Whether the truth lies on one side of *limit*.
-        """
+        """Whether the truth lies on one side of *limit*."""
         return self.low > limit or self.high <= limit
 
 
@@ -74,9 +70,7 @@ def change(ratios: Sequence[float], seed: int = 0) -> Change:
 
 
 def judge(found: Change, limit: float) -> tuple[str, int]:
-    """
-    Return what to say about *found*, and the exit code.
-    """
+    """Return what to say about *found*, and the exit code."""
     interval = f"({found.low:+.1%} to {found.high:+.1%})"
     if found.low > 0 and found.estimate > limit:
         return f"slower by {found.estimate:.1%} {interval}: more than {limit:.0%}", 1
@@ -89,38 +83,37 @@ def judge(found: Change, limit: float) -> tuple[str, int]:
     return f"within noise: {found.estimate:+.1%} {interval}", 0
 
 
-def lay_out(revision: str | None, folder: Path) -> Path:
-    """
-    Put the source of *revision* (None: of the working tree) into *folder* and return where it is.
-    """
+def lay_out(revision: str | None, folder: Path, *, is_compiled: bool) -> Path:
+    """Put *revision* (None: the working tree) into *folder*; return where its package is."""
+    tree = folder / "tree"
     if revision is None:
-        shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        left_out = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "docs", "tests")
+        shutil.copytree(ROOT, tree, ignore=left_out)
     else:
-        command = ["git", "-C", str(ROOT), "archive", revision, "src"]
+        command = ["git", "-C", str(ROOT), "archive", revision]
         archive = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
         with tarfile.open(fileobj=BytesIO(archive)) as files:
-            files.extractall(folder, filter="data")
-    source = folder / "src"
-    # Compiled beforehand: both are then read, neither compiled.
+            files.extractall(tree, filter="data")
+    source = tree / "src"
+    if is_compiled:
+        source = folder / "installed"
+        pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-deps", "--target", str(source), str(tree)]
+        subprocess.run(pip, check=True, env=os.environ | {"SNOWPLOW_AIO_COMPILE": "1"})
+    # The bytecode is made before anything is measured.
     subprocess.run([sys.executable, "-m", "compileall", "-q", str(source)], check=True)
     return source
 
 
 def run(source: Path, prefix: Sequence[str] = (), **given: Any) -> float:
-    """
-    Run the hot path of *source* in a fresh process and return what it prints.
-    """
-    parameters = {
-        "chunks": CHUNKS,
-        "events": EVENTS,
-        "is_calibrated": True,
-        "core": machine.cores()[0],
-    } | given
+    """Run the hot path of *source* in a fresh process and return what it prints."""
+    parameters: dict[str, Any] = {"work": "chunks", "event": "page_view", "emitter": "store"}
+    parameters |= {"chunks": CHUNKS, "events": EVENTS, "is_calibrated": True}
+    parameters |= {"core": processes.cores()[0]} | given
     done = subprocess.run(
-        [*prefix, sys.executable, str(HOT_PATH), json.dumps(parameters)],
+        [*prefix, *processes.command("ours.py", "ours", parameters)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(source), "PYTHONHASHSEED": "0"},
+        env=processes.variables("ours") | {"PYTHONPATH": str(source)},
         timeout=TIMEOUT,
         check=True,
     )
@@ -128,9 +121,7 @@ def run(source: Path, prefix: Sequence[str] = (), **given: Any) -> float:
 
 
 def instructions(source: Path) -> float:
-    """
-    Return the instructions of one event: what twice the chunks take more than once as many.
-    """
+    """Return the instructions of one event: what twice the chunks take more than once as many."""
     counts = []
     for chunks in (CHUNKS, 2 * CHUNKS):
         with tempfile.NamedTemporaryFile("r") as report:
@@ -151,9 +142,7 @@ def counted(report: str) -> float:
 
 
 def can_count() -> bool:
-    """
-    Whether `perf` counts instructions here.
-    """
+    """Whether `perf` counts instructions here."""
     if shutil.which("perf") is None:
         return False
     command = ["perf", "stat", "-x,", "-e", "instructions:u", "true"]
@@ -167,9 +156,7 @@ def can_count() -> bool:
 def paired(
     base: Path, head: Path, cost: Callable[[Path], float], *, fewest: int, most: int, limit: float
 ) -> Change:
-    """
-    Return what *fewest* pairs say, or as many up to *most* as it takes to say something clear.
-    """
+    """Return what *fewest* pairs say, or as many up to *most* as it takes to say something clear."""
     ratios: list[float] = []
     found = Change(estimate=0.0, low=-1.0, high=1.0)
     while len(ratios) < fewest or (not found.is_clear(limit) and len(ratios) < most):
@@ -178,10 +165,6 @@ def paired(
         costs = {source: cost(source) for source in order}
         ratios.append(costs[head] / costs[base])
         found = change(ratios)
-        if sys.stderr.isatty():
-            print(f"\r\033[K{len(ratios)} pairs: {found.estimate:+.1%}", end="", file=sys.stderr, flush=True)
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr)
     print(f"{len(ratios)} pairs of fresh processes, {CHUNKS * EVENTS:,} events each")
     return found
 
@@ -192,6 +175,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("head", nargs="?", default=None, help="another; the working tree if left out")
     parser.add_argument("--pairs", type=int, default=20, help="pairs of processes to begin with")
     parser.add_argument("--most", type=int, default=60, help="pairs at which to give up")
+    parser.add_argument("--compiled", action="store_true", help="compare what mypyc makes of both")
     parser.add_argument("--limit", type=float, default=3.0, help="per cent that count as a slow-down")
     arguments = parser.parse_args(words)
     if arguments.pairs < MIN_PAIRS or arguments.most < arguments.pairs:
@@ -200,7 +184,7 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory() as directory:
         folders = Path(directory, "base"), Path(directory, "head")
         base, head = (
-            lay_out(revision, folder)
+            lay_out(revision, folder, is_compiled=arguments.compiled)
             for revision, folder in zip((arguments.base, arguments.head), folders, strict=True)
         )
         if can_count():

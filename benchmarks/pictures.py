@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from matplotlib.figure import Figure
 
 # Told apart also by those who do not see all colours (Okabe and Ito), and by their order.
 COLOURS = {"ours": "#0072B2", "official": "#D55E00", "node": "#009E73", "aio": "#CC79A7", "none": "#777777"}
+# The panels of each picture: rows, and their titles.
 THROUGHPUT = {
     "page_view": "Page view, POST",
     "structured": "Structured event, POST",
@@ -30,20 +32,23 @@ THROUGHPUT = {
     "tls": "Page view, POST over TLS",
     "rtt": "Page view, POST, 50 ms of round trip",
 }
-LOOPS = {
+WAITS = {"page_view": "Wait of one track at full load, page view by POST"}
+LATENESS = {
     "loop-answering": "collector answers after 50 ms",
     "loop-refusing": "connections refused",
     "loop-hanging": "collector never answers",
 }
-SERVICES = {
+SERVICE = {
     "service-answering": "collector answers",
     "service-refusing": "connections refused",
     "service-slow": "collector answers after 2 s",
 }
-# Where a percentile axis has its marks: at 1 in so many.
-MARKS = {2: "50", 10: "90", 100: "99", 1000: "99.9", 10_000: "99.99"}
-STYLE = {
+# The ticks of a percentile axis: at 1 in so many.
+TICKS = {2: "50", 10: "90", 100: "99", 1000: "99.9", 10_000: "99.99"}
+STYLE: Any = {
     "svg.hashsalt": "snowplow-aio",
+    # Text stays text: a fifth of the size, and differences that can be read.
+    "svg.fonttype": "none",
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -51,161 +56,78 @@ STYLE = {
     "axes.titlelocation": "left",
     "figure.facecolor": "white",
 }
+# The clients of each panel that was measured, by its title.
+Panels = dict[str, list[dict[str, Any]]]
 
 
-def draw(document: dict[str, Any], folder: Path) -> list[Path]:
-    """
-    Draw what *document*, a run's JSON, has figures for; return the files.
-    """
-    scenarios = {scenario["name"]: scenario for scenario in document["scenarios"]}
-    drawn = []
-    with plt.rc_context(STYLE):
-        pictures = {"throughput": throughput, "waits": waits, "lateness": lateness, "service": service}
-        for name, picture in pictures.items():
-            figure = picture(scenarios)
-            if figure is not None:
-                figure.text(0.01, 0.005, caption(document), fontsize=6.5, color="#555555")
-                folder.mkdir(parents=True, exist_ok=True)
-                drawn.append(folder / f"{name}.svg")
-                # Without a date, and ids from the salt: one run gives one file.
-                figure.savefig(drawn[-1], metadata={"Date": None})
-                plt.close(figure)
-    return drawn
-
-
-def caption(document: dict[str, Any]) -> str:
-    machine = document["machine"]
-    libraries = {
-        name: version
-        for runtime in ("ours", "peers", "node")
-        for name, version in document["versions"].get(runtime, {}).items()
-        if "snowplow" in name
-    }
-    told = [document["started_at"][:10], f"{machine['cpu']}, {machine['cores']} cores", machine["python"]]
-    return " · ".join([*told, *(f"{name} {version}" for name, version in libraries.items())])
-
-
-def measured(scenario: dict[str, Any], figure: str) -> list[dict[str, Any]]:
-    """
-    Return the clients of *scenario* that have that *figure*.
-    """
-    return [client for client in scenario["clients"] if figure in client["summary"]["medians"]]
-
-
-def colour(client: dict[str, Any]) -> str:
-    # A loop that tracks nothing is of nobody's family.
-    is_nobody = client["name"] == "idle"
-    return COLOURS["none" if is_nobody else client["family"]]
-
-
-def throughput(scenarios: dict[str, Any]) -> Figure | None:
-    """
-    Return bars of the events per second, each scenario with its own scale.
-    """
-    panels = {
-        name: measured(scenarios[name], "events_per_second") for name in THROUGHPUT if name in scenarios
-    }
-    panels = {name: clients for name, clients in panels.items() if clients}
-    if not panels:
-        return None
-    rows = [len(clients) for clients in panels.values()]
+def throughput(panels: Panels) -> Figure:
+    """Return bars of the events per second, each row with its own scale."""
+    heights = [len(clients) for clients in panels.values()]
+    size = (8, 0.27 * sum(heights) + 0.62 * len(panels) + 0.3)
     figure, axes = plt.subplots(
-        len(panels),
-        1,
-        figsize=(8, 0.27 * sum(rows) + 0.62 * len(panels) + 0.3),
-        height_ratios=rows,
-        squeeze=False,
-        layout="constrained",
+        len(panels), 1, figsize=size, height_ratios=heights, squeeze=False, layout="constrained"
     )
-    figure.get_layout_engine().set(rect=(0, 0.025, 1, 0.97))
-    for axis, (name, clients) in zip(axes[:, 0], panels.items(), strict=True):
-        bars(axis, clients)
-        axis.set_title(f"{THROUGHPUT[name]}: events per second")
+    for axis, (title, clients) in zip(axes[:, 0], panels.items(), strict=True):
+        ordered = sorted(clients, key=speed)
+        names, shades = [client["title"] for client in ordered], [colour(client) for client in ordered]
+        drawn = axis.barh(names, [speed(client) for client in ordered], color=shades, height=0.7)
+        axis.bar_label(drawn, [f"{speed(client):,.0f}" for client in ordered], padding=3)
+        axis.margins(x=0.12, y=0.02)
+        axis.xaxis.set_visible(False)
+        axis.spines["bottom"].set_visible(False)
+        axis.tick_params(axis="y", length=0)
+        axis.set_title(f"{title}: events per second")
     return figure
 
 
-def bars(axis: Axes, clients: Sequence[dict[str, Any]]) -> None:
-    ordered = sorted(clients, key=lambda client: client["summary"]["medians"]["events_per_second"])
-    values = [client["summary"]["medians"]["events_per_second"] for client in ordered]
-    drawn = axis.barh(
-        [client["title"] for client in ordered],
-        values,
-        color=[colour(client) for client in ordered],
-        height=0.7,
-    )
-    axis.bar_label(drawn, [f"{value:,.0f}" for value in values], padding=3)
-    axis.margins(x=0.12, y=0.02)
-    axis.xaxis.set_visible(False)
-    axis.spines["bottom"].set_visible(False)
-    axis.tick_params(axis="y", length=0)
+def speed(client: dict[str, Any]) -> float:
+    found: float = client["summary"]["medians"]["events_per_second"]
+    return found
 
 
-def waits(scenarios: dict[str, Any]) -> Figure | None:
-    """
-    Return how long one `track` takes, by percentile.
-    """
-    clients = measured(scenarios["page_view"], "p50_us") if "page_view" in scenarios else []
-    if not clients:
-        return None
+def colour(client: dict[str, Any]) -> str:
+    return COLOURS[client["family"]]
+
+
+def waits(panels: Panels) -> Figure:
+    """Return how long one `track` takes, by percentile."""
     figure, axis = plt.subplots(figsize=(9, 4.4), layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.96))
+    ((title, clients),) = panels.items()
     percentile_lines(axis, clients, 10_000)
-    axis.set_title("Wait of one track at full load, page view by POST")
+    axis.set_title(title)
     axis.set_ylabel("microseconds")
     figure.legend(frameon=False, fontsize=8, loc="outside right upper")
     return figure
 
 
-def lateness(scenarios: dict[str, Any]) -> Figure | None:
-    """
-    Return how late a loop's ticks are, by percentile, for each state of the collector.
-    """
-    return side_by_side(scenarios, LOOPS, "late_p99_ms", "milliseconds that a 1 ms tick is late")
+def side_by_side(unit: str) -> Callable[[Panels], Figure]:
+    """Return a function that draws percentiles side by side, on one scale of *unit*."""
+
+    def draw_panels(panels: Panels) -> Figure:
+        figure, axes = plt.subplots(
+            1, len(panels), figsize=(9, 3.8), sharey=True, squeeze=False, layout="constrained"
+        )
+        for axis, (title, clients) in zip(axes[0], panels.items(), strict=True):
+            # Of two seconds of loop ticks, two are beyond the last tick of the axis; of requests, one.
+            percentile_lines(axis, clients, 1000)
+            axis.set_title(title)
+        first = axes[0][0]
+        first.set_ylim(bottom=0.2)
+        first.set_ylabel(unit)
+        handles = first.get_legend_handles_labels()
+        figure.legend(*handles, frameon=False, fontsize=8, ncols=2, loc="outside upper left")
+        return figure
+
+    return draw_panels
 
 
-def service(scenarios: dict[str, Any]) -> Figure | None:
-    """
-    Return how long a service takes to answer, by percentile, for each state of the collector.
-    """
-    return side_by_side(scenarios, SERVICES, "p99_ms", "milliseconds until the answer")
-
-
-def side_by_side(
-    scenarios: dict[str, Any], titles: dict[str, str], name_of_figure: str, unit: str
-) -> Figure | None:
-    """
-    Return the percentiles of the clients of each of the scenarios in *titles*, on one scale.
-    """
-    panels = {name: measured(scenarios[name], name_of_figure) for name in titles if name in scenarios}
-    panels = {name: clients for name, clients in panels.items() if clients}
-    if not panels:
-        return None
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=(9, 3.8), sharey=True, squeeze=False, layout="constrained"
-    )
-    figure.get_layout_engine().set(rect=(0, 0.035, 1, 0.955))
-    for axis, (name, clients) in zip(axes[0], panels.items(), strict=True):
-        # Of two seconds of ticks, two are beyond the last mark; of its requests, one.
-        percentile_lines(axis, clients, 1000)
-        axis.set_title(titles[name])
-    axes[0][0].set_ylim(bottom=0.2)
-    axes[0][0].set_ylabel(unit)
-    figure.legend(
-        *axes[0][0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=2, loc="outside upper left"
-    )
-    return figure
-
-
-def percentile_lines(axis: Axes, clients: Sequence[dict[str, Any]], last_mark: int) -> None:
-    """
-    Draw the percentiles of each of the *clients*, the far tail at full length.
-    """
-    styles = ["-", "--", ":", "-."]
-    used: dict[str, int] = {}
+def percentile_lines(axis: Axes, clients: Sequence[dict[str, Any]], last_tick: int) -> None:
+    """Draw the percentiles of each of the *clients*, the far tail at full length."""
+    styles, used = ["-", "--", ":", "-."], Counter[str]()
     for client in clients:
         shade = colour(client)
-        style = styles[used.get(shade, 0) % len(styles)]
-        used[shade] = used.get(shade, 0) + 1
+        style = styles[used[shade] % len(styles)]
+        used[shade] += 1
         points = [
             (1 / (1 - share), value)
             for share, value in zip(SHARES, client["summary"]["percentiles"], strict=True)
@@ -214,12 +136,60 @@ def percentile_lines(axis: Axes, clients: Sequence[dict[str, Any]], last_mark: i
         axis.plot(*zip(*points, strict=True), style, color=shade, label=client["title"], linewidth=1.6)
     axis.set_xscale("log")
     axis.set_yscale("log")
-    axis.set_xticks(list(MARKS), list(MARKS.values()))
+    axis.set_xticks(list(TICKS), list(TICKS.values()))
     axis.minorticks_off()
-    axis.set_xlim(2, last_mark)
+    axis.set_xlim(2, last_tick)
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.set_xlabel("percentile")
     axis.grid(visible=True, color="#dddddd", linewidth=0.6)
+
+
+# By the name of the file: the rows, the figure that a client must have, and what draws.
+PICTURES: dict[str, tuple[dict[str, str], str, Callable[[Panels], Figure]]] = {
+    "throughput": (THROUGHPUT, "events_per_second", throughput),
+    "waits": (WAITS, "p50_us", waits),
+    "lateness": (LATENESS, "late_p99_ms", side_by_side("milliseconds that a 1 ms tick is late")),
+    "service": (SERVICE, "p99_ms", side_by_side("milliseconds until the answer")),
+}
+
+
+def draw(document: dict[str, Any], folder: Path) -> list[Path]:
+    """Draw the pictures that *document*, the JSON of a run, has figures for; return the files."""
+    rows = {row["name"]: row["clients"] for row in document["rows"]}
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    with plt.rc_context(STYLE):
+        for name, (titles, needed, picture) in PICTURES.items():
+            panels = {
+                title: [client for client in rows.get(row, ()) if needed in client["summary"]["medians"]]
+                for row, title in titles.items()
+            }
+            panels = {title: clients for title, clients in panels.items() if clients}
+            if not panels:
+                continue
+            figure = picture(panels)
+            # Room for the caption below.
+            layout: Any = figure.get_layout_engine()
+            layout.set(rect=(0, 0.03, 1, 0.96))
+            figure.text(0.01, 0.005, caption(document), fontsize=6.5, color="#555555")
+            drawn.append(folder / f"{name}.svg")
+            # Without a date, and with ids from the salt, one run gives one file.
+            figure.savefig(drawn[-1], metadata={"Date": None})
+            plt.close(figure)
+    return drawn
+
+
+def caption(document: dict[str, Any]) -> str:
+    """Return the day, the machine and the versions: without them a figure says nothing."""
+    machine, versions = document["machine"], document["versions"]
+    libraries = {
+        name: version
+        for runtime in ("ours", "official", "aio", "node")
+        for name, version in versions.get(runtime, {}).items()
+        if "snowplow" in name
+    }
+    told = [document["started_at"][:10], f"{machine['cpu']}, {machine['cores']} cores", machine["python"]]
+    return " · ".join([*told, *(f"{name} {version}" for name, version in libraries.items())])
 
 
 def main(words: list[str]) -> int:

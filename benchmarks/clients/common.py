@@ -1,24 +1,25 @@
 """
-What all clients share: their events, their clock and their result line.
+The things that all clients share: the events, the clock and the result line.
 
-A client is a script. It takes its parameters as one JSON object in its first
-argument and prints its result as one line of JSON. `Stopwatch` makes sure that
-all of them measure the same things in the same way.
+A client is a script. Its first argument is a JSON object with its parameters,
+and it prints its result as one line of JSON. All clients track the same data
+and are timed by the same `Stopwatch`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import importlib.metadata
 import json
+import logging
+import mmap
 import os
 import platform
 import sys
-import threading
 import time
-import tracemalloc
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,11 @@ USERAGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/12
 # Some 15 ms of plain Python at a time: long against a tick of the clock, short against a repeat.
 CALIBRATION_STEPS = 200_000
 CALIBRATION_TRIES = 3
-# Where a distribution is kept: enough for a picture, the far tail included.
+# The points at which a distribution is kept: enough for a picture, the far tail included.
 SHARES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9999, 1.0)
-# A ticker's period; what a loop's callbacks are meant to be on time by.
 TICK_SECONDS = 0.001
-# Some web service's rate: one event every two milliseconds.
-EVENTS_PER_SECOND = 500
-# How much longer than asked for a frozen loop is waited for.
-FREEZE_SECONDS = 1.0
+# Larger than the collector of the fault `too_large` takes.
+LARGE_TEXT = 80_000
 
 
 def page_url(number: int) -> str:
@@ -45,9 +43,7 @@ def page_url(number: int) -> str:
 
 
 def product(number: int, padding: int = 0) -> dict[str, Any]:
-    """
-    Return the data of the first entity of event *number*, with a text of *padding* characters.
-    """
+    """Return the data of the first entity of event *number*, with a text of *padding* characters."""
     text = {"description": "x" * padding} if padding else {}
     return text | {
         "sku": f"SKU-{number}",
@@ -64,16 +60,12 @@ def product(number: int, padding: int = 0) -> dict[str, Any]:
 
 
 def visitor(number: int) -> dict[str, Any]:
-    """
-    Return the data of the second entity of event *number*.
-    """
+    """Return the data of the second entity of event *number*."""
     return {"visits": number, "tier": "gold", "newsletter": True, "groups": ["beta", "sale-2024"]}
 
 
 def dress(subject: Any) -> Any:
-    """
-    Set the fields of *subject*: both libraries have the same methods.
-    """
+    """Set the fields of *subject*; the classes of all Python trackers have the same methods."""
     subject.set_platform("web").set_user_id("u-1").set_lang("en-GB").set_timezone("Europe/London")
     subject.set_screen_resolution(1920, 1080).set_viewport(1280, 720).set_color_depth(24)
     subject.set_ip_address("203.0.113.7").set_useragent(USERAGENT)
@@ -84,22 +76,66 @@ def dress(subject: Any) -> Any:
     return subject
 
 
+def is_poison(number: int, every: int) -> bool:
+    """Whether event *number* is the one in *every* that the collector of a fault refuses."""
+    return every > 0 and number % every == every // 2
+
+
+def fault_label(number: int, given: Mapping[str, Any]) -> str:
+    """Return the label of event *number* in a trial with a fault."""
+    is_marked = given["poison"] == "marked" and is_poison(number, given["poison_every"])
+    return "poison" if is_marked else f"SKU-{number}"
+
+
+def fault_entity(number: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the data of the entity of event *number* in a trial with a fault."""
+    is_large = given["poison"] == "large" and is_poison(number, given["poison_every"])
+    return product(number) | {"name": "x" * LARGE_TEXT if is_large else "Trail runner"}
+
+
+class NullEmitter:
+    """Takes every event and keeps only the last: an event then costs nothing but its building."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.last: Mapping[str, Any] = {}
+
+    def input(self, payload: Mapping[str, Any]) -> None:
+        self.taken += 1
+        self.last = payload
+
+    def sync_flush(self) -> None:
+        pass
+
+
 def parameters() -> dict[str, Any]:
-    """
-    Return the parameters of this client, which from now on stays on its core.
-    """
+    """Return the parameters of this client, and keep the process on its core from now on."""
     given: dict[str, Any] = json.loads(sys.argv[1])
     if given.get("core") is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {given["core"]})
     return given
 
 
+def silence(*loggers: str) -> None:
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def versions_of(*distributions: str) -> dict[str, str]:
+    """Return the version of each of *distributions* that is installed."""
+    found = {}
+    for name in distributions:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
 def calibrate() -> float:
     """
     Return the milliseconds that a fixed piece of CPU work takes now.
 
-    The best of several tries: the speed of the core counts here, not what
-    else the machine had to do.
+    The best of several tries counts: it tells the speed of the core, not the
+    other work of the machine.
     """
     best = float("inf")
     for _ in range(CALIBRATION_TRIES):
@@ -111,18 +147,31 @@ def calibrate() -> float:
     return best * 1e3
 
 
+def spread_out(values: Sequence[float]) -> list[float]:
+    """Return the values at `SHARES` of *values* in order (nearest rank)."""
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    return [ordered[min(last, int(share * len(ordered)))] for share in SHARES]
+
+
+def tails(name: str, percentiles: Sequence[float], unit: str) -> dict[str, float]:
+    """Return median, 99th percentile and maximum as figures, such as ``late_p99_ms``."""
+    at = dict(zip(SHARES, percentiles, strict=True))
+    return {f"{name}p50_{unit}": at[0.5], f"{name}p99_{unit}": at[0.99], f"{name}max_{unit}": at[1.0]}
+
+
 class Stopwatch:
     """
     Times one repeat: from the first `track` to the end of the flush.
 
-    *waits_ns* receives how long each `track` took, the making of its event and
-    entities included, as an application writes it in one expression.
+    *waits_ns* receives how long each `track` took. Making the event and its
+    entities belongs to it, as an application writes both in one expression.
     """
 
     def __init__(self) -> None:
         self.waits_ns: list[int] = []
         self.calibration_before_ms = calibrate()
-        # What is left over from imports shall not be collected on our time.
+        # The garbage of imports must not be collected while time is taken.
         gc.collect()
 
     def start(self) -> None:
@@ -134,46 +183,27 @@ class Stopwatch:
         self.cpu_seconds = time.process_time() - self.cpu_start
         self.calibration_after_ms = calibrate()
 
+    @property
+    def cpu_ms_per_second(self) -> float:
+        return self.cpu_seconds / (self.finished_ns - self.started_ns) * 1e12
+
     def report(self, versions: dict[str, str], **more: Any) -> None:
-        """
-        Print the result line.
-        """
-        figures: dict[str, float] = {}
-        percentiles: list[float] = []
+        """Print the result line."""
+        result = {name: value for name, value in vars(self).items() if name != "waits_ns"}
+        result["versions"] = {"python": platform.python_version()} | versions
+        result |= {"figures": {}, "percentiles": [], "details": {}}
         if self.waits_ns:
-            percentiles = [value / 1e3 for value in spread_out(self.waits_ns)]
-            at = dict(zip(SHARES, percentiles, strict=True))
-            figures = {"p50_us": at[0.5], "p99_us": at[0.99], "max_us": at[1.0]}
-        result = {
-            "started_ns": self.started_ns,
-            "finished_ns": self.finished_ns,
-            "cpu_seconds": self.cpu_seconds,
-            "calibration_before_ms": self.calibration_before_ms,
-            "calibration_after_ms": self.calibration_after_ms,
-            "versions": {"python": platform.python_version()} | versions,
-            "percentiles": percentiles,
-            "details": {},
-        }
-        result |= more
-        result["figures"] = figures | more.get("figures", {})
-        print(json.dumps(result), flush=True)
-
-
-def spread_out(values: Sequence[float]) -> list[float]:
-    """
-    Return the values at `SHARES` of *values* in order (nearest rank).
-    """
-    ordered = sorted(values)
-    last = len(ordered) - 1
-    return [ordered[min(last, int(share * len(ordered)))] for share in SHARES]
+            waits_us = [value / 1e3 for value in spread_out(self.waits_ns)]
+            result |= {"percentiles": waits_us, "figures": tails("", waits_us, "us")}
+        print(json.dumps(result | more), flush=True)
 
 
 class Ticker:
     """
-    Measures how late an event loop is, for so many *seconds*.
+    Measures for so many *seconds* how late an event loop is.
 
-    A callback is due every millisecond. One that the loop was too busy for is
-    late by as much as the loop was, and so are all those that were due meanwhile.
+    A callback is due every millisecond. A callback that runs late means that
+    the loop was busy, and all callbacks that were due meanwhile are late too.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
@@ -197,168 +227,36 @@ class Ticker:
             self.is_over.set()
 
     def give_up(self) -> None:
-        """
-        Count what is overdue in a loop that does not come back.
-        """
+        """Count the ticks that are overdue in a loop that does not come back."""
         now = self.loop.time()
         while self.due < min(self.end, now):
             self.late.append(now - self.due)
             self.due += TICK_SECONDS
 
 
-class LoopWatch:
+class Board:
     """
-    Measures how late an event loop is while *track* is awaited 500 times a second.
-    """
+    A small file that maps names to whole numbers, shared by two processes.
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.tracked = 0
-
-    async def run(self, track: Callable[[int], Awaitable[Any]]) -> None:
-        loop = asyncio.get_running_loop()
-        self.ticker = ticker = Ticker(loop, self.seconds)
-        ticker.start()
-        due = ticker.due
-        while (due := due + 1 / EVENTS_PER_SECOND) < ticker.end > loop.time():
-            await asyncio.sleep(max(0.0, due - loop.time()))
-            await track(self.tracked)
-            self.tracked += 1
-        # The last ticks are due after the last event.
-        await ticker.is_over.wait()
-
-    def give_up(self) -> None:
-        """
-        Count what is overdue in a loop that does not come back.
-        """
-        self.ticker.give_up()
-
-    def report(self, watch: Stopwatch, versions: dict[str, str]) -> None:
-        late_ms = [seconds * 1e3 for seconds in spread_out(self.ticker.late)]
-        at = dict(zip(SHARES, late_ms, strict=True))
-        figures = {"late_p50_ms": at[0.5], "late_p99_ms": at[0.99], "late_max_ms": at[1.0]}
-        figures["cpu_ms_per_second"] = watch.cpu_seconds / self.seconds * 1e3
-        watch.report(versions, figures=figures, percentiles=late_ms, details={"tracked": self.tracked})
-
-
-def watch_loop(seconds: float, track: Callable[[int], Awaitable[Any]], versions: dict[str, str]) -> None:
-    """
-    Run a loop that tracks for so many *seconds*, print the result and end the process.
-    """
-    watch, lateness = Stopwatch(), LoopWatch(seconds)
-    ending = threading.Lock()
-
-    def finish(*, is_frozen: bool = False) -> None:
-        # The alarm and a loop that comes back just then: whoever is second waits for the end of the process.
-        ending.acquire()
-        if is_frozen:
-            lateness.give_up()
-        watch.stop()
-        lateness.report(watch, versions)
-        # What is still waiting for a collector that hangs is not waited for.
-        os._exit(0)
-
-    watch.start()
-    alarm = threading.Timer(seconds + FREEZE_SECONDS, finish, kwargs={"is_frozen": True})
-    alarm.daemon = True
-    alarm.start()
-
-    async def run() -> None:
-        await lateness.run(track)
-        alarm.cancel()
-        finish()
-
-    asyncio.run(run())
-
-
-class Passage:
-    """
-    Measures how long each event is on its way, from its `track` until its emitter has the sink's answer.
-
-    Both ends are in one process, so that one clock tells.
+    The harness of the fault trials reads it even after the client was killed.
+    Moments are those of `time.monotonic_ns`, and 0 means "not yet". ``told`` is
+    one more than the events that the shutdown call says it did not deliver;
+    0 means that it said nothing.
     """
 
-    def __init__(self, events: int) -> None:
-        self.left = events
-        self.left_at: dict[str, float] = {}
-        self.took_ms: list[float] = []
-        self.watch = Stopwatch()
+    NAMES = (
+        *("started_ns", "tracking_ended_ns", "closed_ns", "last_tick_ns", "worst_stall_ns"),
+        *("tracked", "raised", "told"),
+    )
 
-    @property
-    def is_over(self) -> bool:
-        return not self.left
+    def __init__(self, path: Path) -> None:
+        size = 8 * len(self.NAMES)
+        with path.open("r+b") as file:
+            file.truncate(size)
+            self.numbers = memoryview(mmap.mmap(file.fileno(), size)).cast("q")
 
-    def leave(self, url: str) -> None:
-        self.left_at[url] = time.perf_counter()
+    def __getitem__(self, name: str) -> int:
+        return self.numbers[self.NAMES.index(name)]
 
-    def arrive(self, urls: Iterable[str]) -> None:
-        now = time.perf_counter()
-        for url in urls:
-            self.took_ms.append((now - self.left_at[url]) * 1e3)
-            self.left -= 1
-
-    def report(self, versions: dict[str, str]) -> None:
-        if not hasattr(self.watch, "finished_ns"):
-            self.watch.stop()
-        seconds = (self.watch.finished_ns - self.watch.started_ns) / 1e9
-        percentiles = spread_out(self.took_ms)
-        at = dict(zip(SHARES, percentiles, strict=True))
-        figures = {"passed_p50_ms": at[0.5], "passed_p99_ms": at[0.99], "passed_max_ms": at[1.0]}
-        figures["cpu_ms_per_second"] = self.watch.cpu_seconds / seconds * 1e3
-        self.watch.report(versions, figures=figures, percentiles=percentiles)
-
-
-def resident_bytes() -> int | None:
-    """
-    Return the memory that this process has in use; None where the system does not tell.
-    """
-    statm = Path("/proc/self/statm")
-    if not statm.exists():
-        return None
-    return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def queue_up(track: Callable[[int], Any], events: int, json_bytes: float, versions: dict[str, str]) -> None:
-    """
-    Have *events* wait, and print what each takes of memory beyond its *json_bytes*.
-    """
-    warm_up = events // 10
-    for number in range(warm_up):
-        track(number)
-    watch = Stopwatch()
-    watch.start()
-    before = resident_bytes()
-    for number in range(warm_up, warm_up + events):
-        track(number)
-    gc.collect()
-    after = resident_bytes()
-    watch.stop()
-    tracemalloc.start()
-    for number in range(warm_up):
-        track(number)
-    gc.collect()
-    traced = tracemalloc.get_traced_memory()[0] / max(1, warm_up)
-    tracemalloc.stop()
-    resident = traced if before is None or after is None else (after - before) / events
-    figures = {
-        "resident_bytes": resident,
-        "traced_bytes": traced,
-        "json_bytes": json_bytes,
-        "overhead_bytes": resident - json_bytes,
-    }
-    watch.report(versions, figures=figures)
-    # No farewell to events that were never meant to be sent.
-    os._exit(0)
-
-
-def versions_of(*distributions: str) -> dict[str, str]:
-    """
-    Return the installed version of each distribution that is installed.
-    """
-    found = {}
-    for name in distributions:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    def __setitem__(self, name: str, value: int) -> None:
+        self.numbers[self.NAMES.index(name)] = value

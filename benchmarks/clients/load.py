@@ -1,14 +1,14 @@
 """
-The load: asks a web service over connections that are kept open, and notes how long each answer took.
+The load: asks a web service over connections that stay open, and notes how long each answer took.
 
-Its argument is a JSON object with ``port``, ``connections``, ``core`` and ``patience``,
-the seconds for which an answer is waited for after the end. Then it takes one order
-per line on standard input, also JSON, and answers it with one line:
+Its argument is a JSON object with ``port``, ``connections``, ``core`` and
+``patience``, the seconds for which an answer is waited for after the end. It
+tells when it is connected, and answers each order, a line of JSON, with a line:
 ``{"seconds": S}`` asks again on each connection as soon as it has its answer;
-``{"seconds": S, "rate": R}`` asks R times a second, whatever becomes of the answers.
+``{"seconds": S, "rate": R}`` asks R times a second, however fast the answers come.
 
-The time of an answer counts from when its request was due. A request that had to
-wait for those before it is as late as a visitor would find it.
+The time of an answer counts from when its request was due. A request that had
+to wait for those before it is as late as a visitor would find it.
 """
 
 from __future__ import annotations
@@ -40,9 +40,7 @@ clock = time.perf_counter
 
 
 class Connection:
-    """
-    One connection, with one request at a time.
-    """
+    """One connection, with one request at a time."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
@@ -58,16 +56,14 @@ class Connection:
         self.socket.sendall((REQUEST % number).encode())
 
     def is_answered(self) -> bool:
-        """
-        Whether what can be read now is the rest of an answer.
-        """
+        """Read what is there, and tell whether it completes an answer."""
         data = self.socket.recv(65536)
         if not data:
             message = "the service has closed a connection"
             raise ConnectionError(message)
         self.received += data
         head, found, body = self.received.partition(b"\r\n\r\n")
-        if not found or len(body) < content_length(head):
+        if not found or len(body) < int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]):
             return False
         if not head.startswith(b"HTTP/1.1 200 "):
             message = f"the service answered {head!r}"
@@ -76,19 +72,11 @@ class Connection:
         return True
 
 
-def content_length(head: bytes) -> int:
-    return int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
-
-
 class Load:
     """
-    What the service was asked in one stretch.
+    The requests of one stretch of so many *seconds*.
 
-    Args:
-        seconds: How long it is asked anew.
-
-        patience: Seconds for which an answer is waited for after that. What comes later counts as if it
-            came then.
+    An answer is waited for *patience* seconds longer. A later one counts as if it had come then.
     """
 
     def __init__(self, connections: list[Connection], seconds: float, patience: float) -> None:
@@ -108,9 +96,7 @@ class Load:
         self.busy.add(connection)
 
     def answered(self, until: float) -> Iterator[Connection]:
-        """
-        Yield the connections with an answer; wait for one, but not longer than *until*.
-        """
+        """Yield the connections with an answer; wait for one, but not longer than *until*."""
         for connection in select.select(self.busy, [], [], max(0.0, until - clock()))[0]:
             if connection.is_answered():
                 now = clock()
@@ -140,24 +126,15 @@ class Load:
         self.give_up(waiting)
 
     def give_up(self, waiting: deque[float] | list[float]) -> None:
-        """
-        Count what has no answer yet, or was *waiting* for a connection, as answered now.
-        """
+        """Count requests without an answer, and those *waiting* for a connection, as answered now."""
         now = clock()
         self.took_ms += [(now - due) * 1e3 for due in (*waiting, *(one.due for one in self.busy))]
-
-    def result(self) -> dict[str, object]:
-        return {
-            "answered": self.number - len(self.busy),
-            "unanswered": len(self.busy),
-            "in_time": self.in_time,
-            "percentiles": spread_out(self.took_ms),
-        }
 
 
 def main() -> None:
     given = parameters()
     connections = [Connection(given["port"]) for _ in range(given["connections"])]
+    print(json.dumps({"connections": len(connections)}), flush=True)
     for line in sys.stdin:
         order = json.loads(line)
         load = Load(connections, order["seconds"], given["patience"])
@@ -165,8 +142,14 @@ def main() -> None:
             load.at_rate(order["rate"])
         else:
             load.again_and_again()
-        print(json.dumps(load.result()), flush=True)
-        # Late answers shall meet nobody's question.
+        result = {
+            "answered": load.number - len(load.busy),
+            "unanswered": len(load.busy),
+            "in_time": load.in_time,
+            "percentiles": spread_out(load.took_ms),
+        }
+        print(json.dumps(result), flush=True)
+        # A late answer must not be taken for that to the next request.
         for connection in load.busy:
             connection.socket.close()
             connections[connections.index(connection)] = Connection(given["port"])

@@ -1,7 +1,7 @@
 // @snowplow/node-tracker.
 //
 // Parameters: `scheme`, `events`, `port`, and for its best tuning `batch_size` and `max_post_bytes`.
-// The data are those of common.py; core and calibration are the harness's affair.
+// The data are those of common.py; the harness sees to core and calibration.
 "use strict";
 
 const { newTracker, buildPageView } = require("@snowplow/node-tracker");
@@ -35,7 +35,7 @@ const entities = (number) => [
   },
 ];
 
-// The store of a tracker as shipped forgets the oldest of more than a thousand events. Ours forgets none.
+// As shipped, the store forgets the oldest of more than a thousand events. This one forgets none.
 const store = newInMemoryEventStore({ maxSize: 1e9 });
 const emitter = { endpoint: "127.0.0.1", protocol: given.scheme, port: given.port, eventStore: store };
 if (given.batch_size) emitter.bufferSize = given.batch_size;
@@ -66,8 +66,8 @@ const main = async () => {
     const pageUrl = `https://shop.example.com/catalogue/shoes/trail?item=${number}&sort=price`;
     tracker.track(buildPageView({ pageUrl, pageTitle: PAGE_TITLE, referrer: REFERRER }), entities(number));
     waits[number] = Number(process.hrtime.bigint() - before);
-    // A loop that never lets go would send nothing before its end, and with many waiting each
-    // request copies them all. These two numbers are the fastest that were tried.
+    // A loop that never pauses would send nothing before its end, and each request copies all the
+    // events that wait. These two numbers are the fastest that were tried.
     if ((number + 1) % 100 === 0) {
       do await turn();
       while ((await store.count()) > 300);
@@ -89,7 +89,6 @@ const main = async () => {
     figures: { p50_us: at(0.5), p99_us: at(0.99), max_us: at(1) },
     percentiles: SHARES.map(at),
     details: {},
-    taken: null,
   };
   console.log(JSON.stringify(result));
 };

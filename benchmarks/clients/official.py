@@ -1,80 +1,30 @@
 """
 The official tracker, snowplow-tracker 1.1.0.
 
-Parameters: ``emitter`` (``Emitter``, ``AsyncEmitter`` or ``null``), ``event``
-(``page_view`` or ``structured``), ``method``, ``scheme``, ``events``, ``port``,
-``core``, and for its best tuning ``batch_size``, ``session``, ``quiet`` and
-``threads``.
+Parameters beside those of ``works.py``: ``emitter`` (``Emitter``,
+``AsyncEmitter`` or ``null``), ``event`` (``page_view``, ``structured`` or
+``fault``), ``method``, ``scheme``, ``port``, ``buffer_capacity``, and for its
+best tuning ``batch_size``, ``session``, ``quiet`` and ``threads``.
 """
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable
 from typing import Any
 
+import common
 import requests
-from common import (
-    PAGE_TITLE,
-    PRODUCT_SCHEMA,
-    REFERRER,
-    VISITOR_SCHEMA,
-    Stopwatch,
-    dress,
-    page_url,
-    parameters,
-    product,
-    versions_of,
-    visitor,
-)
-from snowplow_tracker import (
-    AsyncEmitter,
-    Emitter,
-    PageView,
-    SelfDescribingJson,
-    StructuredEvent,
-    Subject,
-    Tracker,
-)
+import snowplow_tracker
+from common import PAGE_TITLE, PRODUCT_SCHEMA, REFERRER, VISITOR_SCHEMA, page_url, product, visitor
+from snowplow_tracker import PageView, SelfDescribingJson, StructuredEvent, Subject, Tracker
+from works import Given, Side, main
+
+VERSIONS = common.versions_of("snowplow-tracker", "requests", "urllib3")
 
 
-class NullEmitter:
-    """
-    Takes every event and forgets it: what is left is the cost of building.
-    """
-
-    def __init__(self) -> None:
-        self.taken = 0
-
-    def input(self, payload: dict[str, Any]) -> None:
-        self.taken += 1
-
-    def sync_flush(self) -> None:
-        pass
-
-
-def make_page_view(number: int) -> PageView:
-    return PageView(
-        page_url=page_url(number),
-        page_title=PAGE_TITLE,
-        referrer=REFERRER,
-        context=[
-            SelfDescribingJson(PRODUCT_SCHEMA, product(number)),
-            SelfDescribingJson(VISITOR_SCHEMA, visitor(number)),
-        ],
-    )
-
-
-def make_structured(number: int) -> StructuredEvent:
-    return StructuredEvent("shop", "add-to-basket", label=f"SKU-{number}", property_="pcs", value=2)
-
-
-def make_emitter(given: dict[str, Any]) -> Any:
+def make_emitter(given: Given) -> Any:
     if given["emitter"] == "null":
-        return NullEmitter()
-    kind = {"Emitter": Emitter, "AsyncEmitter": AsyncEmitter}[given["emitter"]]
-    return kind(
+        return common.NullEmitter()
+    return getattr(snowplow_tracker, given["emitter"])(
         "127.0.0.1",
         protocol=given["scheme"],
         port=given["port"],
@@ -86,39 +36,48 @@ def make_emitter(given: dict[str, Any]) -> Any:
     )
 
 
-def make_tracker(emitter: Any) -> Tracker:
-    return Tracker("bench", emitter, subject=dress(Subject()), app_id="bench", encode_base64=True)
-
-
-def versions() -> dict[str, str]:
-    return versions_of("snowplow-tracker", "requests", "urllib3")
-
-
-def track_all(
-    track: Callable[[Any], Any], make: Callable[[int], Any], events: int, waits_ns: list[int]
-) -> None:
-    clock = time.perf_counter_ns
-    for number in range(events):
-        before = clock()
-        track(make(number))
-        waits_ns.append(clock() - before)
-
-
-def main() -> None:
-    given = parameters()
+def make(given: Given) -> Side:
     if given.get("quiet"):
-        logging.getLogger("snowplow_tracker").setLevel(logging.ERROR)
-        logging.getLogger("snowplow_tracker.emitters").setLevel(logging.ERROR)
+        common.silence("snowplow_tracker", "snowplow_tracker.emitters")
     emitter = make_emitter(given)
-    tracker = make_tracker(emitter)
-    make = {"page_view": make_page_view, "structured": make_structured}[given["event"]]
-    watch = Stopwatch()
-    watch.start()
-    track_all(tracker.track, make, given["events"], watch.waits_ns)
-    emitter.sync_flush()
-    watch.stop()
-    watch.report(versions(), taken=getattr(emitter, "taken", None))
+    # In a trial with a fault the tracker has its defaults alone.
+    subject = None if given["event"] == "fault" else common.dress(Subject())
+    tracker = Tracker("bench", emitter, subject=subject, app_id="bench", encode_base64=True)
+
+    def page_view(number: int) -> None:
+        tracker.track(
+            PageView(
+                page_url=page_url(number),
+                page_title=PAGE_TITLE,
+                referrer=REFERRER,
+                context=[
+                    SelfDescribingJson(PRODUCT_SCHEMA, product(number)),
+                    SelfDescribingJson(VISITOR_SCHEMA, visitor(number)),
+                ],
+            )
+        )
+
+    def structured(number: int) -> None:
+        label = f"SKU-{number}"
+        tracker.track(StructuredEvent("shop", "add-to-basket", label=label, property_="pcs", value=2))
+
+    def fault(number: int) -> None:
+        label = common.fault_label(number, given)
+        context = [SelfDescribingJson(PRODUCT_SCHEMA, common.fault_entity(number, given))]
+        tracker.track(StructuredEvent("shop", "add-to-basket", label=label, value=2, context=context))
+
+    def flush() -> None:
+        tracker.flush()
+
+    return Side(
+        track={"page_view": page_view, "structured": structured, "fault": fault}[given["event"]],
+        versions=VERSIONS,
+        flush=flush,
+        close=flush,
+        taken=lambda: getattr(emitter, "taken", None),
+        emitter=emitter,
+    )
 
 
 if __name__ == "__main__":
-    main()
+    main(make)

@@ -1,59 +1,38 @@
 """
-The official tracker's hand-over by Redis, snowplow-tracker 0.15.0.
+The official tracker's hand-over by Redis: snowplow-tracker 0.15.0, the last release that has it.
 
-Parameters: ``work`` (``emit``: `RedisEmitter`; ``drain``: `RedisWorker` with
-``emitter``, `Emitter` or `AsyncEmitter`; ``pass``: both at once), ``events``,
-``seconds`` (of ``pass``), ``port``, ``redis_port``, ``core``, and for its best tuning ``batch_size``,
-``session`` and ``quiet``.
+Parameters beside those of ``works.py``: ``emitter`` (which the worker hands
+events to: ``Emitter`` or ``AsyncEmitter``), ``port``, ``redis_port``, and for
+its best tuning ``batch_size``, ``session`` and ``quiet``.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import common
 import redis
 import requests
-from common import (
-    PAGE_TITLE,
-    PRODUCT_SCHEMA,
-    REFERRER,
-    VISITOR_SCHEMA,
-    Passage,
-    Stopwatch,
-    dress,
-    page_url,
-    parameters,
-    product,
-    versions_of,
-    visitor,
-)
-from snowplow_tracker import (
-    AsyncEmitter,
-    Emitter,
-    RedisEmitter,
-    RedisWorker,
-    SelfDescribingJson,
-    Subject,
-    Tracker,
-)
+import snowplow_tracker
+from common import PAGE_TITLE, PRODUCT_SCHEMA, REFERRER, VISITOR_SCHEMA, page_url, product, visitor
+from snowplow_tracker import RedisEmitter, RedisWorker, SelfDescribingJson, Subject, Tracker
+from works import Given, Passage, Side, main
 
-Track = Callable[[int], Any]
+VERSIONS = common.versions_of("snowplow-tracker", "redis", "requests", "gevent")
 
 
+@dataclass
 class Counted:
-    """
-    Hands events to an emitter, and calls *finish* after so many of them: the worker would go on for ever.
-    """
+    """Hands events to an emitter, and calls *finish* after the last: the worker would go on for ever."""
 
-    def __init__(self, emitter: Any, events: int, finish: Callable[[], None]) -> None:
-        self.emitter = emitter
-        self.left = events
-        self.finish = finish
+    emitter: Any
+    left: int
+    finish: Callable[[], None]
 
     def input(self, payload: dict[str, Any]) -> None:
         self.emitter.input(payload)
@@ -62,31 +41,31 @@ class Counted:
             self.finish()
 
 
-def make_track(given: dict[str, Any]) -> tuple[Track, Any]:
-    """
-    Return a function that tracks into Redis, and what is to be flushed after it.
-    """
+def make(given: Given) -> Side:
+    if given.get("quiet"):
+        common.silence("snowplow_tracker.emitters", "snowplow_tracker.redis.redis_emitter")
     emitter = RedisEmitter(redis.Redis(port=given["redis_port"]))
     tracker = Tracker(
-        namespace="bench", emitters=emitter, subject=dress(Subject()), app_id="bench", encode_base64=True
+        namespace="bench",
+        emitters=emitter,
+        subject=common.dress(Subject()),
+        app_id="bench",
+        encode_base64=True,
     )
 
-    def track(number: int) -> Any:
+    def track(number: int) -> None:
         entities = [
             SelfDescribingJson(PRODUCT_SCHEMA, product(number)),
             SelfDescribingJson(VISITOR_SCHEMA, visitor(number)),
         ]
-        return tracker.track_page_view(page_url(number), PAGE_TITLE, REFERRER, entities)
+        tracker.track_page_view(page_url(number), PAGE_TITLE, REFERRER, entities)
 
-    return track, emitter
+    return Side(track=track, versions=VERSIONS, flush=emitter.sync_flush)
 
 
-def make_emitter(given: dict[str, Any], **more: Any) -> Any:
-    """
-    Return the emitter that a worker hands events to.
-    """
-    kind = {"Emitter": Emitter, "AsyncEmitter": AsyncEmitter}[given.get("emitter", "Emitter")]
-    return kind(
+def make_emitter(given: Given, **more: Any) -> Any:
+    """Return the emitter that a worker hands events to."""
+    return getattr(snowplow_tracker, given["emitter"])(
         "127.0.0.1",
         protocol=given["scheme"],
         port=given["port"],
@@ -96,35 +75,18 @@ def make_emitter(given: dict[str, Any], **more: Any) -> Any:
     )
 
 
-def versions() -> dict[str, str]:
-    return versions_of("snowplow-tracker", "redis", "requests", "gevent")
-
-
-def emit(given: dict[str, Any]) -> None:
-    track, emitter = make_track(given)
-    watch, clock = Stopwatch(), time.perf_counter_ns
-    watch.start()
+def drain(given: Given) -> None:
+    """Fill Redis, then have a worker bring all events to the sink."""
+    side = make(given)
     for number in range(given["events"]):
-        before = clock()
-        track(number)
-        watch.waits_ns.append(clock() - before)
-    emitter.sync_flush()
-    watch.stop()
-    watch.report(versions())
-
-
-def drain(given: dict[str, Any]) -> None:
-    track, _ = make_track(given)
-    for number in range(given["events"]):
-        track(number)
-    emitter = make_emitter(given)
-    watch = Stopwatch()
+        side.track(number)
+    emitter, watch = make_emitter(given), common.Stopwatch()
 
     def finish() -> None:
         emitter.sync_flush()
         watch.stop()
-        watch.report(versions())
-        # It would now sleep five seconds, and look again.
+        watch.report(VERSIONS)
+        # The worker would now sleep for five seconds, and look again.
         os._exit(0)
 
     worker = RedisWorker(Counted(emitter, given["events"], finish), redis.Redis(port=given["redis_port"]))
@@ -132,23 +94,20 @@ def drain(given: dict[str, Any]) -> None:
     worker.run()
 
 
-def pass_on(given: dict[str, Any]) -> None:
-    """
-    Track now and then in a thread, while the worker has the main one, as it asks for.
-    """
-    track, _ = make_track(given)
-    passage = Passage(given["events"])
+def pass_on(given: Given) -> None:
+    """Track now and then in a thread, while the worker has the main one, as it asks for."""
+    side, passage = make(given), Passage(given["events"])
 
     def arrived(events: list[dict[str, Any]]) -> None:
         passage.arrive(event["url"] for event in events)
-        if passage.is_over:
-            passage.report(versions())
+        if not passage.left:
+            passage.report(VERSIONS)
             os._exit(0)
 
     def track_all() -> None:
         for number in range(given["events"]):
             passage.leave(page_url(number))
-            track(number)
+            side.track(number)
             time.sleep(given["seconds"] / given["events"])
 
     worker = RedisWorker(make_emitter(given, on_success=arrived), redis.Redis(port=given["redis_port"]))
@@ -157,13 +116,10 @@ def pass_on(given: dict[str, Any]) -> None:
     worker.run()
 
 
-def main() -> None:
-    given = parameters()
-    if given.get("quiet"):
-        for name in ("emitters", "redis.redis_emitter"):
-            logging.getLogger(f"snowplow_tracker.{name}").setLevel(logging.ERROR)
-    {"emit": emit, "drain": drain, "pass": pass_on}[given["work"]](given)
-
-
 if __name__ == "__main__":
-    main()
+    # The worker blocks, so it runs without a loop.
+    blocking = {"drain": drain, "pass_on": pass_on}
+    if common.parameters()["work"] in blocking:
+        blocking[common.parameters()["work"]](common.parameters())
+    else:
+        main(make)

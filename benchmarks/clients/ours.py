@@ -1,57 +1,37 @@
 """
-This library, imported from the working tree.
+This library, from the working tree or wherever PYTHONPATH shows it.
 
-Parameters: ``emitter`` (``http``, ``null``, ``memory``, ``redis``, or ``store``:
-`HttpEmitter` whose delivery never starts; for ``redis``: ``redis_port``, ``mode``,
-``deduplicate`` and ``batch_size``), ``event`` (``page_view`` or ``structured``),
-``entities`` (``json`` or ``model``), ``padding`` (characters that the first entity
-is longer by), ``method``, ``scheme``, ``events``, ``tasks``, ``port``, ``core``,
-``loop`` (``asyncio`` or ``uvloop``) and ``validation``.
+``compare.py`` runs this with older versions too, so it uses only names that
+every version has. Parameters beside those of ``works.py``: ``emitter``
+(``http``, ``null``, ``redis``, or ``store``: an `HttpEmitter` that has given up
+sending), ``event`` (``page_view``, ``structured`` or ``fault``), ``entities``
+(``json`` or ``model``), ``padding`` (more characters of the first entity),
+``method``, ``scheme``, ``port``, ``redis_port``, ``mode``, ``deduplicate``,
+``batch_size`` and ``validation``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import importlib
-import os
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from common import (
-    PAGE_TITLE,
-    PRODUCT_SCHEMA,
-    REFERRER,
-    VISITOR_SCHEMA,
-    Stopwatch,
-    dress,
-    page_url,
-    parameters,
-    product,
-    versions_of,
-    visitor,
-)
+import common
+from common import PAGE_TITLE, PRODUCT_SCHEMA, REFERRER, VISITOR_SCHEMA, page_url, product, visitor
+from works import Given, Make, Passage, Side, main, track_all, until
 
-from snowplow_aio import (
-    HttpEmitter,
-    MemoryEmitter,
-    PageView,
-    RedisEmitter,
-    SelfDescribing,
-    SelfDescribingJson,
-    StructuredEvent,
-    Subject,
-    Tracker,
-    __version__,
-    disable_validation,
+import snowplow_aio
+from snowplow_aio import HttpEmitter, PageView, SelfDescribing, SelfDescribingJson, StructuredEvent, Tracker
+
+# The events of a batch, so that the first request is made at once.
+REFUSED = 50
+VERSIONS = {"snowplow-aio": snowplow_aio.__version__} | common.versions_of(
+    "aiohttp", "orjson", "pydantic", "redis", "uvloop"
 )
 
 
 class Product(SelfDescribing, schema=PRODUCT_SCHEMA):
-    """
-    The first entity as an application declares it.
-    """
+    """The first entity as an application declares it."""
 
     sku: str
     name: str
@@ -67,9 +47,7 @@ class Product(SelfDescribing, schema=PRODUCT_SCHEMA):
 
 
 class Visitor(SelfDescribing, schema=VISITOR_SCHEMA):
-    """
-    The second entity as an application declares it.
-    """
+    """The second entity as an application declares it."""
 
     visits: int
     tier: str
@@ -77,150 +55,141 @@ class Visitor(SelfDescribing, schema=VISITOR_SCHEMA):
     groups: list[str]
 
 
-class NullEmitter:
-    """
-    Takes every event and forgets it: what is left is the cost of building.
-    """
+def make_track(tracker: Tracker, given: Given) -> Callable[[int], Awaitable[str]]:
+    """Return the function that makes an event of the kind asked for, and tracks it."""
+    padding = given.get("padding", 0)
 
-    def __init__(self) -> None:
-        self.taken = 0
+    def with_json(number: int) -> Awaitable[str]:
+        return tracker.track(
+            PageView(page_url=page_url(number), page_title=PAGE_TITLE, referrer=REFERRER),
+            context=[
+                SelfDescribingJson(PRODUCT_SCHEMA, product(number, padding)),
+                SelfDescribingJson(VISITOR_SCHEMA, visitor(number)),
+            ],
+        )
 
-    def input(self, payload: Mapping[str, str]) -> None:
-        self.taken += 1
+    def with_models(number: int) -> Awaitable[str]:
+        return tracker.track(
+            PageView(page_url=page_url(number), page_title=PAGE_TITLE, referrer=REFERRER),
+            context=[Product(**product(number, padding)), Visitor(**visitor(number))],
+        )
 
+    def structured(number: int) -> Awaitable[str]:
+        label = f"SKU-{number}"
+        return tracker.track(
+            StructuredEvent(category="shop", action="add-to-basket", label=label, property_="pcs", value=2)
+        )
 
-# What one event needs: the event itself and its entities.
-Made = tuple[Any, list[Any] | None]
+    def for_fault(number: int) -> Awaitable[str]:
+        label = common.fault_label(number, given)
+        return tracker.track(
+            StructuredEvent(category="shop", action="add-to-basket", label=label, value=2),
+            context=[SelfDescribingJson(PRODUCT_SCHEMA, common.fault_entity(number, given))],
+        )
 
-
-def make_page_view(number: int) -> Any:
-    return PageView(page_url=page_url(number), page_title=PAGE_TITLE, referrer=REFERRER)
-
-
-def make_with_json(number: int, padding: int = 0) -> Made:
-    entities = [
-        SelfDescribingJson(PRODUCT_SCHEMA, product(number, padding)),
-        SelfDescribingJson(VISITOR_SCHEMA, visitor(number)),
-    ]
-    return make_page_view(number), entities
-
-
-def make_with_models(number: int, padding: int = 0) -> Made:
-    return make_page_view(number), [Product(**product(number, padding)), Visitor(**visitor(number))]
-
-
-def make_structured(number: int) -> Made:
-    event = StructuredEvent(
-        category="shop", action="add-to-basket", label=f"SKU-{number}", property_="pcs", value=2
-    )
-    return event, None
+    if given["event"] == "page_view":
+        return with_models if given.get("entities") == "model" else with_json
+    return structured if given["event"] == "structured" else for_fault
 
 
-def maker(given: dict[str, Any]) -> Callable[[int], Made]:
-    """
-    Return the function that makes the events asked for.
-    """
-    if given["event"] == "structured":
-        return make_structured
-    make = make_with_models if given["entities"] == "model" else make_with_json
-    return functools.partial(make, padding=given["padding"]) if given["padding"] else make
-
-
-def make_emitter(given: dict[str, Any]) -> Any:
+def make_emitter(given: Given) -> Any:
     match given["emitter"]:
         case "null":
-            return NullEmitter()
-        case "memory":
-            return MemoryEmitter()
-        case "redis":
-            return RedisEmitter(
-                f"redis://127.0.0.1:{given['redis_port']}/0",
-                mode=given.get("mode", "list"),
-                deduplicate=given.get("deduplicate", True),
-                batch_size=given.get("batch_size", 50),
+            return common.NullEmitter()
+        case "store":
+            # The first request finds nobody, and the next is due after all else is over.
+            return HttpEmitter(
+                "http://127.0.0.1:9",
+                store=snowplow_aio.MemoryStore(capacity=10_000_000, capacity_bytes=2**40),
+                retry=snowplow_aio.Retry(initial_delay=1e6, max_delay=1e6),
+                drain_timeout=0,
             )
+        case "redis":
+            options = {name: given[name] for name in ("mode", "deduplicate", "batch_size") if name in given}
+            return snowplow_aio.RedisEmitter(redis_url(given), **options)
         case _:
-            return HttpEmitter(f"{given['scheme']}://127.0.0.1:{given['port']}", method=given["method"])
+            return http_emitter(given)
 
 
-def make_tracker(emitter: Any) -> Tracker:
-    return Tracker(emitter, namespace="bench", app_id="bench", subject=dress(Subject()))
+def http_emitter(given: Given, **options: Any) -> HttpEmitter:
+    return HttpEmitter(f"{given['scheme']}://127.0.0.1:{given['port']}", method=given["method"], **options)
 
 
-def versions() -> dict[str, str]:
-    return {"snowplow-aio": __version__} | versions_of("aiohttp", "orjson", "pydantic", "redis", "uvloop")
+def redis_url(given: Given) -> str:
+    return f"redis://127.0.0.1:{given['redis_port']}/0"
 
 
-def taken_by(emitter: Any) -> int | None:
-    """
-    Return how many events an emitter that sends nothing has taken; None for one that sends.
-    """
-    match emitter:
-        case NullEmitter():
-            return emitter.taken
-        case MemoryEmitter():
-            return len(emitter.payloads)
-        case _:
-            return None
-
-
-async def track_all(
-    tracker: Tracker, make: Callable[[int], Made], numbers: Iterable[int], waits_ns: list[int]
-) -> None:
-    clock = time.perf_counter_ns
-    for number in numbers:
-        before = clock()
-        event, context = make(number)
-        await tracker.track(event, context=context)
-        waits_ns.append(clock() - before)
-
-
-async def run(given: dict[str, Any]) -> None:
-    make, events, tasks = maker(given), given["events"], given["tasks"]
+def make(given: Given) -> Side:
+    if not given.get("validation", True):
+        snowplow_aio.disable_validation()
     emitter = make_emitter(given)
-    async with make_tracker(emitter) as tracker:
-        watch = Stopwatch()
-        watch.start()
-        if tasks == 1:
-            await track_all(tracker, make, range(events), watch.waits_ns)
-        else:
-            shares = (range(task, events, tasks) for task in range(tasks))
-            await asyncio.gather(*(track_all(tracker, make, share, watch.waits_ns) for share in shares))
-        await tracker.flush()
-        watch.stop()
-    watch.report(versions(), taken=taken_by(emitter), loop=given["loop"])
+    # In a trial with a fault the tracker has its defaults alone.
+    subject = None if given["event"] == "fault" else common.dress(snowplow_aio.Subject())
+    tracker = Tracker(emitter, namespace="bench", app_id="bench", subject=subject)
+    track = make_track(tracker, given)
 
+    async def close() -> int:
+        result = await tracker.aclose()
+        return result.rejected + result.dropped + result.pending
 
-def accept(given: dict[str, Any]) -> None:
-    """
-    Build events and have the emitter's store take them, with no loop and so no delivery.
-    """
-    make, tracker, clock = maker(given), make_tracker(make_emitter(given)), time.perf_counter_ns
-    watch = Stopwatch()
-    watch.start()
-    for number in range(given["events"]):
-        before = clock()
-        event, context = make(number)
-        tracker.track_nowait(event, context=context)
-        watch.waits_ns.append(clock() - before)
-    watch.stop()
-    (stats,) = tracker.stats().values()
-    watch.report(versions(), taken=stats.accepted)
-    # No farewell to events that were never meant to be sent.
-    os._exit(0)
+    async def come_to_rest() -> None:
+        for number in range(REFUSED):
+            await track(number)
+        # The refusal is waited for: its cost is not that of an event.
+        await until(lambda: bool(emitter.stats().retries))
 
-
-def main() -> None:
-    given = parameters()
-    if not given["validation"]:
-        disable_validation()
+    side = Side(track=track, versions=VERSIONS, is_async=True, close=close, emitter=emitter)
     if given["emitter"] == "store":
-        accept(given)
-    # `asyncio` or `uvloop`: both modules make their loops by the same name.
-    loop_maker = importlib.import_module(given["loop"])
-    with asyncio.Runner(loop_factory=loop_maker.new_event_loop) as runner:
-        runner.run(run(given))
+        side.open, side.taken = come_to_rest, lambda: emitter.stats().accepted - REFUSED
+        return side
+    side.open, side.flush = tracker.__aenter__, tracker.flush
+    if given["emitter"] == "null":
+        side.taken = lambda: emitter.taken
+    return side
+
+
+def make_worker(given: Given, emitter: HttpEmitter) -> Any:
+    """Return the worker that takes out of Redis what the emitter has put there."""
+    from snowplow_aio.worker import RedisWorker  # noqa: PLC0415 - only some works need it
+
+    return RedisWorker(emitter, client=redis_url(given), mode=given.get("mode", "list"))
+
+
+async def drain(make: Make, given: Given) -> None:
+    """Fill Redis, then have a worker bring all events to the sink."""
+    side, watch = make(given), common.Stopwatch()
+    await track_all(side, range(given["events"]), [])
+    await side.close()
+    worker = make_worker(given, http_emitter(given))
+    watch.start()
+    running = asyncio.create_task(worker.run())
+    await until(lambda: worker.stats().delivered >= given["events"])
+    watch.stop()
+    worker.stop()
+    await running
+    watch.report(VERSIONS)
+
+
+async def pass_on(make: Make, given: Given) -> None:
+    """Track now and then, while a worker in the same loop brings each event to the sink."""
+    passage, side = Passage(given["events"]), make(given | {"batch_size": 1})
+
+    def arrived(outcome: Any) -> None:
+        passage.arrive(payload["url"] for payload in outcome.payloads)
+
+    worker = make_worker(given, http_emitter(given, batch_size=1, hooks=[arrived]))
+    passage.watch.start()
+    running = asyncio.create_task(worker.run())
+    for number in range(given["events"]):
+        passage.leave(page_url(number))
+        await side.track(number)
+        await asyncio.sleep(given["seconds"] / given["events"])
+    await until(lambda: not passage.left)
+    worker.stop()
+    await running
+    await side.close()
+    passage.report(VERSIONS)
 
 
 if __name__ == "__main__":
-    main()
+    main(make, drain, pass_on)

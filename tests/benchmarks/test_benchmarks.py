@@ -11,12 +11,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+ROOT = Path(__file__).parents[2]
+BENCHMARKS = ROOT / "benchmarks"
+PERFORMANCE = ROOT / "docs" / "explanation" / "performance.md"
 
 pytestmark = pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="no benchmarks beside an installed package")
 
@@ -175,7 +178,7 @@ def test_target_is_judged_against_the_fastest_of_the_tuned(measure: Any, bench: 
     Ten times the slower tuning is no proof of four times the best.
     """
     target = next(
-        one for one in bench("targets").TARGETS if "tuning" in one.against and one.scenario == "page_view"
+        one for one in bench("published").LINES if "tuning" in one.against and one.row == "page_view"
     )
     found = {
         "emitter-tuned": summary(measure, [10.0] * 5),
@@ -192,7 +195,7 @@ def test_service_may_answer_five_per_cent_fewer_requests(measure: Any, bench: Ca
     """
     A loss is told in per cent of the service without tracking, and none from repeats further apart than that.
     """
-    targets = bench("targets").service_targets("service-slow")
+    (_, of_rate, *_) = bench("published").of_service("slow", "ours")
 
     def served(rates: list[float]) -> Any:
         made = repeats(measure, rates)
@@ -201,7 +204,7 @@ def test_service_may_answer_five_per_cent_fewer_requests(measure: Any, bench: Ca
         return measure.summarise(made, 20.0)
 
     def judged(rates: list[float]) -> tuple[str, bool | None]:
-        verdict = targets[0].judge({"alone": served([100.0] * 5), "ours": served(rates)})
+        verdict = of_rate.judge({"alone": served([100.0] * 5), "ours": served(rates)})
         return verdict.found, verdict.is_met
 
     assert judged([96.0] * 5) == ("4 %", True)
@@ -260,15 +263,115 @@ def test_instructions_are_read_from_what_perf_prints(compare: Any) -> None:
         compare.counted("<not supported>,,instructions:u,0,100.00,,\n")
 
 
+def tables(page: Path) -> list[list[list[str]]]:
+    """
+    Return the cells of each Markdown table of *page*, without its heading.
+    """
+    found, lines = [], iter(page.read_text(encoding="utf-8").splitlines())
+    for line in lines:
+        if line.startswith("|"):
+            cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in takewhile(is_row, lines)]
+            found.append(cells[1:])
+    return found
+
+
+def is_row(line: str) -> bool:
+    return line.startswith("|")
+
+
+def test_every_published_ratio_is_read_off_a_run(bench: Callable[[str], Any]) -> None:
+    """
+    Each figure of the table has a line of its own, by the name that the table gives it.
+    """
+    lines = [line.text for line in bench("published").LINES]
+
+    name = ""
+    figures: dict[str, int] = {}
+    for first, _, values in tables(PERFORMANCE)[0]:
+        name = first or name
+        figures[name] = figures.get(name, 0) + len(values.split(";"))
+
+    assert figures == {name: lines.count(name) for name in figures}
+
+
+def test_every_published_cost_for_a_service_is_read_off_a_run(bench: Callable[[str], Any]) -> None:
+    """
+    Each row of the table is in one or two rows of the benchmarks, for both ways to find the tracker.
+    """
+    published = [
+        (("answering",), "request_cpu_us"),
+        (("answering",), "requests_per_second"),
+        (("refusing", "slow"), "requests_per_second"),
+        (("answering",), "requests_per_second"),
+        (("standard",), "requests_per_second"),
+        (("answering",), "p99_ms"),
+        (("refusing", "slow"), "p99_ms"),
+        (("answering",), "stall_ms"),
+    ]
+    made = {(line.row, line.metric.name, line.clients[0]) for line in bench("published").LINES}
+
+    assert len(tables(PERFORMANCE)[1]) == len(published)
+    for states, metric in published:
+        for state in states:
+            assert {(f"service-{state}", metric, client) for client in ("ours", "ours-request")} <= made
+
+
+def test_every_figure_in_prose_is_read_off_a_run(bench: Callable[[str], Any]) -> None:
+    """
+    Growth, the idle tracker, the import and the price of validation.
+    """
+    rows = {"linear-events", "linear-tasks", "linear-contexts", "idle", "import", "building"}
+
+    assert rows <= {line.row for line in bench("published").LINES}
+
+
+def test_every_line_names_clients_that_its_row_has(bench: Callable[[str], Any]) -> None:
+    """
+    A line of a client that is not run would say "not run" for ever.
+    """
+    rows = {row.name: {client.name for client in row.clients} for row in bench("rows").ROWS}
+
+    for line in bench("published").LINES:
+        assert set(line.clients) <= rows[line.row], line.text
+
+
+def test_every_published_picture_is_drawn_from_a_run(bench: Callable[[str], Any], tmp_path: Path) -> None:
+    """
+    Its texts stay texts, so that a change can be read.
+    """
+    pytest.importorskip("matplotlib")
+    pictures, rows = bench("pictures"), bench("rows").ROWS
+    medians = {"events_per_second": 1000.0, "p50_us": 8.0, "late_p99_ms": 1.0, "p99_ms": 1.0}
+    summary = {"medians": medians, "percentiles": [float(number) for number in range(1, 14)]}
+    document = {
+        "started_at": "2026-11-30T12:00:00+00:00",
+        "machine": {"cpu": "some CPU", "cores": 2, "python": "CPython"},
+        "versions": {"ours": {"snowplow-aio": "0.1"}},
+        "rows": [
+            {
+                "name": row.name,
+                "clients": [
+                    {"title": one.title, "family": one.family, "summary": summary} for one in row.clients
+                ],
+            }
+            for row in rows
+        ],
+    }
+
+    drawn = pictures.draw(document, tmp_path)
+
+    assert {path.name for path in drawn} == {path.name for path in (ROOT / "docs" / "_static").glob("*.svg")}
+    for path in drawn:
+        assert "snowplow-aio 0.1</text>" in path.read_text(encoding="utf-8")
+        assert path.name in PERFORMANCE.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     "rows",
     [
-        "page_view,structured,get",
-        "tls,rtt,building",
-        "loop-hanging,memory,idle",
-        "linear-tasks,linear-contexts",
+        "page_view,structured,get,tls,rtt,building",
+        "loop-hanging,memory,idle,linear-tasks,linear-contexts,service-answering",
         "redis-emit,redis-drain,redis-latency",
-        "service-answering",
     ],
 )
 def test_smoke_run_counts_every_event_at_the_sink(tmp_path: Path, rows: str) -> None:
@@ -284,20 +387,13 @@ def test_smoke_run_counts_every_event_at_the_sink(tmp_path: Path, rows: str) -> 
 
     assert done.returncode == 0, done.stdout + done.stderr
     document = json.loads(path.read_text(encoding="utf-8"))
-    assert document.keys() >= {
-        "format",
-        "command",
-        "started_at",
-        "machine",
-        "versions",
-        "scenarios",
-        "targets",
-    }
-    assert {row["name"] for row in document["scenarios"]} == set(rows.split(","))
+    keys = {"format", "command", "started_at", "machine", "versions", "rows", "published"}
+    assert document.keys() >= keys
+    assert {row["name"] for row in document["rows"]} == set(rows.split(","))
     made = [
         (client["name"], repeat)
-        for scenario in document["scenarios"]
-        for client in scenario["clients"]
+        for row in document["rows"]
+        for client in row["clients"]
         for repeat in client["repeats"]
     ]
     assert made
@@ -317,6 +413,6 @@ def test_smoke_run_tells_what_an_import_loads(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    (row,) = json.loads(path.read_text(encoding="utf-8"))["scenarios"]
-    (ours,) = (client for client in row["clients"] if client["role"] == "ours")
+    (row,) = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    (ours,) = (client for client in row["clients"] if client["name"] == "ours")
     assert [repeat["details"]["loaded"] for repeat in ours["repeats"]] == [[]]

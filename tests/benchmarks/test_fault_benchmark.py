@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-RUN = Path(__file__).parents[2] / "benchmarks" / "faults" / "run.py"
+ROOT = Path(__file__).parents[2]
+RUN = ROOT / "benchmarks" / "faults.py"
 COLUMNS = ["tracked", "lost", "duplicated", "reported", "close", "worst stall"]
 
 pytestmark = pytest.mark.skipif(not RUN.exists(), reason="no benchmarks beside an installed package")
@@ -72,3 +73,23 @@ def test_events_that_the_collector_refuses_are_not_counted_as_lost(tmp_path: Pat
     _, _, (trial,) = run(tmp_path, "--faults", "poison", "--peers", "ours", "--events", "250")
 
     assert (trial["poisoned"], trial["lost"], trial["told"]) == (1, 0, 1)
+
+
+def test_published_table_is_that_of_all_faults_and_trackers() -> None:
+    """
+    The page names its command, and the rows are those that the command makes.
+    """
+    page = (ROOT / "docs" / "explanation" / "faults.md").read_text(encoding="utf-8")
+    code = "import json, faults; print(json.dumps([[f.title, f.runs] for f in faults.BY_NAME.values()]))"
+    code += "; print(json.dumps([peer[0] for peer in faults.PEERS.values()]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=RUN.parent, capture_output=True, text=True, check=True
+    )
+    faults, trackers = (json.loads(line) for line in done.stdout.splitlines())
+
+    (_, _, *body) = rows("\n".join(line for line in page.splitlines() if line.startswith("|")))
+
+    titles = [title if runs == 1 else f"{title} ({runs} runs)" for title, runs in faults]
+    assert [row[0] for row in body if row[0]] == titles
+    assert [row[1] for row in body] == trackers * len(titles)
+    assert f"python benchmarks/{RUN.name} --seed 1 --markdown faults.md" in page
