@@ -12,28 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from snowplow_aio.iglu.json_text import JSONValue, NotIgluError, decode_base64, parse_json, self_describing
+from snowplow_aio.iglu.reports import InvalidData, Report, Unresolved, shortened
 from snowplow_aio.micro.collector import SNOWPLOW, CollectorPayload
 from snowplow_aio.micro.fields import PAYLOAD_KEYS, REQUIRED_PAYLOAD_KEYS
-from snowplow_aio.micro.jsontext import (
-    JSONObject,
-    JSONValue,
-    NotIgluError,
-    decode_base64,
-    parse_json,
-    self_describing,
-)
 from snowplow_aio.micro.problems import (
     Problem,
     RefusedError,
     Stage,
     criterion_mismatch,
-    invalid_data,
     invalid_input,
     not_iglu,
     not_json,
-    report,
-    shortened,
-    unresolved,
+    schema_failure,
 )
 from snowplow_aio.micro.querystring import parse_query
 from snowplow_aio.model.schema_key import SchemaKey
@@ -106,32 +97,32 @@ def _check_content_type(content_type: str | None) -> None:
 def _body_events(body: str) -> list[dict[str, str]]:
     key, data = _open("body", body, "payload_data")
     if str(key.version) not in PAYLOAD_KEYS:
-        raise RefusedError(unresolved(key, {"error": "NotFound"}))
+        raise RefusedError(schema_failure(Unresolved(key)))
     reports = _payload_reports(data, PAYLOAD_KEYS[str(key.version)])
     if reports:
-        raise RefusedError(invalid_data(str(key), reports))
+        raise RefusedError(schema_failure(InvalidData(key, reports)))
     events: list[dict[str, str]] = data
     return events
 
 
-def _payload_reports(data: JSONValue, keys: frozenset[str]) -> list[JSONObject]:
+def _payload_reports(data: JSONValue, keys: frozenset[str]) -> list[Report]:
     if not isinstance(data, list):
-        return [report("$: must be a list of events", "$", "type")]
+        return [Report("$: must be a list of events", "$", "type")]
     if not data:
-        return [report("$: must have at least one event", "$", "minItems")]
+        return [Report("$: must have at least one event", "$", "minItems")]
     return [found for index, event in enumerate(data) for found in _event_reports(f"$[{index}]", event, keys)]
 
 
-def _event_reports(path: str, event: JSONValue, keys: frozenset[str]) -> list[JSONObject]:
+def _event_reports(path: str, event: JSONValue, keys: frozenset[str]) -> list[Report]:
     if not isinstance(event, dict):
-        return [report(f"{path}: must be an object", path, "type")]
+        return [Report(f"{path}: must be an object", path, "type")]
     missing = [
-        report(f"{path}: must have {key}", path, "required", [key])
+        Report(f"{path}: must have {key}", path, "required", [key])
         for key in REQUIRED_PAYLOAD_KEYS
         if key not in event
     ]
     unknown = [
-        report(
+        Report(
             f"{path}: must not have {key!r}, this version has no such key",
             path,
             "additionalProperties",
@@ -141,7 +132,7 @@ def _event_reports(path: str, event: JSONValue, keys: frozenset[str]) -> list[JS
         if key not in keys
     ]
     no_strings = [
-        report(f"{path}.{key}: must be a string, got {shortened(repr(value))}", f"{path}.{key}", "type")
+        Report(f"{path}.{key}: must be a string, got {shortened(repr(value))}", f"{path}.{key}", "type")
         for key, value in event.items()
         if key in keys and not isinstance(value, str)
     ]
@@ -176,23 +167,23 @@ def open_envelope(field: str, text: str, name: str) -> tuple[SchemaKey, JSONValu
     key, data = _open(field, decode_base64(text) if field in {"cx", "ue_px"} else text, name)
     least = _ENVELOPES[name].get(str(key.version))
     if least is None:
-        raise RefusedError(unresolved(key, {"error": "NotFound"}))
+        raise RefusedError(schema_failure(Unresolved(key)))
     if name == "unstruct_event":
         reports = _envelope_reports("$", data)
     elif not isinstance(data, list):
-        reports = [report("$: must be a list of entities", "$", "type")]
+        reports = [Report("$: must be a list of entities", "$", "type")]
     elif len(data) < least:
-        reports = [report("$: must have at least one entity", "$", "minItems")]
+        reports = [Report("$: must have at least one entity", "$", "minItems")]
     else:
         reports = [
             found for index, entity in enumerate(data) for found in _envelope_reports(f"$[{index}]", entity)
         ]
     if reports:
-        raise RefusedError(invalid_data(str(key), reports))
+        raise RefusedError(schema_failure(InvalidData(key, reports)))
     return key, data
 
 
-def _envelope_reports(path: str, value: JSONValue) -> list[JSONObject]:
+def _envelope_reports(path: str, value: JSONValue) -> list[Report]:
     if isinstance(value, dict) and value.keys() == {"schema", "data"} and isinstance(value["schema"], str):
         return []
-    return [report(f"{path}: must have schema (an Iglu URI) and data, and nothing else", path, "required")]
+    return [Report(f"{path}: must have schema (an Iglu URI) and data, and nothing else", path, "required")]

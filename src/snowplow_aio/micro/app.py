@@ -16,11 +16,11 @@ import anyio
 from aiohttp import web
 
 from snowplow_aio.exceptions import ConfigurationError
+from snowplow_aio.iglu.json_text import JSONObject
+from snowplow_aio.iglu.registries import Registries, SchemaSource
 from snowplow_aio.micro import responses, rest
 from snowplow_aio.micro.collector import MAX_BODY_BYTES, CollectorRequest, network_user_id, refusal
-from snowplow_aio.micro.jsontext import JSONObject
 from snowplow_aio.micro.pipeline import process
-from snowplow_aio.micro.registry import Registry, SchemaSource
 from snowplow_aio.micro.storage import Storage
 
 log: logging.Logger = logging.getLogger("snowplow_aio.micro")
@@ -75,7 +75,7 @@ class Micro:
     ) -> None:
         self._host = host
         self._port = port
-        self._registry = Registry(schemas)
+        self._registries = Registries(schemas)
         self._record = record
         self._on_event = on_event
         self._answers: deque[int] = deque()
@@ -239,7 +239,7 @@ class Micro:
         return responses.accepted(request, user_id=user_id)
 
     def _keep(self, request: CollectorRequest, user_id: str) -> None:
-        records = process(request, self._registry, user_id=user_id, new_id=lambda: str(uuid.uuid4()))
+        records = process(request, self._registries, user_id=user_id, new_id=lambda: str(uuid.uuid4()))
         self._storage.add(records)
         self._arrived.set()
         if self._on_event is not None:

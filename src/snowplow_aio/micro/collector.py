@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from http.cookies import CookieError, SimpleCookie
 
-from snowplow_aio.micro.jsontext import JSONObject, JSONValue, NotIgluError, self_describing
+from snowplow_aio.iglu.json_text import JSONObject, JSONValue, NotIgluError, self_describing
 from snowplow_aio.micro.querystring import parse_query
 from snowplow_aio.model.atomic import MAX_RECORD_BYTES
 

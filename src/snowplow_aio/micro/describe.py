@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from snowplow_aio.micro.jsontext import JSONObject, JSONValue
+from snowplow_aio.iglu.json_text import JSONObject, JSONValue
 
 _MOST_ERRORS = 3
 

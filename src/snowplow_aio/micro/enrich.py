@@ -13,20 +13,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from snowplow_aio.iglu.json_text import JSONObject, JSONValue, NotIgluError, plain, self_describing
+from snowplow_aio.iglu.registries import Registries
 from snowplow_aio.micro.adapter import RawEvent, open_envelope
 from snowplow_aio.micro.columns import COLUMNS
 from snowplow_aio.micro.fields import FIELDS, LIMITS, clean, timestamp
-from snowplow_aio.micro.jsontext import JSONObject, JSONValue, NotIgluError, plain, self_describing
 from snowplow_aio.micro.problems import (
     Problem,
     RefusedError,
     Stage,
     invalid_input,
     not_iglu,
+    schema_failure,
     unreadable_field,
 )
 from snowplow_aio.micro.querystring import parse_query
-from snowplow_aio.micro.registry import Registry
 from snowplow_aio.model.atomic import exceeds, stored_length, url_parts
 from snowplow_aio.model.schema_key import SchemaKey
 from snowplow_aio.version import __version__
@@ -90,7 +91,7 @@ class Verdict:
         self.problems += [Problem(stage, detail) for detail in details]
 
 
-def judge(raw: RawEvent, registry: Registry, *, new_id: Callable[[], str]) -> Verdict:
+def judge(raw: RawEvent, registries: Registries, *, new_id: Callable[[], str]) -> Verdict:
     """
     Return the verdict on *raw*.
 
@@ -100,7 +101,7 @@ def judge(raw: RawEvent, registry: Registry, *, new_id: Callable[[], str]) -> Ve
     verdict = Verdict(raw, dict.fromkeys(COLUMNS))
     _add_collected(verdict)
     _read_fields(verdict)
-    _read_envelopes(verdict, registry)
+    _read_envelopes(verdict, registries)
     _read_addresses(verdict)
     _name_event(verdict)
     _add_timestamps(verdict)
@@ -142,7 +143,7 @@ def _read_fields(verdict: Verdict) -> None:
     verdict.columns["useragent"] = verdict.columns["useragent"] or verdict.raw.payload.useragent
 
 
-def _read_envelopes(verdict: Verdict, registry: Registry) -> None:
+def _read_envelopes(verdict: Verdict, registries: Registries) -> None:
     # Where both forms are there, one is used: the later one.
     found = {
         _ENVELOPE_KEYS[key]: (key, text)
@@ -157,21 +158,23 @@ def _read_envelopes(verdict: Verdict, registry: Registry) -> None:
             continue
         verdict.columns[name] = {"schema": str(envelope), "data": plain(data)}
         if name == "contexts":
-            entities = [_check_data(verdict, registry, key, entity) for entity in data]
+            entities = [_check_data(verdict, registries, key, entity) for entity in data]
             verdict.contexts = [entity for entity in entities if entity is not None]
         else:
-            verdict.schema = _check_data(verdict, registry, key, data)
+            verdict.schema = _check_data(verdict, registries, key, data)
 
 
-def _check_data(verdict: Verdict, registry: Registry, key: str, value: JSONValue) -> SchemaKey | None:
+def _check_data(verdict: Verdict, registries: Registries, key: str, value: JSONValue) -> SchemaKey | None:
     try:
         schema, data = self_describing(value)
     except NotIgluError as error:
         verdict.add(Stage.SCHEMA, not_iglu(key, value, str(error)))
         return None
-    details = registry.details(schema, data)
-    verdict.add(Stage.SCHEMA, *details)
-    return None if details else schema
+    failure = registries.check(schema, data)
+    if failure is None:
+        return schema
+    verdict.add(Stage.SCHEMA, schema_failure(failure))
+    return None
 
 
 def _read_addresses(verdict: Verdict) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
 
-from snowplow_aio.micro.jsontext import JSONValue
+from snowplow_aio.iglu.json_text import JSONValue
 from snowplow_aio.model import atomic as rules
 
 EVENT_TYPES: Mapping[str, str] = MappingProxyType(

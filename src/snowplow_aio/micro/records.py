@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
+from snowplow_aio.iglu.json_text import JSONObject, JSONValue
 from snowplow_aio.micro.adapter import RawEvent
 from snowplow_aio.micro.collector import CollectorPayload, Oversize
 from snowplow_aio.micro.enrich import VERSION, Verdict
-from snowplow_aio.micro.jsontext import JSONObject, JSONValue
 from snowplow_aio.micro.problems import Problem, Stage
 from snowplow_aio.micro.querystring import parse_query
 from snowplow_aio.model.atomic import MAX_RECORD_BYTES

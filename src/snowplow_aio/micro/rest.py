@@ -6,7 +6,7 @@ import json
 
 from aiohttp import web
 
-from snowplow_aio.micro.jsontext import JSONObject, JSONValue
+from snowplow_aio.iglu.json_text import JSONObject, JSONValue
 from snowplow_aio.micro.storage import BadFilter, GoodFilter, Storage
 
 _NOT_FOUND = "Supported endpoints: /micro/all, /micro/good, /micro/bad, /micro/reset"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
-from snowplow_aio.micro.jsontext import JSONObject
+from snowplow_aio.iglu.json_text import JSONObject
 from snowplow_aio.micro.records import Record
 
 
