@@ -1,8 +1,8 @@
 """
-From a stored request to its events (PROTOCOL §1.1 stages 1 and 2, §1.7, §3.1).
+Reads the events of a collected request.
 
-A POST stands or falls as a whole: one value that is no string loses all its
-events.
+A POST is read or lost as a whole: a single value that is not a string loses all
+its events (docs/explanation/protocol.md, "Verdicts of the pipeline").
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import MappingProxyType
 from snowplow_aio.iglu.json_text import JSONValue, NotIgluError, decode_base64, parse_json, self_describing
 from snowplow_aio.iglu.reports import InvalidData, Report, Unresolved, shortened
 from snowplow_aio.micro.collector import SNOWPLOW, CollectorPayload
-from snowplow_aio.micro.fields import PAYLOAD_KEYS, REQUIRED_PAYLOAD_KEYS
+from snowplow_aio.micro.fields import PAYLOAD_KEYS
 from snowplow_aio.micro.problems import (
     Problem,
     RefusedError,
@@ -27,14 +27,15 @@ from snowplow_aio.micro.problems import (
     schema_failure,
 )
 from snowplow_aio.micro.querystring import parse_query
+from snowplow_aio.model.payload import REQUIRED_KEYS
 from snowplow_aio.model.schema_key import SchemaKey
 
 CONTENT_TYPES = ("application/json", "application/json; charset=utf-8")
 
-# java.util.UUID.fromString is content with fewer digits in each part.
+# java.util.UUID.fromString accepts fewer digits in each part.
 _JAVA_UUID = re.compile(r"[0-9A-Fa-f]{1,8}(?:-[0-9A-Fa-f]{1,4}){3}-[0-9A-Fa-f]{1,12}")
 
-# The envelopes: version -> the least number of entities; one unstruct_event has one (PROTOCOL §3.2).
+# By envelope and version: the least number of events or entities in it.
 _ENVELOPES: Mapping[str, Mapping[str, int]] = MappingProxyType(
     {"contexts": {"1-0-0": 1, "1-0-1": 0}, "unstruct_event": {"1-0-0": 1}}
 )
@@ -42,14 +43,14 @@ _ENVELOPES: Mapping[str, Mapping[str, int]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class RawEvent:
-    """One event before anything in it was read."""
+    """One event before any of its fields was read."""
 
     payload: CollectorPayload
     parameters: Mapping[str, str | None]
 
 
 def extract(payload: CollectorPayload) -> list[RawEvent] | list[Problem]:
-    """Return the events in *payload*, or why all of them are lost."""
+    """Return the events in *payload*, or the reasons why all of them are lost."""
     try:
         query = dict(_parameters(payload))
     except RefusedError as refused:
@@ -86,7 +87,7 @@ def _events(payload: CollectorPayload, query: Mapping[str, str | None]) -> list[
 
 
 def _check_content_type(content_type: str | None) -> None:
-    # The collector's HTTP library writes the header anew in its own form.
+    # The HTTP library of the real collector normalises the header.
     form = re.sub(r"\s*;\s*", "; ", (content_type or "").strip()).replace('"', "")
     if form.replace("utf8", "utf-8") not in CONTENT_TYPES:
         raise RefusedError(
@@ -118,7 +119,7 @@ def _event_reports(path: str, event: JSONValue, keys: frozenset[str]) -> list[Re
         return [Report(f"{path}: must be an object", path, "type")]
     missing = [
         Report(f"{path}: must have {key}", path, "required", [key])
-        for key in REQUIRED_PAYLOAD_KEYS
+        for key in REQUIRED_KEYS
         if key not in event
     ]
     unknown = [
@@ -157,12 +158,17 @@ def _open(field: str, text: str, name: str) -> tuple[SchemaKey, JSONValue]:
 
 def open_envelope(field: str, text: str, name: str) -> tuple[SchemaKey, JSONValue]:
     """
-    Return key and data of the envelope *name* (``contexts`` or ``unstruct_event``) in *text*.
+    Return the key and the data of the envelope in *text*.
 
     Args:
-        field: The protocol key it came in; with an ``x`` at its end it is base64.
+        field: The protocol key of the text. ``cx`` and ``ue_px`` are base64.
 
-    Raises RefusedError when it is not that envelope, or not well formed.
+        text: The text of that key.
+
+        name: The envelope, ``contexts`` or ``unstruct_event``.
+
+    Raises:
+        RefusedError: If the text is not that envelope, or is not well formed.
     """
     key, data = _open(field, decode_base64(text) if field in {"cx", "ue_px"} else text, name)
     least = _ENVELOPES[name].get(str(key.version))
