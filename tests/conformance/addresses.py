@@ -60,11 +60,11 @@ def split_address(url: str) -> dict[str, str | None] | None:
     the signs ``|``, ``{``, ``}``, ``%``: the oracle accepts these with a warning.
     """
     text = url.replace(" ", "%20")
-    body, mark, fragment = text.partition("#")
+    body, sharp, fragment = text.partition("#")
     if _ILLEGAL.search(text) or "#" in fragment:
         return None
     parts: dict[str, str | None] = dict.fromkeys(PARTS)
-    parts["fragment"] = fragment if mark else None
+    parts["fragment"] = fragment if sharp else None
     scheme = re.match(r"([^:/?#]*):", body)
     rest = body
     if scheme:
@@ -77,7 +77,7 @@ def split_address(url: str) -> dict[str, str | None] | None:
             return parts
     path, question, query = rest.partition("?")
     parts["query"] = query if question else None
-    found = _split_path(path, is_all=not question and not mark)
+    found = _split_path(path, is_all=not question and not sharp)
     return None if found is None else parts | found
 
 

@@ -72,7 +72,7 @@ class Registries:
             validator = self._validator(key)
             reports = [] if validator is None else validator.reports(data)
         except (OSError, ValueError) as error:
-            # The author of a file that is no schema needs to see what is wrong with it.
+            # The author of a file that is no schema needs to see the reason.
             return Unresolved(key, shortened(str(error)))
         if validator is None:
             return Unresolved(key)

@@ -1,4 +1,4 @@
-"""From an accepted request to its records: collector, adapter and enrich one after the other."""
+"""The way from an accepted request to its records: collector, adapter and enrich in turn."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from snowplow_aio.iglu.registries import Registries
 from snowplow_aio.micro.adapter import extract
-from snowplow_aio.micro.collector import CollectorPayload, CollectorRequest, store
+from snowplow_aio.micro.collector import CollectorPayload, CollectorRequest, collect
 from snowplow_aio.micro.enrich import judge
 from snowplow_aio.micro.problems import Problem
 from snowplow_aio.micro.records import Record, record_of, record_of_oversize, record_of_request
@@ -16,16 +16,16 @@ def process(
     request: CollectorRequest, registries: Registries, *, user_id: str, new_id: Callable[[], str]
 ) -> list[Record]:
     """
-    Return what becomes of an accepted *request*: a record for each event, or one for all of them.
+    Return the records of an accepted *request*: one for each event, or one for all of them.
 
     Args:
-        user_id: The network user id that the collector settled on.
+        user_id: The network user id that the collector chose.
 
-        new_id: Makes the id of an event that brings none.
+        new_id: Makes an id for an event that has none.
     """
-    stored = store(request, user_id=user_id)
-    records = [record_of_oversize(oversize) for oversize in stored.oversizes]
-    for payload in stored.payloads:
+    collected = collect(request, user_id=user_id)
+    records = [record_of_oversize(oversize) for oversize in collected.oversizes]
+    for payload in collected.payloads:
         records += _records(payload, registries, new_id)
     return records
 
