@@ -91,7 +91,7 @@ def lowest_pins() -> list[str]:
 
 
 def conformance() -> dict[str, str]:
-    """Return where the tests find the public schemas, if this machine has them."""
+    """Return where the tests find the public schema files, which are no part of the repository."""
     beside = ROOT.parent / "shared" / "conformance"
     if "SNOWPLOW_CONFORMANCE" not in os.environ and beside.is_dir():
         return {"SNOWPLOW_CONFORMANCE": str(beside)}

@@ -12,8 +12,9 @@ import pytest
 import redis.asyncio
 from hypothesis import HealthCheck, settings
 
+from snowplow_aio.micro import Micro
 from tests.collector import Collector, running_collector
-from tests.conformance.oracle import Oracle
+from tests.conformance.oracle import NO_PUBLIC_SCHEMAS, Oracle, public_schemas
 from tests.redis.servers import Proxy, RedisServer, proxy_to
 
 # A busy machine pauses within an example; and a run fails for what was changed, not for the examples of the
@@ -36,11 +37,11 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def conformance() -> Path:
-    """The folder with public schemas, cases and the oracle."""
-    folder = os.environ.get("SNOWPLOW_CONFORMANCE")
-    if not folder:
-        pytest.skip("SNOWPLOW_CONFORMANCE does not name the conformance folder")
-    return Path(folder)
+    """The folder with the public schemas, which are not part of the repository."""
+    folder = public_schemas()
+    if folder is None:
+        pytest.skip(NO_PUBLIC_SCHEMAS)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -113,9 +114,16 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def oracle(conformance: Path) -> Oracle:
-    """The judge of what the model says."""
-    return Oracle(conformance)
+def oracle() -> Oracle:
+    """The pipeline's verdict, by the public schemas where they are there."""
+    return Oracle(public_schemas())
+
+
+@pytest.fixture
+async def micro() -> AsyncIterator[Micro]:
+    """A running collector that knows the schemas of the library's own models."""
+    async with Micro() as running:
+        yield running
 
 
 @pytest.fixture

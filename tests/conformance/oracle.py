@@ -1,44 +1,91 @@
-"""The conformance folder's judgement of events, data and schemas."""
+"""The oracle's judgement of events, data and schemas, for the tests of all rooms."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-TP2 = "/com.snowplowanalytics.snowplow/tp2"
-PAYLOAD_DATA = "iglu:com.snowplowanalytics.snowplow/payload_data/jsonschema/1-0-4"
+import pytest
+
+from snowplow_aio.iglu.registries import shipped_models
+from tests.conformance import check_cases
+from tests.conformance.check_cases import PAYLOAD_DATA, TP2
+from tests.conformance.envelopes import ENVELOPES
+from tests.conformance.json_schema import Registry, validator_of
+from tests.conformance.validate import Checker, Verdict
+
+# A warning of this kind ends so; it begins with the place and the schema.
+_UNCHECKED = " is not in this registry, not checked"
+# Schemas that tests make up, which nobody has.
+_MADE_UP = "iglu:com.acme/"
+
+NO_PUBLIC_SCHEMAS = "SNOWPLOW_CONFORMANCE does not name the folder with the public schemas"
+
+
+def public_schemas() -> Path | None:
+    """Return the folder with the public schema files, or None where none is set."""
+    folder = os.environ.get("SNOWPLOW_CONFORMANCE")
+    return Path(folder) if folder else None
+
+
+def for_each_public_schema(values: Sequence[Any]) -> list[Any]:
+    """
+    Return parameters for tests that compare with the public schemas: one for each of *values*.
+
+    Without the public schemas it is one that is skipped, whatever the number of values.
+    """
+    if public_schemas() is not None:
+        return list(values)
+    skip = pytest.mark.skip(f"{NO_PUBLIC_SCHEMAS}: not compared for {len(values)} schemas")
+    return [pytest.param(None, marks=skip, id="no public schemas")]
 
 
 class Oracle:
-    """Gives the pipeline's verdict; schemas of ``com.acme`` may be unknown to it."""
+    """
+    Gives the pipeline's verdict.
 
-    def __init__(self, folder: Path) -> None:
-        sys.path.insert(0, str(folder))
-        try:
-            self._cases = importlib.import_module("check_cases")
-            self._validate = importlib.import_module("validate")
-        finally:
-            sys.path.remove(str(folder))
-        self.registry = self._validate.Registry([folder])
-        self._checker = self._validate.Checker(self.registry, allow_unknown_schema=True)
+    Args:
+        folder: The folder with the public schemas. Without it the envelopes are
+            checked against schemas of the oracle's own, events and entities
+            against those of the models that the library ships, and data of other
+            schemas not at all.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._has_public_schemas = folder is not None
+        self.registry = Registry([], _known_schemas()) if folder is None else Registry([folder])
+        self._checker = Checker(self.registry, allow_unknown_schema=True)
 
     def compare(self, expected: Mapping[str, Any], events: Sequence[Mapping[str, str]]) -> list[str]:
-        """Return the differences between a case's expectation and what was sent."""
-        problems: list[str] = self._cases.compare(expected, [dict(event) for event in events])
-        return problems
+        """Return the differences between a case's expectation and the events that were sent."""
+        return check_cases.compare(expected, events)
+
+    def verdicts(self, request: Mapping[str, Any]) -> list[Verdict]:
+        """Return the verdict on each event of a recorded *request*; unknown schemas are warnings."""
+        return list(self._checker.request(0, request))
 
     def judge(self, request: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-        """Return for each event of a recorded *request* its id, and what is wrong or doubtful."""
-        verdicts = list(self._checker.request(0, dict(request)))
-        return [(str(item.get("event_id")), item["errors"] + _doubts(item["warnings"])) for item in verdicts]
+        """Return the id of each event in a recorded *request*, with its errors and doubts."""
+        return [
+            (str(verdict.event_id), verdict.errors + self._doubts(verdict))
+            for verdict in self.verdicts(request)
+        ]
+
+    def _doubts(self, verdict: Verdict) -> list[str]:
+        unchecked = _unchecked(verdict)
+        expected = [text for text in unchecked if _MADE_UP in text or not self._has_public_schemas]
+        return [text for text in verdict.warnings if text not in expected]
+
+    def unknown_schemas(self, request: Mapping[str, Any]) -> list[str]:
+        """Return the schemas in *request* that the oracle does not have, but for made-up ones."""
+        found = [text for verdict in self.verdicts(request) for text in _unchecked(verdict)]
+        return [text.removesuffix(_UNCHECKED).split()[-1] for text in found if _MADE_UP not in text]
 
     def complaints(self, *events: Mapping[str, str]) -> list[str]:
-        """Return all that is wrong or doubtful about *events*, sent at the time of the last one."""
+        """Return the errors and doubts about *events*, sent at the time of the last one."""
         latest = max(int(event.get("dtm", 0)) for event in events)
         sent = [{**event, "stm": str(latest)} for event in events]
         body = json.dumps({"schema": PAYLOAD_DATA, "data": sent})
@@ -47,36 +94,24 @@ class Oracle:
         return [problem for _, problems in self.judge(request) for problem in problems]
 
     def errors(self, uri: str, data: Any) -> list[str]:
-        """Return what is wrong with *data* by the public schema *uri*."""
-        errors: list[str] = self.registry.errors(uri, data)
-        return errors
+        """Return the rules of the schema *uri* that *data* breaks."""
+        return self.registry.errors(uri, data)
 
     def accepts(self, schema: Mapping[str, Any], data: Any) -> bool:
-        """Return whether *schema* takes *data*, as the pipeline's validator sees it."""
-        rules = {name: rule for name, rule in schema.items() if name != "$schema"}
-        valid: bool = self._validate.Validator(rules, format_checker=self._validate.formats).is_valid(data)
+        """Return whether *data* fits *schema* for the pipeline's validator."""
+        valid: bool = validator_of(schema).is_valid(data)
         return valid
 
     def public_schema(self, uri: str) -> dict[str, Any]:
         """Return the public schema *uri*."""
+        assert self._has_public_schemas, NO_PUBLIC_SCHEMAS
         schema: dict[str, Any] = self.registry.validator(uri).schema
         return schema
 
 
-def _doubts(warnings: Sequence[str]) -> list[str]:
-    return [w for w in warnings if "schema iglu:com.acme/" not in w]
+def _unchecked(verdict: Verdict) -> list[str]:
+    return [text for text in verdict.warnings if text.endswith(_UNCHECKED)]
 
 
-def folder() -> Path | None:
-    """Return the conformance folder, or None where none is set."""
-    place = os.environ.get("SNOWPLOW_CONFORMANCE")
-    return Path(place) if place else None
-
-
-def cases() -> list[dict[str, Any]]:
-    """Return the tracker cases; none where no folder is set."""
-    place = folder()
-    if place is None:
-        return []
-    found: list[dict[str, Any]] = json.loads((place / "cases.json").read_text("utf-8"))["cases"]
-    return found
+def _known_schemas() -> dict[str, Mapping[str, Any]]:
+    return {**ENVELOPES, **{str(key): model.iglu_schema() for key, model in shipped_models().items()}}

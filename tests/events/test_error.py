@@ -29,11 +29,6 @@ LIMITS = {
 }
 
 
-@pytest.fixture
-def oracle(conformance: Any) -> Oracle:
-    return Oracle(conformance)
-
-
 def raised(run: Callable[[], Any]) -> BaseException:
     """Return the exception that *run* raises."""
     try:

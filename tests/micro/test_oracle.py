@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -16,6 +14,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from snowplow_aio.micro import Micro
+from tests.conformance.oracle import Oracle, public_schemas
+from tests.conformance.validate import Checker
 
 from .wire import BAD_ROWS, TP2, envelope, send, stage
 
@@ -223,13 +223,17 @@ content_types = st.sampled_from(
 class Comparison:
     """One running Micro, and the oracle's opinion on what it has received."""
 
-    def __init__(self, conformance: Path, oracle: Any) -> None:
-        validate = sys.modules[oracle.validate.__name__]
-        self._checker = validate.Checker(validate.Registry([conformance]))
+    def __init__(self, oracle: Oracle) -> None:
+        folder = public_schemas()
+        self._checker = Checker(oracle.registry)
         self._requests: list[dict[str, Any]] = []
         self._seen: list[dict[str, Any]] = []
         self._runner = asyncio.Runner()
-        self._micro = Micro(schemas=[conformance], record=self._requests.append, on_event=self._seen.append)
+        self._micro = Micro(
+            schemas=[] if folder is None else [folder],
+            record=self._requests.append,
+            on_event=self._seen.append,
+        )
         self._runner.run(self._micro.start())
 
     def close(self) -> None:
@@ -242,16 +246,16 @@ class Comparison:
         self._seen.clear()
         self._runner.run(send(self._micro, *request, **options))
         expected = [
-            None if item["valid"] else BAD_ROWS[item["stage"]]
-            for item in self._checker.request(0, self._requests[0])
-            if item["status"] == 200
+            None if verdict.is_valid else BAD_ROWS[verdict.stage or ""]
+            for verdict in self._checker.request(0, self._requests[0])
+            if verdict.status == 200
         ]
         return [stage(record) if "errors" in record else None for record in self._seen], expected
 
 
 @pytest.fixture(scope="module")
-def comparison(conformance: Path, oracle: Any) -> Iterator[Comparison]:
-    found = Comparison(conformance, oracle)
+def comparison(oracle: Oracle) -> Iterator[Comparison]:
+    found = Comparison(oracle)
     yield found
     found.close()
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from snowplow_aio.exceptions import ConfigurationError
+from snowplow_aio.iglu.json_text import decode_base64
 from snowplow_aio.micro import Micro
 from snowplow_aio.micro.describe import describe, error_messages
 from snowplow_aio.micro.fields import PAYLOAD_KEYS
-from snowplow_aio.micro.jsontext import decode_base64
 from snowplow_aio.model.self_describing import SelfDescribing
 
 from .wire import TP2, bad_row, envelope, page_view, post, send, stage

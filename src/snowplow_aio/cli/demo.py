@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-# What the extra `demo` brings.
+# The packages of the extra `demo`.
 _EXTRAS = frozenset({"fastapi", "starlette", "uvicorn", "rich", "jsonschema", "referencing"})
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the sub-command to *subparsers*; `run` does what the parsed arguments say."""
+    """Add the sub-command to *subparsers*. `run` takes its parsed arguments."""
     parser = subparsers.add_parser(
         "demo",
         help="run a shop that tracks its visitors, and show every event that arrives",
@@ -23,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(_args: argparse.Namespace) -> int:
-    """Run the demo; return the exit status, 0 when every event arrived once by each method and is valid."""
+    """Run the demo. Return 0 if every event arrived exactly once by each method and is valid, else 1."""
     try:
         from snowplow_aio.demo.run import run_demo  # noqa: PLC0415 - needs an extra
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The command line, `snowplow-aio`. Each sub-command imports what it needs when it runs."""
+"""The command line, `snowplow-aio`. A sub-command imports its modules when it runs."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from collections.abc import Callable, Sequence
 from snowplow_aio.cli import demo, micro, worker
 from snowplow_aio.version import __version__
 
-# What a shell reports for a program that Ctrl+C ended.
+# The exit status that a shell reports for a program that Ctrl+C ended.
 _INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
-    Run the sub-command that *argv* names; return the exit status.
+    Run the sub-command in *argv*, and return the exit status.
 
     Args:
-        argv: The arguments; those of the process where it is None.
+        argv: The arguments; None means those of the process.
 
-    Raises SystemExit, as argparse does, after ``--help``, ``--version`` and arguments that it does not know.
+    Raises:
+        SystemExit: After ``--help`` and ``--version``, and if an argument is unknown, as argparse does.
     """
     parser = _parser()
     args = parser.parse_args(argv)

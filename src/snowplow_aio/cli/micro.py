@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from snowplow_aio.micro import Micro
 
-# Snowplow Micro's own.
+# The port of Snowplow Micro.
 _PORT = 9090
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the sub-command to *subparsers*; `run` does what the parsed arguments say."""
+    """Add the sub-command to *subparsers*. `run` takes its parsed arguments."""
     parser = subparsers.add_parser(
         "micro",
         help="run a collector that says what the pipeline would make of each event",
@@ -49,7 +49,7 @@ def _port(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Collect until SIGINT or SIGTERM; return the exit status, 1 when it cannot start."""
+    """Run the collector until SIGINT or SIGTERM. Return the exit status, which is 1 if it cannot start."""
     try:
         from snowplow_aio.micro import Micro  # noqa: PLC0415 - needs an extra
         from snowplow_aio.micro.describe import describe  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""What the demo shows: how far it is, and the table at its end."""
+"""The display of the demo: its progress, and the table at the end."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from rich.text import Text
 from snowplow_aio.demo.report import METHODS, Arrival, Report, Row, Verdict, arrival
 from snowplow_aio.demo.visitors import Visit, Visitor
 
-# Of an event id; enough to tell a few dozen apart.
+# So many characters of an event id tell a few dozen events apart.
 _ID_LENGTH = 8
 
-# Of lines that no terminal limits.
+# The width of lines outside a terminal.
 _PLAIN_WIDTH = 100
 
 
 def console_for_output() -> Console:
-    """Return a console on the standard output, without colours where that is no terminal."""
+    """Return a console on the standard output; it has colours only on a terminal."""
     is_terminal = sys.stdout.isatty()
     width = None if is_terminal else _PLAIN_WIDTH
     return _Console(force_terminal=is_terminal, width=width, highlight=False, markup=False)
 
 
 class _Console(Console):
-    """A console whose reader may go away."""
+    """A console that survives the end of its reader."""
 
     def on_broken_pipe(self) -> None:
-        """Print nothing more; what was begun is finished in order."""
+        """Print nothing more, and let the demo end in order."""
         self.quiet = True
-        # Python flushes the standard output once more at its end.
-        with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - it is no file of ours
+        # Python flushes the standard output when it ends, which must not fail.
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device, not a file
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
@@ -49,9 +49,9 @@ class Display:
     Shows a run of the demo.
 
     Args:
-        console: Where; bars are drawn only on a terminal.
+        console: The console to print on. Bars are drawn only on a terminal.
 
-        visitors: Whose visits it shows.
+        visitors: The visitors whose requests are counted.
     """
 
     def __init__(self, console: Console, visitors: Sequence[Visitor]) -> None:
@@ -71,38 +71,40 @@ class Display:
             method: self._progress.add_task(f"arrived by {method}", total=0) for method in METHODS
         }
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """Print one line, above the bars."""
         self._console.print(Text(line), soft_wrap=True)
 
     @contextmanager
     def running(self) -> Generator[None]:
-        """Show how far it is, meanwhile."""
+        """Show the progress while the block runs."""
         with self._progress:
             yield
 
     def visited(self, visit: Visit) -> None:
-        """Count *visit*; say so when it was the visitor's last."""
+        """Count *visit*, and print a line if it was the visitor's last."""
         self._left[visit.visitor] -= 1
         self._tracked[visit.visitor] += len(visit.tracked)
         self._progress.advance(self._requests)
         for task in self._arrivals.values():
             self._progress.update(task, total=self._tracked.total())
         if self._left[visit.visitor] == 0:
-            self.say(f"{visit.visitor} left the shop, which tracked {self._tracked[visit.visitor]} events")
+            self.print_line(
+                f"{visit.visitor} left the shop, which tracked {self._tracked[visit.visitor]} events"
+            )
 
     def arrived(self, record: Mapping[str, Any]) -> None:
         """Count the collector's *record*."""
         self._progress.advance(self._arrivals[arrival(record).method])
 
     def finish(self, report: Report, seconds: float) -> None:
-        """Print the table, what is wrong, and the summary."""
-        self.say("")
+        """Print the table, the problems and the summary."""
+        self.print_line("")
         self._console.print(table(report.rows))
-        self.say("")
+        self.print_line("")
         for problem in report.problems:
-            self.say(f"PROBLEM: {problem}")
-        self.say(summary(report, seconds))
+            self.print_line(f"PROBLEM: {problem}")
+        self.print_line(summary(report, seconds))
 
 
 def table(rows: Sequence[Row]) -> Table:
@@ -136,6 +138,6 @@ def _styled(verdict: Verdict) -> Text:
 
 
 def summary(report: Report, seconds: float) -> str:
-    """Return the last line."""
+    """Return the last line of the output."""
     arrived = ", ".join(f"{report.arrived.get(method, 0)} arrived by {method}" for method in METHODS)
     return f"{len(report.rows)} events tracked, {arrived}, {report.valid} valid, {seconds:.1f} seconds"

@@ -1,4 +1,4 @@
-"""What arrived, compared with what was tracked."""
+"""Compares the events that arrived with the events that were tracked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from snowplow_aio.model.schema_key import SchemaKey
 
 METHODS = ("POST", "GET")
 
-# What an event that the collector refused is called; the pipeline names the others.
+# Names for events that the collector refused. The pipeline names the others.
 _EVENT_TYPES = {
     "pv": "page_view",
     "pp": "page_ping",
@@ -33,9 +33,9 @@ class Arrival:
     Args:
         method: ``POST`` or ``GET``.
 
-        event_id: Its id, or None where the request could not be read.
+        event_id: The id of the event; None if the request could not be read.
 
-        problem: Why it is invalid; None where it is valid.
+        problem: The reason why it is invalid; None if it is valid.
     """
 
     method: str
@@ -50,12 +50,12 @@ class Arrival:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """
-    What became of one tracked event by one method.
+    The result for one tracked event and one method.
 
     Args:
-        word: ``valid``, or what it is instead.
+        word: ``valid``, or another word for the table.
 
-        why: The reason, for people; None where it is valid.
+        why: The reason as a text; None if the event is valid.
     """
 
     word: str
@@ -64,7 +64,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A tracked event, and what became of it by each method."""
+    """A tracked event with its result for each method."""
 
     visit: Visit
     event_id: str
@@ -75,12 +75,14 @@ class Row:
 @dataclass(frozen=True, slots=True)
 class Report:
     """
-    All that was tracked and all that arrived.
+    The comparison of all tracked events with all that arrived.
 
     Args:
-        arrived: How many events arrived by each method.
+        rows: The tracked events.
 
-        problems: Everything that is not as it should be, a sentence each.
+        arrived: The number of events that arrived by each method.
+
+        problems: Everything that is wrong, each as one sentence.
     """
 
     rows: Sequence[Row]
@@ -89,12 +91,12 @@ class Report:
 
     @property
     def valid(self) -> int:
-        """How many of the tracked events arrived exactly once by each method, and valid."""
+        """The number of tracked events that arrived exactly once by each method and are valid."""
         return sum(all(verdict.why is None for verdict in row.verdicts.values()) for row in self.rows)
 
     @property
     def exit_code(self) -> int:
-        """0 when there were events and nothing is wrong with them, else 1."""
+        """0 if there were events and no problems, else 1."""
         return 0 if self.rows and not self.problems else 1
 
 
@@ -103,7 +105,9 @@ def compare(visits: Sequence[Visit], records: Iterable[Mapping[str, Any]]) -> Re
     Return the report on *visits*.
 
     Args:
-        records: What arrived, in the shape of ``GET /micro/good`` and ``GET /micro/bad``.
+        visits: The requests to the shop.
+
+        records: The events that arrived, in the shape of ``GET /micro/good`` and ``GET /micro/bad``.
     """
     arrivals = [arrival(record) for record in records]
     rows = [_row(visit, event_id, arrivals) for visit in visits for event_id in visit.tracked]
@@ -119,12 +123,12 @@ def compare(visits: Sequence[Visit], records: Iterable[Mapping[str, Any]]) -> Re
 
 
 def arrival(record: Mapping[str, Any]) -> Arrival:
-    """Return the arrival that the collector's *record* tells of."""
+    """Return the arrival in the collector's *record*."""
     raw = record["rawEvent"]
     problem = "; ".join(error_messages(record)) if "errors" in record else None
     if raw is None:
         request = record["collectorPayload"]
-        # A POST that is too large to be read is all that has no payload.
+        # Only a POST that is too large to be read has no payload.
         method = "POST" if request is None else _method(request["api"])
         return Arrival(method, None, problem=problem)
     fields = raw["parameters"]
@@ -158,7 +162,7 @@ def _event(record: Mapping[str, Any], fields: Mapping[str, str]) -> str:
 
 def _row(visit: Visit, event_id: str, arrivals: Sequence[Arrival]) -> Row:
     own = [arrival for arrival in arrivals if arrival.event_id == event_id]
-    # A valid one has more to show.
+    # A valid arrival has more to show.
     shown = min(own, key=lambda arrival: arrival.problem is not None, default=None)
     by_method = {method: [arrival for arrival in own if arrival.method == method] for method in METHODS}
     return Row(
@@ -168,12 +172,12 @@ def _row(visit: Visit, event_id: str, arrivals: Sequence[Arrival]) -> Row:
 
 def verdict(arrivals: Sequence[Arrival], user: str | None) -> Verdict:
     """
-    Return what became of an event.
+    Return the result for an event.
 
     Args:
-        arrivals: Its arrivals by one method.
+        arrivals: The arrivals of the event by one method.
 
-        user: Whom it should be about.
+        user: The user that the event should have.
     """
     problems = [arrival.problem for arrival in arrivals if arrival.problem is not None]
     if not arrivals:

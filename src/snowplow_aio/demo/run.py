@@ -20,12 +20,12 @@ from snowplow_aio.micro import Micro
 
 _LOCALHOST = "127.0.0.1"
 
-# Shorter than usual, so that several batches leave while the visitors walk: in seconds.
+# In seconds. It is shorter than usual, so that several batches leave during the visits.
 _FLUSH_INTERVAL = 0.2
 
 
 def run_demo() -> int:
-    """Run the demo on the standard output; return the exit code."""
+    """Run the demo, print its results, and return the exit code."""
     start = time.perf_counter()
     display = Display(console_for_output(), VISITORS)
     report = asyncio.run(walk_through_shop(display))
@@ -34,20 +34,20 @@ def run_demo() -> int:
 
 
 async def walk_through_shop(display: Display) -> Report:
-    """Let all visitors walk through the shop; return what the collector has of it."""
+    """Let all visitors walk through the shop, and return the report on their events."""
     models = (Product, Cart, Review)
     with display.running():
         async with Micro(host=_LOCALHOST, schemas=models, on_event=display.arrived) as collector:
-            display.say(f"collector on {collector.url}")
+            display.print_line(f"collector on {collector.url}")
             async with serving(create_app(tracker_to(collector.url))) as shop:
-                display.say(f"shop on {shop}, {len(VISITORS)} visitors")
+                display.print_line(f"shop on {shop}, {len(VISITORS)} visitors")
                 visits = await send_visitors(VISITORS, shop, display.visited)
-            # The shop is closed, and has closed its tracker: all is sent.
+            # The shop has closed its tracker, so all events are sent.
         return compare(visits, [*collector.good, *collector.bad])
 
 
 def tracker_to(collector: str) -> Tracker:
-    """Return a tracker that sends everything to the *collector* twice, once by each method."""
+    """Return a tracker that sends each event to the *collector* twice, once by each method."""
     by_post = HttpEmitter(collector, name="post", flush_interval=_FLUSH_INTERVAL)
     by_get = HttpEmitter(collector, method="get", name="get")
     return Tracker([by_post, by_get], namespace="demo", app_id="shop", platform="web")
@@ -55,19 +55,19 @@ def tracker_to(collector: str) -> Tracker:
 
 @contextlib.asynccontextmanager
 async def serving(app: FastAPI) -> AsyncGenerator[str]:
-    """Serve *app* on a free port of this machine meanwhile; gives its URL."""
+    """Serve *app* on a free port of this machine while the block runs; gives its URL."""
     config = uvicorn.Config(
         app,
         lifespan="on",
         ws="none",
         log_config=None,
         access_log=False,
-        # The visitors say where they come from, as a proxy would.
+        # The visitors send X-Forwarded-For, as a proxy would.
         proxy_headers=True,
         forwarded_allow_ips=_LOCALHOST,
     )
     server = _Server(config)
-    # It listens from here on: who comes before the server is ready waits.
+    # The socket listens from here on, so a request that comes too early waits.
     with socket.create_server((_LOCALHOST, 0)) as listener:
         serving = asyncio.create_task(server.serve([listener]))
         try:
@@ -78,9 +78,9 @@ async def serving(app: FastAPI) -> AsyncGenerator[str]:
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves the process's signals alone."""
+    """A server that does not handle the signals of the process."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Capture none."""
+        """Capture no signals."""
         yield

@@ -1,5 +1,5 @@
 """
-A shop that tracks what its visitors do: FastAPI and snowplow_aio together.
+A shop that tracks the actions of its visitors, with FastAPI and snowplow_aio.
 
 `snowplow-aio demo` runs it, and the documentation explains it. It answers with
 the ids of the events that it tracked, so that the demo can look for them.
@@ -65,12 +65,12 @@ PRODUCTS: dict[Sku, Product] = {
 
 
 def user_of(scope: Scope) -> str | None:
-    """Return the user of a request. What the cookie says may be of any length."""
+    """Return the user of a request. It is cut, because the cookie can have any length."""
     return HTTPConnection(scope).cookies.get("user", "")[:255] or None
 
 
 def page_view(request: Request, title: str) -> PageView:
-    """Return the view of the page that *request* asks for; the middleware knows what linked to it."""
+    """Return the view of the page of *request*. The middleware adds the referrer."""
     try:
         return PageView(page_url=str(request.url), page_title=title)
     except ValidationError:
@@ -108,25 +108,25 @@ async def search(
 
 @router.post("/products/{sku}/wish")
 async def wish(sku: Sku, tracker: CurrentTracker) -> list[str]:
-    """Put a product on the wish list: a structured event, for what deserves no schema."""
+    """Put a product on the wish list: a structured event, which needs no schema."""
     event = StructuredEvent(category="wish list", action="add", label=sku, value=PRODUCTS[sku].price)
     return [await tracker.track(event)]
 
 
 @router.post("/products/{sku}/review")
 async def review(sku: Sku, event: Review, tracker: CurrentTracker) -> list[str]:
-    """Review a product: the body is the event, so FastAPI answers 422 where it breaks a rule."""
+    """Review a product: the body is the event, so FastAPI answers 422 if it breaks a rule."""
     return [await tracker.track(event, context=[PRODUCTS[sku]])]
 
 
 @router.post("/sign-up")
 async def sign_up(
     name: Annotated[str, Body(pattern="^[a-z]{1,40}$")],
-    email: Annotated[str, Body(max_length=100)],  # noqa: ARG001 - stays here
+    email: Annotated[str, Body(max_length=100)],  # noqa: ARG001 - must not be tracked
     response: Response,
     tracker: CurrentTracker,
 ) -> list[str]:
-    """Sign up: from here on, events are about a user with a name. They do not get the e-mail address."""
+    """Sign up: later events have the name of the user, and never the e-mail address."""
     response.set_cookie("user", name, httponly=True, samesite="lax")
     elements = [
         FormElement(name="name", value=name, node_name="INPUT", type_="text"),
@@ -138,7 +138,7 @@ async def sign_up(
 
 @router.post("/cart/{sku}")
 async def add_to_cart(sku: Sku, quantity: Quantity, tracker: CurrentTracker) -> list[str]:
-    """Put a product into the cart: a price is a Decimal, and stays exact."""
+    """Put a product into the cart: its price is a Decimal, which stays exact."""
     product = PRODUCTS[sku]
     event = AddToCart(sku=sku, quantity=quantity, name=product.name, unit_price=product.price, currency="EUR")
     return [await tracker.track(event, context=[product])]
@@ -148,7 +148,7 @@ async def add_to_cart(sku: Sku, quantity: Quantity, tracker: CurrentTracker) -> 
 async def check_out(
     cart: Annotated[dict[Sku, Quantity], Body(min_length=1)], tracker: CurrentTracker
 ) -> list[str]:
-    """Buy what is in the cart: an event for the order and one for each product, tied by the order's id."""
+    """Buy the cart: an event for the order and one for each product, all with the id of the order."""
     order_id = str(uuid4())
     total = sum((PRODUCTS[sku].price * quantity for sku, quantity in cart.items()), Decimal(0))
     order = EcommerceTransaction(order_id=order_id, total_value=total, currency="EUR")
@@ -165,9 +165,14 @@ async def check_out(
 
 def create_app(tracker: Tracker) -> FastAPI:
     """
-    Return the shop. When it stops it closes *tracker*, which sends what still waits.
+    Return the shop.
 
-    ``create_app(Tracker(HttpEmitter("https://collector.example.com"), app_id="shop", platform="web"))``
+    When the shop stops it closes *tracker*, which sends the events that still wait.
+
+    Example:
+        Track to a collector::
+
+            create_app(Tracker(HttpEmitter("https://collector.example.com"), app_id="shop", platform="web"))
     """
     app = FastAPI(title="Shop", lifespan=lifespan(tracker))
     app.add_middleware(SnowplowMiddleware, user_id=user_of)

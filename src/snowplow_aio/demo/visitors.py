@@ -1,4 +1,4 @@
-"""Visitors of the shop: what each of them does, and what the shop tracked for it."""
+"""The visitors of the shop, their requests, and the events that the shop tracked for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-# Between two requests of a visitor, so that the visits overlap: in seconds.
+# The pause between two requests of a visitor, in seconds. It makes the visits overlap.
 PAUSE = 0.05
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
@@ -18,14 +18,14 @@ _TIMEOUT = aiohttp.ClientTimeout(total=10)
 @dataclass(frozen=True, slots=True)
 class Visitor:
     """
-    Somebody who walks through the shop.
+    A visitor of the shop.
 
     Args:
-        name: The user's name; the shop knows it once they signed up.
+        name: The name of the user. The shop knows it after the sign-up.
 
-        address: Where they come from, as a proxy in front of the shop would say.
+        address: The IP address, which a proxy in front of the shop would send.
 
-        steps: Their requests: method, path, and what they send as JSON.
+        steps: The requests: method, path and the JSON of the body.
     """
 
     name: str
@@ -38,18 +38,18 @@ class Visitor:
 @dataclass(frozen=True, slots=True)
 class Visit:
     """
-    One request of a visitor and what the shop answered.
+    One request of a visitor and the answer of the shop.
 
     Args:
-        visitor: The visitor's name.
+        visitor: The name of the visitor.
 
         request: Method and path.
 
-        user: Whom the shop then knew the visitor as, or None.
+        user: The user's name if the shop knew it then, or None.
 
-        tracked: The ids of the events that it tracked.
+        tracked: The ids of the events that the shop tracked.
 
-        failure: What the shop did instead of answering with those, or None.
+        failure: The failure of the shop if it did not answer with ids, or None.
     """
 
     visitor: str
@@ -80,7 +80,7 @@ _SAFARI = (
     " Version/18.5 Mobile/15E148 Safari/604.1"
 )
 
-# The addresses are of the blocks that are kept for documentation.
+# These addresses are reserved for documentation.
 VISITORS = (
     Visitor(
         "ada", "192.0.2.17", "en-GB", _FIREFOX,
@@ -128,13 +128,16 @@ async def send_visitors(
     Let all *visitors* walk through the *shop* at the same time.
 
     Args:
-        shop: Its URL.
+        visitors: The visitors.
 
-        on_visit: Called after each request.
+        shop: The URL of the shop.
 
-        pause: Seconds between two requests of a visitor; `PAUSE` where it is None.
+        on_visit: A function that is called after each request.
 
-    Returns the visits, visitor by visitor.
+        pause: Seconds between two requests of a visitor; None means `PAUSE`.
+
+    Returns:
+        The visits, visitor by visitor.
     """
     waiting = PAUSE if pause is None else pause
     async with asyncio.TaskGroup() as group:
@@ -148,7 +151,7 @@ async def _walk(visitor: Visitor, shop: str, on_visit: OnVisit, pause: float) ->
         "User-Agent": visitor.useragent,
         "X-Forwarded-For": visitor.address,
     }
-    # A cookie jar of its own, that takes cookies of bare addresses.
+    # Each visitor has a cookie jar, which takes cookies of bare IP addresses.
     jar = aiohttp.CookieJar(unsafe=True)
     visits: list[Visit] = []
     async with aiohttp.ClientSession(shop, headers=headers, cookie_jar=jar, timeout=_TIMEOUT) as session:

@@ -12,6 +12,7 @@ from snowplow_aio.exceptions import complaint
 from snowplow_aio.model.atomic import INT32_MAX, INT32_MIN, number_text
 from snowplow_aio.model.fields import NonEmpty, Number, Wire
 from snowplow_aio.model.primitive_event import Follower, PrimitiveEvent
+from snowplow_aio.model.schema_key import SchemaKey
 
 _Quantity = Annotated[int, Field(ge=INT32_MIN, le=INT32_MAX)]
 
@@ -40,6 +41,9 @@ class EcommerceTransactionItem(PrimitiveEvent):
     """
 
     event_code: ClassVar[str] = "ti"
+    schema_key: ClassVar[SchemaKey] = SchemaKey.parse(
+        "iglu:com.snowplowanalytics.snowplow/transaction_item/jsonschema/1-0-0"
+    )
 
     id_: Annotated[NonEmpty, Wire("ti_id")] = Field(validation_alias="order_id")
     sku: Annotated[NonEmpty, Wire("ti_sk")]
@@ -83,6 +87,9 @@ class EcommerceTransaction(PrimitiveEvent):
     """
 
     event_code: ClassVar[str] = "tr"
+    schema_key: ClassVar[SchemaKey] = SchemaKey.parse(
+        "iglu:com.snowplowanalytics.snowplow/transaction/jsonschema/1-0-0"
+    )
 
     order_id: Annotated[NonEmpty, Wire("tr_id")]
     total_value: Annotated[Number, Wire("tr_tt", number_text)]

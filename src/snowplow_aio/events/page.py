@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from snowplow_aio.model.fields import NonEmpty, Wire
 from snowplow_aio.model.primitive_event import PrimitiveEvent
+from snowplow_aio.model.schema_key import SchemaKey
 
 
 class PageView(PrimitiveEvent):
@@ -23,6 +24,9 @@ class PageView(PrimitiveEvent):
     """
 
     event_code: ClassVar[str] = "pv"
+    schema_key: ClassVar[SchemaKey] = SchemaKey.parse(
+        "iglu:com.snowplowanalytics.snowplow/page_view/jsonschema/1-0-0"
+    )
 
     page_url: Annotated[NonEmpty, Wire("url")]
     page_title: Annotated[str | None, Wire("page")] = None

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from snowplow_aio.events.page import PageView
 from snowplow_aio.model.fields import Count, Wire
+from snowplow_aio.model.schema_key import SchemaKey
 
 
 class PagePing(PageView):
@@ -31,6 +32,9 @@ class PagePing(PageView):
     """
 
     event_code: ClassVar[str] = "pp"
+    schema_key: ClassVar[SchemaKey] = SchemaKey.parse(
+        "iglu:com.snowplowanalytics.snowplow/page_ping/jsonschema/1-0-0"
+    )
 
     min_x: Annotated[Count | None, Wire("pp_mix")] = None
     max_x: Annotated[Count | None, Wire("pp_max")] = None

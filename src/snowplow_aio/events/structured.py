@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from snowplow_aio.model.atomic import number_text
 from snowplow_aio.model.fields import NonEmpty, Number, Wire
 from snowplow_aio.model.primitive_event import PrimitiveEvent
+from snowplow_aio.model.schema_key import SchemaKey
 
 
 class StructuredEvent(PrimitiveEvent):
@@ -28,6 +29,7 @@ class StructuredEvent(PrimitiveEvent):
     """
 
     event_code: ClassVar[str] = "se"
+    schema_key: ClassVar[SchemaKey] = SchemaKey.parse("iglu:com.google.analytics/event/jsonschema/1-0-0")
 
     category: Annotated[NonEmpty, Wire("se_ca")]
     action: Annotated[NonEmpty, Wire("se_ac")]

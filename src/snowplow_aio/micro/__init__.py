@@ -1,5 +1,27 @@
-"""An embeddable collector with the pipeline's verdict on every event; needs the extra ``micro``."""
+"""
+An embeddable collector that gives the pipeline's verdict on every event. It needs the extra ``micro``.
 
-from snowplow_aio.micro.app import Micro
+The name here is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from snowplow_aio.micro.app import Micro
 
 __all__ = ["Micro"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module("snowplow_aio.micro.app"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

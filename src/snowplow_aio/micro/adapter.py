@@ -1,8 +1,8 @@
 """
-From a stored request to its events (PROTOCOL §1.1 stages 1 and 2, §1.7, §3.1).
+Reads the events of a collected request.
 
-A POST stands or falls as a whole: one value that is no string loses all its
-events.
+A POST is read or lost as a whole: a single value that is not a string loses all
+its events (docs/explanation/protocol.md, "Verdicts of the pipeline").
 """
 
 from __future__ import annotations
@@ -12,38 +12,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from snowplow_aio.iglu.json_text import JSONValue, NotIgluError, decode_base64, parse_json, self_describing
+from snowplow_aio.iglu.reports import InvalidData, Report, Unresolved, shortened
 from snowplow_aio.micro.collector import SNOWPLOW, CollectorPayload
-from snowplow_aio.micro.fields import PAYLOAD_KEYS, REQUIRED_PAYLOAD_KEYS
-from snowplow_aio.micro.jsontext import (
-    JSONObject,
-    JSONValue,
-    NotIgluError,
-    decode_base64,
-    parse_json,
-    self_describing,
-)
+from snowplow_aio.micro.fields import PAYLOAD_KEYS
 from snowplow_aio.micro.problems import (
     Problem,
     RefusedError,
     Stage,
     criterion_mismatch,
-    invalid_data,
     invalid_input,
     not_iglu,
     not_json,
-    report,
-    shortened,
-    unresolved,
+    schema_failure,
 )
 from snowplow_aio.micro.querystring import parse_query
+from snowplow_aio.model.payload import REQUIRED_KEYS
 from snowplow_aio.model.schema_key import SchemaKey
 
 CONTENT_TYPES = ("application/json", "application/json; charset=utf-8")
 
-# java.util.UUID.fromString is content with fewer digits in each part.
+# java.util.UUID.fromString accepts fewer digits in each part.
 _JAVA_UUID = re.compile(r"[0-9A-Fa-f]{1,8}(?:-[0-9A-Fa-f]{1,4}){3}-[0-9A-Fa-f]{1,12}")
 
-# The envelopes: version -> the least number of entities; one unstruct_event has one (PROTOCOL §3.2).
+# By envelope and version: the least number of events or entities in it.
 _ENVELOPES: Mapping[str, Mapping[str, int]] = MappingProxyType(
     {"contexts": {"1-0-0": 1, "1-0-1": 0}, "unstruct_event": {"1-0-0": 1}}
 )
@@ -51,14 +43,14 @@ _ENVELOPES: Mapping[str, Mapping[str, int]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class RawEvent:
-    """One event before anything in it was read."""
+    """One event before any of its fields was read."""
 
     payload: CollectorPayload
     parameters: Mapping[str, str | None]
 
 
 def extract(payload: CollectorPayload) -> list[RawEvent] | list[Problem]:
-    """Return the events in *payload*, or why all of them are lost."""
+    """Return the events in *payload*, or the reasons why all of them are lost."""
     try:
         query = dict(_parameters(payload))
     except RefusedError as refused:
@@ -95,7 +87,7 @@ def _events(payload: CollectorPayload, query: Mapping[str, str | None]) -> list[
 
 
 def _check_content_type(content_type: str | None) -> None:
-    # The collector's HTTP library writes the header anew in its own form.
+    # The HTTP library of the real collector normalises the header.
     form = re.sub(r"\s*;\s*", "; ", (content_type or "").strip()).replace('"', "")
     if form.replace("utf8", "utf-8") not in CONTENT_TYPES:
         raise RefusedError(
@@ -106,32 +98,32 @@ def _check_content_type(content_type: str | None) -> None:
 def _body_events(body: str) -> list[dict[str, str]]:
     key, data = _open("body", body, "payload_data")
     if str(key.version) not in PAYLOAD_KEYS:
-        raise RefusedError(unresolved(key, {"error": "NotFound"}))
+        raise RefusedError(schema_failure(Unresolved(key)))
     reports = _payload_reports(data, PAYLOAD_KEYS[str(key.version)])
     if reports:
-        raise RefusedError(invalid_data(str(key), reports))
+        raise RefusedError(schema_failure(InvalidData(key, reports)))
     events: list[dict[str, str]] = data
     return events
 
 
-def _payload_reports(data: JSONValue, keys: frozenset[str]) -> list[JSONObject]:
+def _payload_reports(data: JSONValue, keys: frozenset[str]) -> list[Report]:
     if not isinstance(data, list):
-        return [report("$: must be a list of events", "$", "type")]
+        return [Report("$: must be a list of events", "$", "type")]
     if not data:
-        return [report("$: must have at least one event", "$", "minItems")]
+        return [Report("$: must have at least one event", "$", "minItems")]
     return [found for index, event in enumerate(data) for found in _event_reports(f"$[{index}]", event, keys)]
 
 
-def _event_reports(path: str, event: JSONValue, keys: frozenset[str]) -> list[JSONObject]:
+def _event_reports(path: str, event: JSONValue, keys: frozenset[str]) -> list[Report]:
     if not isinstance(event, dict):
-        return [report(f"{path}: must be an object", path, "type")]
+        return [Report(f"{path}: must be an object", path, "type")]
     missing = [
-        report(f"{path}: must have {key}", path, "required", [key])
-        for key in REQUIRED_PAYLOAD_KEYS
+        Report(f"{path}: must have {key}", path, "required", [key])
+        for key in REQUIRED_KEYS
         if key not in event
     ]
     unknown = [
-        report(
+        Report(
             f"{path}: must not have {key!r}, this version has no such key",
             path,
             "additionalProperties",
@@ -141,7 +133,7 @@ def _event_reports(path: str, event: JSONValue, keys: frozenset[str]) -> list[JS
         if key not in keys
     ]
     no_strings = [
-        report(f"{path}.{key}: must be a string, got {shortened(repr(value))}", f"{path}.{key}", "type")
+        Report(f"{path}.{key}: must be a string, got {shortened(repr(value))}", f"{path}.{key}", "type")
         for key, value in event.items()
         if key in keys and not isinstance(value, str)
     ]
@@ -166,33 +158,38 @@ def _open(field: str, text: str, name: str) -> tuple[SchemaKey, JSONValue]:
 
 def open_envelope(field: str, text: str, name: str) -> tuple[SchemaKey, JSONValue]:
     """
-    Return key and data of the envelope *name* (``contexts`` or ``unstruct_event``) in *text*.
+    Return the key and the data of the envelope in *text*.
 
     Args:
-        field: The protocol key it came in; with an ``x`` at its end it is base64.
+        field: The protocol key of the text. ``cx`` and ``ue_px`` are base64.
 
-    Raises RefusedError when it is not that envelope, or not well formed.
+        text: The text of that key.
+
+        name: The envelope, ``contexts`` or ``unstruct_event``.
+
+    Raises:
+        RefusedError: If the text is not that envelope, or is not well formed.
     """
     key, data = _open(field, decode_base64(text) if field in {"cx", "ue_px"} else text, name)
     least = _ENVELOPES[name].get(str(key.version))
     if least is None:
-        raise RefusedError(unresolved(key, {"error": "NotFound"}))
+        raise RefusedError(schema_failure(Unresolved(key)))
     if name == "unstruct_event":
         reports = _envelope_reports("$", data)
     elif not isinstance(data, list):
-        reports = [report("$: must be a list of entities", "$", "type")]
+        reports = [Report("$: must be a list of entities", "$", "type")]
     elif len(data) < least:
-        reports = [report("$: must have at least one entity", "$", "minItems")]
+        reports = [Report("$: must have at least one entity", "$", "minItems")]
     else:
         reports = [
             found for index, entity in enumerate(data) for found in _envelope_reports(f"$[{index}]", entity)
         ]
     if reports:
-        raise RefusedError(invalid_data(str(key), reports))
+        raise RefusedError(schema_failure(InvalidData(key, reports)))
     return key, data
 
 
-def _envelope_reports(path: str, value: JSONValue) -> list[JSONObject]:
+def _envelope_reports(path: str, value: JSONValue) -> list[Report]:
     if isinstance(value, dict) and value.keys() == {"schema", "data"} and isinstance(value["schema"], str):
         return []
-    return [report(f"{path}: must have schema (an Iglu URI) and data, and nothing else", path, "required")]
+    return [Report(f"{path}: must have schema (an Iglu URI) and data, and nothing else", path, "required")]

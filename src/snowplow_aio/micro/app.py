@@ -16,19 +16,19 @@ import anyio
 from aiohttp import web
 
 from snowplow_aio.exceptions import ConfigurationError
+from snowplow_aio.iglu.json_text import JSONObject
+from snowplow_aio.iglu.registries import Registries, SchemaSource
 from snowplow_aio.micro import responses, rest
 from snowplow_aio.micro.collector import MAX_BODY_BYTES, CollectorRequest, network_user_id, refusal
-from snowplow_aio.micro.jsontext import JSONObject
 from snowplow_aio.micro.pipeline import process
-from snowplow_aio.micro.registry import Registry, SchemaSource
 from snowplow_aio.micro.storage import Storage
 
 log: logging.Logger = logging.getLogger("snowplow_aio.micro")
 
-# aiohttp's own limits, far beyond the collector's, so that those decide.
-_ROOMY_BYTES = 1 << 20
+# The limits of aiohttp are far above the collector's, so that the collector's decide.
+_SERVER_LIMIT_BYTES = 1 << 20
 
-# How long a request under way may still take when the collector closes, in seconds.
+# A request that is under way when the collector closes has this many seconds to end.
 _LAST_REQUESTS_TIMEOUT = 1.0
 
 
@@ -36,31 +36,44 @@ class Micro:
     """
     A collector on this machine that gives the pipeline's verdict on every event.
 
-    It runs in the caller's event loop, accepts what the real collector
-    accepts, and keeps the events in memory, good and bad, until it is reset.
-    One instance runs once::
-
-        async with Micro() as micro:
-            tracker = Tracker(HttpEmitter(micro.url), namespace="test", app_id="shop")
+    It runs in the event loop of the caller and accepts the same requests as the
+    real collector. It keeps all events, good and bad, in memory until it is
+    reset. An instance can be started once.
 
     Args:
-        port: 0 takes a free one.
+        host: The address to listen on.
 
-        schemas: Folders of Iglu schemas (``<root>/<vendor>/<name>/jsonschema/<M-R-A>``
-            or ``<root>/schemas/…``) and SelfDescribing classes, asked before the
-            models that the library ships.
+        port: The port to listen on, from 0 to 65,535; 0 takes a free one.
 
-        record: Called with each request to the collector before it is judged:
-            method, path, query (raw), headers (pairs), body (or body_b64), and
-            answered, the status, where `answers` decided it.
+        schemas: Folders of Iglu schemas
+            (``<root>/<vendor>/<name>/jsonschema/<M-R-A>`` or ``<root>/schemas/…``)
+            and SelfDescribing classes. They come before the models that the
+            library ships.
 
-        answers: Statuses for the next requests that would be accepted; their
-            events are not stored.
+        record: A function that is called with each request to the collector,
+            before the request is judged. It gets a dictionary with ``method``,
+            ``path``, ``query`` (raw), ``headers`` (pairs), ``body`` (or
+            ``body_b64`` for bytes that are not UTF-8) and, if `answers` decided
+            it, ``answered``, the status.
 
-        on_event: Called with each good or bad event when it has arrived. What
-            this or `record` raises is logged and harms nothing.
+        answers: HTTP statuses from 200 to 599 for the next requests that would
+            be accepted, in turn. The events of these requests are not stored.
 
-    Raises ConfigurationError for a folder that does not exist, or a status that is none.
+        on_event: A function that is called with each good or bad event when it
+            has arrived. An exception of this function or of `record` is logged
+            and has no other effect.
+
+    Raises:
+        ConfigurationError: If a folder does not exist, or an answer is not a status.
+
+    Example:
+        A test that sends one event::
+
+            async with Micro() as micro:
+                async with Tracker(HttpEmitter(micro.url), namespace="test", app_id="shop") as tracker:
+                    await tracker.track(PageView(page_url="https://shop.example/"))
+
+                assert micro.counts() == {"total": 1, "good": 1, "bad": 0}
     """
 
     def __init__(
@@ -75,10 +88,10 @@ class Micro:
     ) -> None:
         self._host = host
         self._port = port
-        self._registry = Registry(schemas)
+        self._registries = Registries(schemas)
         self._record = record
         self._on_event = on_event
-        self._answers: deque[int] = deque()
+        self._planned_statuses: deque[int] = deque()
         self.fail_next(*answers)
         self._storage = Storage()
         self._arrived = asyncio.Event()
@@ -104,9 +117,11 @@ class Micro:
 
     async def start(self) -> None:
         """
-        Listen.
+        Listen for requests. `async with` does the same.
 
-        Raises OSError when the port is taken, and RuntimeError at the second call.
+        Raises:
+            OSError: If the port is taken.
+            RuntimeError: If it was started before.
         """
         if self._was_started:
             state = "is running" if self._runner is not None else "was closed"
@@ -117,11 +132,11 @@ class Micro:
             access_log=None,
             logger=log,
             shutdown_timeout=_LAST_REQUESTS_TIMEOUT,
-            # The collector stores a compressed body as it is.
+            # The real collector stores a compressed body as it is.
             auto_decompress=False,
-            max_line_size=_ROOMY_BYTES,
-            max_field_size=_ROOMY_BYTES,
-            max_headers=_ROOMY_BYTES,
+            max_line_size=_SERVER_LIMIT_BYTES,
+            max_field_size=_SERVER_LIMIT_BYTES,
+            max_headers=_SERVER_LIMIT_BYTES,
         )
         try:
             await runner.setup()
@@ -135,9 +150,10 @@ class Micro:
 
     async def aclose(self) -> None:
         """
-        Stop listening and close all connections; what has arrived stays readable.
+        Stop listening and close all connections. The events stay readable.
 
-        A request under way has one second. Does nothing when it is not running.
+        A request that is under way has one second to end. A second call does
+        nothing, nor does a call before the start.
         """
         runner, self._runner = self._runner, None
         if runner is not None:
@@ -146,54 +162,73 @@ class Micro:
 
     @property
     def port(self) -> int:
-        """The port it listens on, or listened on."""
+        """
+        The port that it listens on, also after it was closed.
+
+        Raises:
+            RuntimeError: If it was not started and the port is not fixed.
+        """
         if not self._was_started or self._port == 0:
             raise RuntimeError("this Micro has no port yet: start it first")
         return self._port
 
     @property
     def url(self) -> str:
-        """Where it listens, or listened, like ``http://127.0.0.1:9090``."""
+        """
+        The address to give to an emitter, like ``http://127.0.0.1:9090``.
+
+        Raises:
+            RuntimeError: If it was not started and the port is not fixed.
+        """
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self.port}"
 
     @property
     def good(self) -> list[JSONObject]:
-        """The good events in the order of their arrival, in the shape of ``GET /micro/good``."""
+        """The good events in the order of arrival, in the shape of ``GET /micro/good``."""
         return list(self._storage.good)
 
     @property
     def bad(self) -> list[JSONObject]:
-        """The bad events in the order of their arrival, in the shape of ``GET /micro/bad``."""
+        """The bad events in the order of arrival, in the shape of ``GET /micro/bad``."""
         return list(self._storage.bad)
 
     def counts(self) -> dict[str, int]:
-        """Return ``total``, ``good`` and ``bad``."""
+        """Return the numbers of events: ``total``, ``good`` and ``bad``."""
         return self._storage.counts()
 
     def reset(self) -> None:
-        """Forget all events."""
+        """Remove all events."""
         self._storage.clear()
 
     def fail_next(self, *statuses: int) -> None:
         """
-        Answer the next requests with *statuses*, in turn, instead of accepting them.
+        Answer the next requests that would be accepted with *statuses*, in turn.
 
-        Raises ConfigurationError for what is no HTTP status from 200 to 599.
+        The events of these requests are not stored.
+
+        Args:
+            *statuses: HTTP statuses from 200 to 599.
+
+        Raises:
+            ConfigurationError: If one is not an HTTP status from 200 to 599.
         """
         for status in statuses:
             if type(status) is not int or not 200 <= status <= 599:
                 raise ConfigurationError.about("answers", status, "must be an HTTP status from 200 to 599")
-        self._answers += statuses
+        self._planned_statuses += statuses
 
     async def wait_for(self, n: int, timeout: float = 5.0) -> None:
         """
-        Wait until *n* events, good and bad together, are here.
+        Wait until *n* events have arrived, good and bad together.
 
         Args:
-            timeout: In seconds.
+            n: The number of events since the start or the last reset.
 
-        Raises TimeoutError, which says how many arrived, when they do not come in time.
+            timeout: The longest wait, in seconds.
+
+        Raises:
+            TimeoutError: If fewer events arrived in time. The message says how many.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -221,41 +256,42 @@ class Micro:
         try:
             request = await _read(incoming)
         except (ConnectionError, web.RequestPayloadError):
-            # The client is gone, or its chunks are broken.
+            # The client went away, or sent chunks that cannot be read.
             return responses.refused(400)
-        return self._answer(request)
+        return self._respond(request)
 
-    def _answer(self, request: CollectorRequest) -> web.Response:
+    def _respond(self, request: CollectorRequest) -> web.Response:
         status = refusal(request)
-        planned = self._answers.popleft() if status is None and self._answers else None
+        planned = None
+        if status is None and self._planned_statuses:
+            planned = status = self._planned_statuses.popleft()
         if self._record is not None:
-            _tell(self._record, raw_record(request, answered=planned))
-        status = planned if status is None else status
+            _notify(self._record, raw_record(request, answered=planned))
         if status is not None:
             return responses.refused(status)
         given = network_user_id(request)
         user_id = str(uuid.uuid4()) if given is None else given
-        self._keep(request, user_id)
+        self._process(request, user_id)
         return responses.accepted(request, user_id=user_id)
 
-    def _keep(self, request: CollectorRequest, user_id: str) -> None:
-        records = process(request, self._registry, user_id=user_id, new_id=lambda: str(uuid.uuid4()))
+    def _process(self, request: CollectorRequest, user_id: str) -> None:
+        records = process(request, self._registries, user_id=user_id, new_id=lambda: str(uuid.uuid4()))
         self._storage.add(records)
         self._arrived.set()
         if self._on_event is not None:
             for record in records:
-                _tell(self._on_event, record.json)
+                _notify(self._on_event, record.json)
 
 
-def _tell(listener: Callable[[JSONObject], object], what: JSONObject) -> None:
+def _notify(listener: Callable[[JSONObject], object], record: JSONObject) -> None:
     try:
-        listener(what)
+        listener(record)
     except Exception:
         log.exception("a listener of the collector failed")
 
 
 def raw_record(request: CollectorRequest, *, answered: int | None) -> JSONObject:
-    """Return *request* as plain JSON that can be judged again."""
+    """Return *request* as plain JSON, from which it can be judged again."""
     record: JSONObject = {
         "method": request.method,
         "path": request.path,
@@ -285,7 +321,7 @@ async def _read(incoming: web.Request) -> CollectorRequest:
 
 
 async def _read_body(incoming: web.Request) -> bytes:
-    # One byte too many tells enough.
+    # The first byte beyond the limit is enough to refuse the body.
     body = bytearray()
     while len(body) <= MAX_BODY_BYTES:
         chunk = await incoming.content.read(MAX_BODY_BYTES + 1 - len(body))

@@ -1,8 +1,9 @@
 """
-What the collector does with a request (PROTOCOL §2): refuse it, or store it whole, in parts, or not at all.
+The collector: it refuses a request, or hands it on whole, in parts, or not at all.
 
-It looks at routes and sizes only. Whether the content makes sense is decided
-later, when the sender has long been told 200.
+It looks at routes and sizes only. The content is judged later, after the sender
+got its 200 (docs/explanation/protocol.md, "The collector: requests, sizes and
+answers").
 """
 
 from __future__ import annotations
@@ -13,21 +14,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from http.cookies import CookieError, SimpleCookie
 
-from snowplow_aio.micro.jsontext import JSONObject, JSONValue, NotIgluError, self_describing
+from snowplow_aio.iglu.json_text import JSONObject, JSONValue, NotIgluError, self_describing
 from snowplow_aio.micro.querystring import parse_query
 from snowplow_aio.model.atomic import MAX_RECORD_BYTES
 
-# The collector's defaults (PROTOCOL §2.2).
+# The defaults of the real collector.
 MAX_REQUEST_LINE_BYTES = 20_480
 MAX_HEADERS_BYTES = 40_960
 MAX_BODY_BYTES = 2_097_152
-# Beyond this a record that is too large is not even split.
+# A larger record is not even split.
 MAX_SPLIT_BYTES = 1_048_576
 
-# What the serialised record has besides body, query and headers.
+# The size of the serialised record beside body, query and headers.
 _RECORD_FRAME_BYTES = 350
 _HEADER_FRAME_BYTES = 8
-# What a record that holds a part of a body needs besides its events.
+# The size of a record with a part of a body beside its events.
 _SPLIT_FRAME_BYTES = 100
 
 ANONYMOUS_USER_ID = "00000000-0000-0000-0000-000000000000"
@@ -41,18 +42,18 @@ _EVENT_METHODS = frozenset({"GET", "HEAD", "POST"})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectorRequest:
     """
-    A request as it came.
+    A request as it arrived.
 
     Args:
         query: The raw text behind the question mark.
 
-        headers: Names and values, in their order.
+        headers: Names and values in order.
 
         body: None for a method without one.
 
         peer: The address at the other end of the connection.
 
-        received: When it came, in UTC.
+        received: The time of arrival, in UTC.
     """
 
     method: str
@@ -64,12 +65,12 @@ class CollectorRequest:
     received: dt.datetime
 
     def header(self, name: str) -> str | None:
-        """Return the value of the last header *name* (in lower case)."""
+        """Return the value of the last header *name*, which is in lower case."""
         return next((value for key, value in reversed(self.headers) if key.lower() == name), None)
 
     @property
     def is_anonymous(self) -> bool:
-        """Whether the sender asks that no identity is stored, by any SP-Anonymous header."""
+        """Whether the sender asks, by a header SP-Anonymous, that no identity is stored."""
         return self.header("sp-anonymous") is not None
 
     @property
@@ -85,14 +86,18 @@ class CollectorRequest:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectorPayload:
     """
-    What the collector hands on of one request; body and content type are None for a GET.
+    A request in the form that the collector hands on.
 
     Args:
-        version: The tracker protocol's, ``tp2``, or whatever the path said.
+        version: The second part of the path, for trackers ``tp2``.
 
-        headers: As ``Name: value``.
+        content_type: None for a GET.
 
-        user_id: The network user id of cookie or query string, or a new one.
+        body: None for a GET.
+
+        headers: Each as ``Name: value``.
+
+        user_id: The network user id: of the query string or the cookie, or a new one.
     """
 
     vendor: str
@@ -112,16 +117,16 @@ class CollectorPayload:
 @dataclass(frozen=True, slots=True)
 class Oversize:
     """
-    A part of a request that no sink takes.
+    A request, or a part of one, that is too large for the sink.
 
     Args:
-        payload: The request it was in.
+        payload: The request.
 
-        content: What is lost.
+        content: The content that is lost.
 
-        size_bytes: Its size.
+        size_bytes: The size of that content.
 
-        expectation: The rule it breaks.
+        expectation: The rule that it breaks.
     """
 
     payload: CollectorPayload
@@ -131,15 +136,15 @@ class Oversize:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """What became of an accepted request."""
+class Collected:
+    """The parts of an accepted request: those that reach enrich, and those that are lost."""
 
     payloads: list[CollectorPayload] = field(default_factory=list)
     oversizes: list[Oversize] = field(default_factory=list)
 
 
 def refusal(request: CollectorRequest) -> int | None:
-    """Return the status with which the collector refuses *request*, or None when it accepts it."""
+    """Return the status with which the collector refuses *request*; None when it accepts it."""
     target = f"{request.path}?{request.query}" if request.query else request.path
     if len(f"{request.method} {target} HTTP/1.1") > MAX_REQUEST_LINE_BYTES:
         return 400
@@ -155,14 +160,14 @@ def _is_event_route(method: str, path: str) -> bool:
         case [name]:
             return name in _PIXEL_PATHS and method in {"GET", "HEAD"}
         case [vendor, version]:
-            # /r/… redirects, which are off by default.
+            # The paths /r/… are redirects, which are off by default.
             return bool(version) and vendor not in {"", "r"} and method in _EVENT_METHODS
         case _:
             return False
 
 
 def network_user_id(request: CollectorRequest) -> str | None:
-    """Return the network user id that *request* brings along: of the query string, else of the cookie."""
+    """Return the network user id in *request*: that of the query string, else that of the cookie."""
     if request.is_anonymous:
         return ANONYMOUS_USER_ID
     try:
@@ -173,7 +178,7 @@ def network_user_id(request: CollectorRequest) -> str | None:
 
 
 def payload_of(request: CollectorRequest, *, user_id: str) -> CollectorPayload:
-    """Return what the collector hands on of *request*; *user_id* is the network user id it settled on."""
+    """Return *request* in the form that the collector hands on, with the network user id *user_id*."""
     segments = request.path.split("/")[1:]
     vendor, version = segments if len(segments) == 2 else (SNOWPLOW, "tp1")
     anonymous = request.is_anonymous
@@ -204,20 +209,20 @@ def _visitor(request: CollectorRequest) -> str:
     return forwarded or request.peer
 
 
-def store(request: CollectorRequest, *, user_id: str) -> Stored:
+def collect(request: CollectorRequest, *, user_id: str) -> Collected:
     """
-    Return what reaches the pipeline of an accepted *request*.
+    Return the parts of an accepted *request* that reach enrich, and those that are lost.
 
-    A record of 1,000,000 bytes or more is split by its events; what cannot be
-    split, and an event that is too large alone, is lost although the sender
-    is told 200.
+    A record of 1,000,000 bytes or more is split by its events. A record that
+    cannot be split and an event that is too large alone are lost, although the
+    sender gets a 200.
     """
     payload = payload_of(request, user_id=user_id)
     body = request.body or b""
     overhead = _overhead(request)
     size = len(body) + overhead
     if size < MAX_RECORD_BYTES:
-        return Stored([payload])
+        return Collected([payload])
     if size > MAX_SPLIT_BYTES:
         return _lost(payload, size, f"a request must have at most {MAX_SPLIT_BYTES} bytes")
     try:
@@ -233,9 +238,9 @@ def _overhead(request: CollectorRequest) -> int:
     return len(request.query) + headers + _RECORD_FRAME_BYTES
 
 
-def _lost(payload: CollectorPayload, size_bytes: int, expectation: str) -> Stored:
+def _lost(payload: CollectorPayload, size_bytes: int, expectation: str) -> Collected:
     content = payload.query if payload.body is None else payload.body
-    return Stored(oversizes=[Oversize(payload, content, size_bytes, expectation)])
+    return Collected(oversizes=[Oversize(payload, content, size_bytes, expectation)])
 
 
 def _events(body: str | None) -> tuple[str, list[JSONValue]]:
@@ -247,22 +252,22 @@ def _events(body: str | None) -> tuple[str, list[JSONValue]]:
     except (NotIgluError, RecursionError) as error:
         raise ValueError(f"the body is not self-describing JSON ({error})") from None
     if not isinstance(events, list):
-        raise ValueError("the body's data is no list")  # noqa: TRY004 - what is wrong is the text
+        raise ValueError("the body's data is no list")  # noqa: TRY004 - the text has the wrong content
     return str(schema), events
 
 
-def _split(payload: CollectorPayload, schema: str, events: list[JSONValue], room: int) -> Stored:
-    stored = Stored()
+def _split(payload: CollectorPayload, schema: str, events: list[JSONValue], room: int) -> Collected:
+    collected = Collected()
     sizes = [len(_compact(event).encode("utf-8", "replace")) + 1 for event in events]
     for event, size in zip(events, sizes, strict=True):
         if size > room:
             rule = f"an event must have less than {MAX_RECORD_BYTES} bytes with the request around it"
-            stored.oversizes.append(Oversize(payload, _compact(event), size, rule))
+            collected.oversizes.append(Oversize(payload, _compact(event), size, rule))
     fitting = [(event, size) for event, size in zip(events, sizes, strict=True) if size <= room]
     for part in _parts(fitting, room):
         document: JSONObject = {"schema": schema, "data": part}
-        stored.payloads.append(replace(payload, body=_compact(document)))
-    return stored
+        collected.payloads.append(replace(payload, body=_compact(document)))
+    return collected
 
 
 def _parts(events: list[tuple[JSONValue, int]], room: int) -> Iterator[list[JSONValue]]:

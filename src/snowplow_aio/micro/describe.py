@@ -1,24 +1,24 @@
-"""A record in one line, for people at a terminal and for failing tests."""
+"""Describes a record in one line, for a terminal or a failed test."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
 
-from snowplow_aio.micro.jsontext import JSONObject, JSONValue
+from snowplow_aio.iglu.json_text import JSONObject, JSONValue
 
-_MOST_ERRORS = 3
+_MAX_ERRORS = 3
 
 
 def describe(record: Mapping[str, JSONValue]) -> str:
-    """Return what *record*, a good or bad event in Snowplow Micro's shape, says in one line."""
+    """Return one line about *record*, a good or bad event in Snowplow Micro's shape."""
     if "errors" not in record:
         event = record["event"]
         kind = f"type:{record['eventType']} ({record['schema'] or 'no schema'})"
         return f"GOOD id:{event['event_id']} app_id:{event['app_id']} {kind}"
     found = list(error_messages(record))
-    more = f"; and {len(found) - _MOST_ERRORS} more" if len(found) > _MOST_ERRORS else ""
-    return f"BAD {_origin(record)}{'; '.join(found[:_MOST_ERRORS])}{more}"
+    more = f"; and {len(found) - _MAX_ERRORS} more" if len(found) > _MAX_ERRORS else ""
+    return f"BAD {_origin(record)}{'; '.join(found[:_MAX_ERRORS])}{more}"
 
 
 def _origin(record: Mapping[str, JSONValue]) -> str:
@@ -27,7 +27,7 @@ def _origin(record: Mapping[str, JSONValue]) -> str:
 
 
 def error_messages(record: Mapping[str, JSONValue]) -> Iterator[str]:
-    """Give what is wrong in the bad event *record*, one sentence each."""
+    """Give the problems of the bad event *record*, each as one sentence."""
     for text in record["errors"][1:]:
         failure = json.loads(text)["data"]["failure"]
         messages = failure.get("messages") or [failure.get("message", failure)]

@@ -1,8 +1,9 @@
 """
-The verdict on one event (PROTOCOL §1.1 stages 3 to 5, §1.4 to §1.6, §1.8).
+Gives the verdict on one event.
 
-All problems of an event are collected, those of later stages too: whoever
-reads them wants to mend an event once.
+It collects all problems of an event, also those of later stages, so that a
+developer can correct them at once (docs/explanation/protocol.md, "Verdicts of
+the pipeline").
 """
 
 from __future__ import annotations
@@ -13,37 +14,36 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from snowplow_aio.events.ecommerce import EcommerceTransaction, EcommerceTransactionItem
+from snowplow_aio.events.page import PageView
+from snowplow_aio.events.ping import PagePing
+from snowplow_aio.events.structured import StructuredEvent
+from snowplow_aio.iglu.json_text import JSONObject, JSONValue, NotIgluError, plain, self_describing
+from snowplow_aio.iglu.registries import Registries
 from snowplow_aio.micro.adapter import RawEvent, open_envelope
 from snowplow_aio.micro.columns import COLUMNS
-from snowplow_aio.micro.fields import FIELDS, LIMITS, clean, timestamp
-from snowplow_aio.micro.jsontext import JSONObject, JSONValue, NotIgluError, plain, self_describing
+from snowplow_aio.micro.fields import EVENT_TYPES, FIELDS, LIMITS, clean, timestamp
 from snowplow_aio.micro.problems import (
     Problem,
     RefusedError,
     Stage,
     invalid_input,
     not_iglu,
+    schema_failure,
     unreadable_field,
 )
 from snowplow_aio.micro.querystring import parse_query
-from snowplow_aio.micro.registry import Registry
 from snowplow_aio.model.atomic import exceeds, stored_length, url_parts
 from snowplow_aio.model.schema_key import SchemaKey
 from snowplow_aio.version import __version__
 
 VERSION = f"snowplow-aio-micro-{__version__}"
 
-# The names that enrich gives to events without a schema of their own; it looks none of them up.
+# The names that enrich gives to events with protocol fields of their own. It looks none of them up.
 _FIXED_SCHEMAS: Mapping[str, SchemaKey] = MappingProxyType(
     {
-        event: SchemaKey.parse(f"iglu:{vendor}/{name}/jsonschema/1-0-0")
-        for event, vendor, name in (
-            ("page_view", "com.snowplowanalytics.snowplow", "page_view"),
-            ("page_ping", "com.snowplowanalytics.snowplow", "page_ping"),
-            ("transaction", "com.snowplowanalytics.snowplow", "transaction"),
-            ("transaction_item", "com.snowplowanalytics.snowplow", "transaction_item"),
-            ("struct", "com.google.analytics", "event"),
-        )
+        EVENT_TYPES[model.event_code]: model.schema_key
+        for model in (PageView, PagePing, EcommerceTransaction, EcommerceTransactionItem, StructuredEvent)
     }
 )
 
@@ -53,7 +53,7 @@ _ENVELOPE_KEYS: Mapping[str, str] = MappingProxyType(
 
 _PORT = re.compile(r"[^/?#]*//[^/?#]*:(?P<port>[0-9]{1,9})(?:[/?#]|$)")
 
-# The Gregorian calendar repeats itself; Python's starts a year after the pipeline's.
+# The Gregorian calendar repeats itself after 400 years. Python has no year 0, the pipeline has.
 _FOUR_CENTURIES_MS = 146_097 * 86_400_000
 _YEAR_ONE_MS = -62_135_596_800_000
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -62,16 +62,18 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 @dataclass(slots=True)
 class Verdict:
     """
-    What the pipeline makes of an event.
+    The pipeline's verdict on an event.
 
     Args:
+        raw: The event as it was sent.
+
         columns: The enriched event, as far as it could be made.
 
-        schema: Of the event; None for an event without a name.
+        schema: The schema of the event; None for an event without a name.
 
         contexts: The schemas of its entities.
 
-        problems: Why it is lost; empty for a good event.
+        problems: The reasons why it is lost; none for a good event.
     """
 
     raw: RawEvent
@@ -82,7 +84,7 @@ class Verdict:
 
     @property
     def is_good(self) -> bool:
-        """Whether the event arrives."""
+        """Whether the event reaches the tables."""
         return not self.problems
 
     def add(self, stage: Stage, *details: JSONObject) -> None:
@@ -90,17 +92,19 @@ class Verdict:
         self.problems += [Problem(stage, detail) for detail in details]
 
 
-def judge(raw: RawEvent, registry: Registry, *, new_id: Callable[[], str]) -> Verdict:
+def judge(raw: RawEvent, registries: Registries, *, new_id: Callable[[], str]) -> Verdict:
     """
     Return the verdict on *raw*.
 
     Args:
-        new_id: Makes the id of an event that brings none.
+        registries: The schemas of its data.
+
+        new_id: Makes an id for an event that has none.
     """
     verdict = Verdict(raw, dict.fromkeys(COLUMNS))
     _add_collected(verdict)
     _read_fields(verdict)
-    _read_envelopes(verdict, registry)
+    _read_envelopes(verdict, registries)
     _read_addresses(verdict)
     _name_event(verdict)
     _add_timestamps(verdict)
@@ -132,18 +136,18 @@ def _read_fields(verdict: Verdict) -> None:
             column = FIELDS[key].columns[0]
             verdict.add(Stage.SCHEMA, unreadable_field(key, column, text, str(error)))
             continue
-        # An empty text leaves what the collector knows itself.
+        # An empty text does not replace the collector's own value.
         found = zip(FIELDS[key].columns, values, strict=True)
         verdict.columns |= {column: value for column, value in found if value is not None}
-    # Whatever their order: what a tracker sets wins over what a browser had.
+    # Whatever the order of the keys, the tracker's id wins over the browser's.
     verdict.columns["network_userid"] = (
         clean(parameters.get("tnuid") or "") or verdict.columns["network_userid"]
     )
     verdict.columns["useragent"] = verdict.columns["useragent"] or verdict.raw.payload.useragent
 
 
-def _read_envelopes(verdict: Verdict, registry: Registry) -> None:
-    # Where both forms are there, one is used: the later one.
+def _read_envelopes(verdict: Verdict, registries: Registries) -> None:
+    # If both forms of an envelope are there, the later one is used.
     found = {
         _ENVELOPE_KEYS[key]: (key, text)
         for key, text in verdict.raw.parameters.items()
@@ -157,21 +161,23 @@ def _read_envelopes(verdict: Verdict, registry: Registry) -> None:
             continue
         verdict.columns[name] = {"schema": str(envelope), "data": plain(data)}
         if name == "contexts":
-            entities = [_check_data(verdict, registry, key, entity) for entity in data]
+            entities = [_check_data(verdict, registries, key, entity) for entity in data]
             verdict.contexts = [entity for entity in entities if entity is not None]
         else:
-            verdict.schema = _check_data(verdict, registry, key, data)
+            verdict.schema = _check_data(verdict, registries, key, data)
 
 
-def _check_data(verdict: Verdict, registry: Registry, key: str, value: JSONValue) -> SchemaKey | None:
+def _check_data(verdict: Verdict, registries: Registries, key: str, value: JSONValue) -> SchemaKey | None:
     try:
         schema, data = self_describing(value)
     except NotIgluError as error:
         verdict.add(Stage.SCHEMA, not_iglu(key, value, str(error)))
         return None
-    details = registry.details(schema, data)
-    verdict.add(Stage.SCHEMA, *details)
-    return None if details else schema
+    failure = registries.check(schema, data)
+    if failure is None:
+        return schema
+    verdict.add(Stage.SCHEMA, schema_failure(failure))
+    return None
 
 
 def _read_addresses(verdict: Verdict) -> None:
@@ -189,7 +195,7 @@ def _address_parts(url: str) -> dict[str, str | int]:
     parts: dict[str, str | int] = {**url_parts(url)}
     scheme = parts.get("scheme")
     if scheme is not None and not url[len(str(scheme)) + 1 :].startswith("/"):
-        # mailto:x@example.com has nothing else for java.net.URI, nor has example.com:80/x.
+        # java.net.URI finds no other parts in mailto:x@example.com and in example.com:80/x.
         parts = {name: value for name, value in parts.items() if name in {"scheme", "fragment"}}
     if "_" in str(parts.get("host", "")):
         del parts["host"]
@@ -199,7 +205,8 @@ def _address_parts(url: str) -> dict[str, str | int]:
 
 
 def _read_cross_navigation(verdict: Verdict) -> None:
-    # _sp=<domain user id>.<milliseconds>.… is read with no enrichment configured (PROTOCOL §1.6).
+    # enrich reads _sp=<domain user id>.<milliseconds>.… even if no enrichment is configured
+    # (docs/explanation/protocol.md, "Cross-domain parameters").
     try:
         query = dict(parse_query(verdict.columns["page_urlquery"] or ""))
     except ValueError:

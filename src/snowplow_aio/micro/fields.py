@@ -1,8 +1,9 @@
 """
-The protocol's keys: where each goes and what enrich reads there (PROTOCOL §1.2, §1.3).
+The columns of each protocol key, and the conversions of its text.
 
-A conversion takes the text of the wire and returns the values of the field's
-columns; it raises ValueError with the rule when the pipeline loses the event.
+A conversion returns the values of the columns. It raises ValueError with the
+rule if the pipeline loses the event (docs/explanation/protocol.md, "Fields and
+limits").
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
 
-from snowplow_aio.micro.jsontext import JSONValue
-from snowplow_aio.model import atomic as rules
+from snowplow_aio.iglu.json_text import JSONValue
+from snowplow_aio.model import atomic
+from snowplow_aio.model.payload import PROTOCOL_KEYS
 
 EVENT_TYPES: Mapping[str, str] = MappingProxyType(
     {
@@ -29,14 +31,14 @@ EVENT_TYPES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# Java reads every digit of the basic plane, and no other character, as a digit.
+# Java takes the digits of all scripts in the basic plane, and no other characters, for digits.
 _INTEGER = re.compile(r"[+-]?\d+")
 _DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE](?P<exponent>[+-]?\d{1,10}))?")
 _DIMENSIONS = re.compile(r"([0-9]+)x([0-9]+)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BEYOND_BASIC_PLANE = re.compile(r"[\U00010000-\U0010ffff]")
 
-# A number is expanded into plain digits: beyond this exponent nothing useful is left.
+# A number is written in plain digits, of which a larger exponent would make too many.
 _MAX_EXPONENT = 5000
 
 # int() of the standard library refuses more than 4,300 digits.
@@ -46,12 +48,12 @@ _MAX_DIGITS = 4000
 @dataclass(frozen=True, slots=True)
 class Field:
     """
-    What becomes of one key.
+    The use of one protocol key.
 
     Args:
-        columns: The enriched columns it fills, one or two.
+        columns: The enriched columns that it fills, one or two.
 
-        convert: The text of the wire -> the values of the columns.
+        convert: Returns the values of the columns for the text of the key.
     """
 
     columns: tuple[str, ...]
@@ -59,7 +61,7 @@ class Field:
 
 
 def clean(text: str) -> str | None:
-    """Return *text* as it is stored: tabs as four spaces, other controls removed, None for nothing."""
+    """Return *text* as it is stored: a tab as four spaces, no other controls, and None for an empty text."""
     return _CONTROL.sub("", text.replace("\t", "    ")) or None
 
 
@@ -74,14 +76,14 @@ def _address(text: str) -> tuple[str | None]:
 def _integer(text: str) -> tuple[int | None]:
     if text.lower() == "null":
         return (None,)
-    return (_java_integer(text, rules.INT32_MIN, rules.INT32_MAX, "a 32-bit integer"),)
+    return (_java_integer(text, atomic.INT32_MIN, atomic.INT32_MAX, "a 32-bit integer"),)
 
 
-def _java_integer(text: str, lowest: int, highest: int, what: str) -> int:
+def _java_integer(text: str, lowest: int, highest: int, form: str) -> int:
     if len(text) > _MAX_DIGITS or _INTEGER.fullmatch(text) is None or _BEYOND_BASIC_PLANE.search(text):
-        raise ValueError(f"must be {what}")
+        raise ValueError(f"must be {form}")
     if not lowest <= int(text) <= highest:
-        raise ValueError(f"must be {what}, from {lowest} to {highest}")
+        raise ValueError(f"must be {form}, from {lowest} to {highest}")
     return int(text)
 
 
@@ -104,7 +106,7 @@ def _boolean(text: str) -> tuple[bool]:
 
 
 def _uuid(text: str) -> tuple[str]:
-    if rules.UUID_FORM.fullmatch(text) is None:
+    if atomic.UUID_FORM.fullmatch(text) is None:
         raise ValueError("must be a UUID in its canonical form (8-4-4-4-12)")
     return (text.lower(),)
 
@@ -113,10 +115,11 @@ def timestamp(text: str) -> int:
     """
     Return the milliseconds since the epoch in *text*.
 
-    Raises ValueError for anything else, and outside the years 0 to 9999.
+    Raises:
+        ValueError: If *text* is anything else, or outside the years 0 to 9999.
     """
-    what = "milliseconds since the epoch, in the years 0 to 9999"
-    return _java_integer(text, rules.TIMESTAMP_MIN, rules.TIMESTAMP_MAX, what)
+    form = "milliseconds since the epoch, in the years 0 to 9999"
+    return _java_integer(text, atomic.TIMESTAMP_MIN, atomic.TIMESTAMP_MAX, form)
 
 
 def _timestamp(text: str) -> tuple[int]:
@@ -127,16 +130,16 @@ def _dimensions(text: str) -> tuple[int, int]:
     match = _DIMENSIONS.fullmatch(text)
     if match is None:
         raise ValueError("must be WIDTHxHEIGHT in digits")
-    what = "WIDTHxHEIGHT, each a 32-bit integer"
+    form = "WIDTHxHEIGHT, each a 32-bit integer"
     return (
-        _java_integer(match[1], 0, rules.INT32_MAX, what),
-        _java_integer(match[2], 0, rules.INT32_MAX, what),
+        _java_integer(match[1], 0, atomic.INT32_MAX, form),
+        _java_integer(match[2], 0, atomic.INT32_MAX, form),
     )
 
 
 def _platform(text: str) -> tuple[str]:
-    if text not in rules.PLATFORMS:
-        raise ValueError(f"must be one of {', '.join(sorted(rules.PLATFORMS))}")
+    if text not in atomic.PLATFORMS:
+        raise ValueError(f"must be one of {', '.join(sorted(atomic.PLATFORMS))}")
     return (text,)
 
 
@@ -197,10 +200,10 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
     }
 )
 
-# Columns that are made from others have limits of their own (PROTOCOL §1.2, below the table).
+# Columns that are made from others have limits of their own.
 _DERIVED_LIMITS = {
-    **{f"page_url{part}": limit for part, limit in rules.URL_PART_LIMITS["url"].items()},
-    **{f"refr_url{part}": limit for part, limit in rules.URL_PART_LIMITS["refr"].items()},
+    **{f"page_url{part}": limit for part, limit in atomic.URL_PART_LIMITS["url"].items()},
+    **{f"refr_url{part}": limit for part, limit in atomic.URL_PART_LIMITS["refr"].items()},
     "refr_domain_userid": 128,
     "event_vendor": 1000,
     "event_name": 1000,
@@ -210,28 +213,20 @@ _DERIVED_LIMITS = {
 
 LIMITS: Mapping[str, int] = MappingProxyType(
     {
-        **{FIELDS[key].columns[0]: limit for key, limit in rules.TEXT_LIMITS.items()},
+        **{FIELDS[key].columns[0]: limit for key, limit in atomic.TEXT_LIMITS.items()},
         **_DERIVED_LIMITS,
     }
 )
 
-# The keys of a POST body: the first version of payload_data, and what the
-# later ones added (iglu:com.snowplowanalytics.snowplow/payload_data/jsonschema/1-0-*, PROTOCOL §3.1).
-_LATER_KEYS = {1: {"ua"}, 2: {"tnuid"}, 3: {"sid", "stm"}, 4: {"ttm"}}
-_ONLY_IN_A_QUERY = {"cv", "ev_ac", "ev_ca", "ev_la", "ev_pr", "ev_va"}
-_READ_BY_NOBODY = {"ad_ad", "ad_ba", "ad_ca", "ad_uid", "ctype", "mac", "sa", "sn", "sp", "st", "ue_na"}
-_FIRST_KEYS = (
-    (FIELDS.keys() | {"co", "cx", "ue_pr", "ue_px"} | _READ_BY_NOBODY)
-    - _ONLY_IN_A_QUERY
-    - frozenset().union(*_LATER_KEYS.values())
-)
+# The keys that each addition brought to the schema payload_data. The model has those of 1-0-4.
+_ADDED_KEYS = {1: {"ua"}, 2: {"tnuid"}, 3: {"sid", "stm"}, 4: {"ttm"}}
 
+# By version: the keys of an event in the body of a POST.
 PAYLOAD_KEYS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        f"1-0-{addition}": frozenset(_FIRST_KEYS).union(
-            *(keys for later, keys in _LATER_KEYS.items() if later <= addition)
+        f"1-0-{addition}": PROTOCOL_KEYS.difference(
+            *(keys for later, keys in _ADDED_KEYS.items() if later > addition)
         )
         for addition in range(5)
     }
 )
-REQUIRED_PAYLOAD_KEYS = ("tv", "p", "e")

@@ -1,28 +1,27 @@
 """
-What is wrong with a request or an event, in the words of the pipeline's bad rows.
+The problems of a request or an event, in the words of the pipeline's bad rows.
 
-The shapes are those of the failure details in
-``iglu:com.snowplowanalytics.snowplow.badrows/*`` (PROTOCOL §4.2).
+The shapes are those of the failure details in the schemas
+``iglu:com.snowplowanalytics.snowplow.badrows/*`` (docs/explanation/protocol.md,
+"Snowplow Micro's REST API").
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from snowplow_aio.exceptions import complaint
-from snowplow_aio.micro.jsontext import JSONObject, JSONValue, plain
+from snowplow_aio.iglu.json_text import JSONObject, JSONValue, plain
+from snowplow_aio.iglu.reports import Failure, InvalidData, Report, Unresolved, shortened
 from snowplow_aio.model.schema_key import SchemaKey
 
-ATOMIC_SCHEMA = "iglu:com.snowplowanalytics.snowplow/atomic/jsonschema/1-0-0"
+ATOMIC_SCHEMA = SchemaKey.parse("iglu:com.snowplowanalytics.snowplow/atomic/jsonschema/1-0-0")
 REGISTRY = "snowplow-aio micro"
-
-_LONGEST_VALUE = 200
 
 
 class Stage(Enum):
-    """The stages of the pipeline, in their order; the value is the bad row it makes."""
+    """A stage of the pipeline, in order. Its value is the name and version of the bad row that it makes."""
 
     SIZE = ("size_violation", "1-0-0")
     COLLECTOR_PAYLOAD = ("collector_payload_format_violation", "1-0-0")
@@ -30,7 +29,7 @@ class Stage(Enum):
     ADAPTER = ("adapter_failures", "1-0-0")
     SCHEMA = ("schema_violations", "2-0-1")
     ENRICHMENT = ("enrichment_failures", "2-0-1")
-    # Reported as SCHEMA is, and yet later: its own member, not an alias.
+    # Its bad row is that of SCHEMA. The third part keeps Enum from making an alias of it.
     ATOMIC = ("schema_violations", "2-0-1", "lengths")
 
     @property
@@ -45,9 +44,9 @@ class Problem:
     One reason why the pipeline loses a request or an event.
 
     Args:
-        stage: Where it is lost.
+        stage: The stage that loses it.
 
-        detail: The message of the bad row.
+        detail: The message in the bad row.
     """
 
     stage: Stage
@@ -55,18 +54,11 @@ class Problem:
 
 
 class RefusedError(Exception):
-    """Something is refused at one stage; *details* are the messages of its bad row."""
+    """One stage refuses a request or an event. *details* are the messages of its bad row."""
 
     def __init__(self, *details: JSONObject) -> None:
         super().__init__(*details)
         self.details = details
-
-
-def shortened(text: str) -> str:
-    """Return *text*, or its beginning and its length where it is long."""
-    if len(text) <= _LONGEST_VALUE:
-        return text
-    return f"{text[:_LONGEST_VALUE]}... ({len(text)} characters)"
 
 
 def invalid_input(field: str, value: str | None, expectation: str) -> JSONObject:
@@ -79,7 +71,7 @@ def invalid_input(field: str, value: str | None, expectation: str) -> JSONObject
 
 
 def not_json(field: str, value: str, error: str) -> JSONObject:
-    """Return the detail for a text that is not JSON, or nested too deep."""
+    """Return the detail for a text that is not JSON, or is nested too deep."""
     return {"field": field, "value": shortened(value), "error": error}
 
 
@@ -93,23 +85,28 @@ def criterion_mismatch(key: SchemaKey, criterion: str) -> JSONObject:
     return {"schemaKey": str(key), "schemaCriterion": criterion}
 
 
-def unresolved(key: SchemaKey, error: JSONObject) -> JSONObject:
-    """Return the detail for a schema that no registry has, or none could read."""
-    history = [{"repository": REGISTRY, "errors": [error], "attempts": 1}]
-    return {"schemaKey": str(key), "error": {"error": "ResolutionError", "lookupHistory": history}}
+def schema_failure(failure: Failure) -> JSONObject:
+    """Return the detail for data that could not be matched with its schema."""
+    match failure:
+        case Unresolved(key, error):
+            code = {"error": "NotFound"} if error is None else {"error": "ClientFailure", "message": error}
+            history = [{"repository": REGISTRY, "errors": [code], "attempts": 1}]
+            found: JSONObject = {"error": "ResolutionError", "lookupHistory": history}
+        case InvalidData(key, reports):
+            found = {"error": "ValidationError", "dataReports": [_data_report(report) for report in reports]}
+    return {"schemaKey": str(key), "error": found}
 
 
-def invalid_data(schema: str, reports: Sequence[JSONObject]) -> JSONObject:
-    """Return the detail for data that does not fit *schema*."""
-    return {"schemaKey": schema, "error": {"error": "ValidationError", "dataReports": list(reports)}}
-
-
-def report(message: str, path: str, keyword: str, targets: Sequence[str] = ()) -> JSONObject:
-    """Return one report of a validation error."""
-    return {"message": message, "path": path, "keyword": keyword, "targetList": list(targets)}
+def _data_report(report: Report) -> JSONObject:
+    return {
+        "message": report.message,
+        "path": report.path,
+        "keyword": report.keyword,
+        "targetList": list(report.targets),
+    }
 
 
 def unreadable_field(key: str, column: str, value: str, rule: str) -> JSONObject:
     """Return the detail for a value of *key* that does not fit its *column*."""
     message = complaint(key if key == column else f"{key} ({column})", value, rule)
-    return invalid_data(ATOMIC_SCHEMA, [report(message, column, "type", [key])])
+    return schema_failure(InvalidData(ATOMIC_SCHEMA, [Report(message, column, "type", [key])]))

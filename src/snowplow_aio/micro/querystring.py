@@ -1,9 +1,9 @@
 """
-Query strings as the pipeline reads them (PROTOCOL §1.7).
+Query strings as the pipeline reads them.
 
 The collector keeps the raw text. enrich first hands it to ``java.net.URI``,
 which refuses some characters, and then to ``URLEncodedUtils``, for which ``;``
-separates like ``&``.
+separates like ``&`` (docs/explanation/protocol.md, "Query strings").
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
-# What java.net.URI takes in a query only as an escape: controls, blanks of any
-# script, a few ASCII signs, and a percent sign that starts no escape.
+# Characters that java.net.URI accepts in a query only as an escape: controls, blanks
+# of any script, a few ASCII signs, and a percent sign without two digits behind it.
 _ILLEGAL = re.compile(
     r"[\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
     r"|[\"<>\\^`{|}]"
@@ -22,9 +22,10 @@ _ILLEGAL = re.compile(
 
 def parse_query(query: str) -> list[tuple[str, str | None]]:
     """
-    Return the parameters of a raw *query* in their order; the value of a name without ``=`` is None.
+    Return the parameters of a raw *query* in order. The value of a name without ``=`` is None.
 
-    Raises ValueError when `java.net.URI` refuses the text.
+    Raises:
+        ValueError: If `java.net.URI` refuses the text.
     """
     illegal = _ILLEGAL.search(query)
     if illegal is not None:

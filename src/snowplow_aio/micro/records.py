@@ -1,4 +1,8 @@
-"""Good and bad events as Snowplow Micro shows them (PROTOCOL §4.2)."""
+"""
+Good and bad events in the shapes of Snowplow Micro.
+
+See docs/explanation/protocol.md, "Snowplow Micro's REST API".
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
+from snowplow_aio.iglu.json_text import JSONObject, JSONValue
 from snowplow_aio.micro.adapter import RawEvent
 from snowplow_aio.micro.collector import CollectorPayload, Oversize
 from snowplow_aio.micro.enrich import VERSION, Verdict
-from snowplow_aio.micro.jsontext import JSONObject, JSONValue
 from snowplow_aio.micro.problems import Problem, Stage
 from snowplow_aio.micro.querystring import parse_query
 from snowplow_aio.model.atomic import MAX_RECORD_BYTES
@@ -19,8 +23,8 @@ from snowplow_aio.model.atomic import MAX_RECORD_BYTES
 _EVENT_FAILED = "Error while validating the event."
 _REQUEST_FAILED = "Error while extracting event(s) from collector payload and validating it/them."
 
-# What remains of a request that is too large: a tenth of what fits.
-_KEPT_OF_OVERSIZE = MAX_RECORD_BYTES // 10
+# A tenth of the largest record: the part of an oversized request that is shown.
+_SHOWN_OF_OVERSIZE = MAX_RECORD_BYTES // 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ def record_of(verdict: Verdict) -> Record:
 
 
 def record_of_request(payload: CollectorPayload, problems: Sequence[Problem]) -> Record:
-    """Return the one record of a request whose events could not be read."""
+    """Return the single record of a request whose events could not be read."""
     readable = problems[0].stage is not Stage.COLLECTOR_PAYLOAD
     content = _collector_payload(payload) if readable else payload.query
     bad = {
@@ -57,8 +61,8 @@ def record_of_request(payload: CollectorPayload, problems: Sequence[Problem]) ->
 
 
 def record_of_oversize(oversize: Oversize) -> Record:
-    """Return the record of something that was too large for the sink."""
-    kept = oversize.content[:_KEPT_OF_OVERSIZE]
+    """Return the record of a request, or a part of one, that is too large for the sink."""
+    kept = oversize.content[:_SHOWN_OF_OVERSIZE]
     failure = {
         "timestamp": _timestamp(oversize.payload),
         "maximumAllowedSizeBytes": MAX_RECORD_BYTES,
@@ -145,7 +149,7 @@ def _enrichment_payload(verdict: Verdict) -> JSONObject:
 
 
 def _bad_rows(problems: Iterable[Problem], payload: CollectorPayload, content: JSONValue) -> list[str]:
-    """Return one bad row for each stage that has *problems*, in the order of the stages."""
+    """Return a bad row for each stage that has *problems*, in the order of the stages."""
     stages = list(Stage)
     ordered = sorted(problems, key=lambda problem: stages.index(problem.stage))
     return [

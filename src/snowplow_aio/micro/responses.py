@@ -1,4 +1,9 @@
-"""What the collector answers: bodies, cookies and the headers that browsers ask for (PROTOCOL §2.1, §2.5)."""
+"""
+The responses of the collector: bodies, cookies, and the headers that browsers ask for.
+
+See docs/explanation/protocol.md, "The collector: requests, sizes and answers"
+and "Cookies and anonymous tracking".
+"""
 
 from __future__ import annotations
 
@@ -27,7 +32,7 @@ _COOKIE_ATTRIBUTES = "Path=/; Secure; HttpOnly; SameSite=None"
 
 
 def accepted(request: CollectorRequest, *, user_id: str) -> web.Response:
-    """Return the answer to a *request* whose events are stored: a pixel, or ``ok`` to a POST."""
+    """Return the response to a *request* whose events are stored: ``ok`` for a POST, else a pixel."""
     if request.method == "POST":
         response = web.Response(text="ok")
     else:
@@ -44,18 +49,18 @@ def _cookie(request: CollectorRequest, user_id: str) -> str | None:
         return _set_cookie(user_id, request.received + _COOKIE_LIFE)
     if request.cookie is None:
         return None
-    # Whoever becomes anonymous gives the cookie back.
+    # An anonymous request that still has the cookie makes the browser remove it.
     return _set_cookie("", dt.datetime.fromtimestamp(0, dt.UTC))
 
 
 def _set_cookie(value: str, expires: dt.datetime) -> str:
-    # A nuid in the query string can be any text.
+    # The nuid of a query string can be any text.
     safe = _NOT_IN_A_COOKIE.sub("", value)
     return f"sp={safe}; Expires={format_datetime(expires, usegmt=True)}; {_COOKIE_ATTRIBUTES}"
 
 
 def refused(status: int) -> web.Response:
-    """Return the answer with *status* and its name."""
+    """Return a response with *status* and its name."""
     try:
         reason = HTTPStatus(status).phrase
     except ValueError:
@@ -64,13 +69,13 @@ def refused(status: int) -> web.Response:
 
 
 def preflight() -> web.Response:
-    """Return the answer to a browser that asks whether it may send."""
+    """Return the response to the preflight request of a browser."""
     headers = {"Access-Control-Allow-Headers": "Content-Type, SP-Anonymous", "Access-Control-Max-Age": "3600"}
     return web.Response(headers=headers)
 
 
 async def allow_origin(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Let the page that sent *request* read *response*: a hook for all answers."""
+    """Allow the page that sent *request* to read *response*. aiohttp calls this for every response."""
     origin = request.headers.get("Origin", "").partition(" ")[0]
     response.headers["Access-Control-Allow-Origin"] = origin if "://" in origin else "*"
     response.headers["Access-Control-Allow-Credentials"] = "true"

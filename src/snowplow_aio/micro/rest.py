@@ -1,4 +1,8 @@
-"""Snowplow Micro's REST API: `/micro/all`, `/micro/good`, `/micro/bad`, `/micro/reset` (PROTOCOL §4.1)."""
+"""
+Snowplow Micro's REST API: `/micro/all`, `/micro/good`, `/micro/bad` and `/micro/reset`.
+
+See docs/explanation/protocol.md, "Snowplow Micro's REST API".
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,16 @@ import json
 
 from aiohttp import web
 
-from snowplow_aio.micro.jsontext import JSONObject, JSONValue
+from snowplow_aio.iglu.json_text import JSONObject, JSONValue
 from snowplow_aio.micro.storage import BadFilter, GoodFilter, Storage
 
 _NOT_FOUND = "Supported endpoints: /micro/all, /micro/good, /micro/bad, /micro/reset"
 
 
 def add_routes(app: web.Application, storage: Storage) -> None:
-    """Add the API on *storage* to *app*."""
+    """Add the routes of the API to *app*. They show *storage*."""
 
-    async def summary(_request: web.Request) -> web.Response:
+    async def counts(_request: web.Request) -> web.Response:
         return web.json_response(storage.counts())
 
     async def reset(_request: web.Request) -> web.Response:
@@ -36,9 +40,9 @@ def add_routes(app: web.Application, storage: Storage) -> None:
             return web.Response(status=400, text=str(error))
         return web.json_response(storage.newest_bad(wanted))
 
-    for name, answer in (("all", summary), ("good", good), ("bad", bad), ("reset", reset)):
+    for name, respond in (("all", counts), ("good", good), ("bad", bad), ("reset", reset)):
         for method in ("GET", "POST"):
-            app.router.add_route(method, f"/micro/{name}", answer)
+            app.router.add_route(method, f"/micro/{name}", respond)
     app.router.add_route("*", "/micro/{name:.*}", _not_found)
 
 
@@ -54,7 +58,8 @@ def good_filter(text: str) -> GoodFilter:
     """
     Return the filter that the JSON *text* describes.
 
-    Raises ValueError when it is no JSON object, or has a field of another type.
+    Raises:
+        ValueError: If *text* is not a JSON object, or a field has the wrong type.
     """
     fields = _fields(text)
     contexts = fields.get("contexts") or []
@@ -72,7 +77,8 @@ def bad_filter(text: str) -> BadFilter:
     """
     Return the filter that the JSON *text* describes.
 
-    Raises ValueError when it is no JSON object, or has a field of another type.
+    Raises:
+        ValueError: If *text* is not a JSON object, or a field has the wrong type.
     """
     fields = _fields(text)
     return BadFilter(vendor=_text(fields, "vendor"), version=_text(fields, "version"), limit=_limit(fields))
@@ -84,7 +90,7 @@ def _fields(text: str) -> JSONObject:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"the filters must be JSON: {error}") from None
     if not isinstance(fields, dict):
-        raise ValueError("the filters must be a JSON object")  # noqa: TRY004 - the text is what is wrong
+        raise ValueError("the filters must be a JSON object")  # noqa: TRY004 - the text has the wrong content
     return fields
 
 

@@ -1,4 +1,8 @@
-"""The records of a run, and the filters of the REST API (PROTOCOL §4.1)."""
+"""
+The records of all events that have arrived, and the filters of the REST API.
+
+See docs/explanation/protocol.md, "Snowplow Micro's REST API".
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
-from snowplow_aio.micro.jsontext import JSONObject
+from snowplow_aio.iglu.json_text import JSONObject
 from snowplow_aio.micro.records import Record
 
 
 @dataclass(frozen=True, slots=True)
 class GoodFilter:
-    """Which good events to show; None takes all."""
+    """A choice of good events. A part that is None takes all."""
 
     event_type: str | None = None
     schema: str | None = None
@@ -20,7 +24,7 @@ class GoodFilter:
     limit: int | None = None
 
     def takes(self, record: JSONObject) -> bool:
-        """Return whether *record* is of the type and schema and has all the contexts."""
+        """Return whether *record* has the type, the schema and all the contexts."""
         return (
             self.event_type in {None, record["eventType"]}
             and self.schema in {None, record["schema"]}
@@ -30,14 +34,14 @@ class GoodFilter:
 
 @dataclass(frozen=True, slots=True)
 class BadFilter:
-    """Which bad events to show, by the path of their request; None takes all."""
+    """A choice of bad events by the path of their request. A part that is None takes all."""
 
     vendor: str | None = None
     version: str | None = None
     limit: int | None = None
 
     def takes(self, record: JSONObject) -> bool:
-        """Return whether *record* came by that path; one that lost its request always passes."""
+        """Return whether *record* came by that path. A record without its request always passes."""
         if record["collectorPayload"] is None:
             return True
         api = record["collectorPayload"]["api"]
@@ -46,22 +50,22 @@ class BadFilter:
 
 @dataclass(slots=True)
 class Storage:
-    """All records since the start or the last reset, in the order of their arrival."""
+    """All records since the start or the last reset, in the order of arrival."""
 
     good: list[JSONObject] = field(default_factory=list)
     bad: list[JSONObject] = field(default_factory=list)
 
     def add(self, records: Iterable[Record]) -> None:
-        """Keep *records*."""
+        """Add *records*."""
         for record in records:
             (self.good if record.is_good else self.bad).append(record.json)
 
     def counts(self) -> dict[str, int]:
-        """Return how many events are here."""
+        """Return the numbers of events."""
         return {"total": len(self.good) + len(self.bad), "good": len(self.good), "bad": len(self.bad)}
 
     def clear(self) -> None:
-        """Forget all records."""
+        """Remove all records."""
         self.good.clear()
         self.bad.clear()
 

@@ -8,7 +8,7 @@ again, so byte limits are exact and a repeated request differs in ``stm`` only.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -21,9 +21,7 @@ from snowplow_aio.model.validation import is_validating
 
 PAYLOAD_DATA = "iglu:com.snowplowanalytics.snowplow/payload_data/jsonschema/1-0-4"
 
-# Every key of payload_data 1-0-4 (PROTOCOL.md §1.2, §3.1): one unknown key
-# makes the pipeline refuse the whole request, with all events in it.
-_KEYS = frozenset(
+PROTOCOL_KEYS: Final = frozenset(
     [
         "e", "ip", "aid", "p", "tid", "uid", "duid", "nuid", "tnuid", "ua", "fp", "vid", "sid", "dtm",
         "ttm", "stm", "tna", "tv", "lang", "f_pdf", "f_fla", "f_java", "f_dir", "f_qt", "f_realp", "f_wma",
@@ -34,11 +32,19 @@ _KEYS = frozenset(
         "ad_uid", "ctype", "mac", "sa", "sn", "sp", "st", "ue_na",
     ]
 )  # fmt: skip
-_REQUIRED = ("e", "p", "tv")
+"""
+Every key of the schema ``payload_data`` 1-0-4.
 
-# What a payload has, as sets that are quick to compare.
-_WRITTEN = _KEYS - {"stm"}
-_REQUIRED_KEYS = frozenset(_REQUIRED)
+One unknown key makes the pipeline refuse the whole request, with all events in
+it (docs/explanation/protocol.md, "Envelopes and schemas").
+"""
+
+REQUIRED_KEYS: Final = ("e", "p", "tv")
+"""The keys that the same schema requires."""
+
+# The same as sets, which are quick to compare.
+_WRITTEN = PROTOCOL_KEYS - {"stm"}
+_REQUIRED = frozenset(REQUIRED_KEYS)
 _TEXT = {str}
 
 Event = PrimitiveEvent | SelfDescribing | SelfDescribingJson
@@ -70,7 +76,7 @@ class Payload(PayloadBytes, Mapping[str, str]):
         if not isinstance(fields, Mapping):
             raise InvalidEventError.about("payload", fields, "must be a mapping of protocol key to string")
         kept = {key: _checked(key, value) for key, value in fields.items() if key != "stm" and value != ""}
-        for key in _REQUIRED:
+        for key in REQUIRED_KEYS:
             if key not in kept:
                 raise InvalidEventError.about("payload", dict(kept), f"must have the protocol field {key!r}")
         self.tail = orjson.dumps(kept)[1:]
@@ -86,7 +92,7 @@ class Payload(PayloadBytes, Mapping[str, str]):
         """
         is_ours = (
             fields.keys() <= _WRITTEN
-            and fields.keys() >= _REQUIRED_KEYS
+            and fields.keys() >= _REQUIRED
             and set(map(type, fields.values())) == _TEXT
             and "" not in fields.values()
             and orjson.dumps(fields) == json
@@ -145,7 +151,7 @@ def _restored(tail: bytes, anonymous: bool) -> Payload:  # noqa: FBT001 - as pic
 
 
 def _checked(key: str, value: object) -> str:
-    if key not in _KEYS:
+    if key not in PROTOCOL_KEYS:
         raise InvalidEventError.about("payload", key, "must have keys of the tracker protocol only")
     if not isinstance(value, str):
         raise InvalidEventError.about(key, value, "must be a string, as every protocol field is")

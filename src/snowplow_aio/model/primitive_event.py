@@ -10,6 +10,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from snowplow_aio.model.atomic import TEXT_LIMITS, TextCheck
 from snowplow_aio.model.fields import Wire
+from snowplow_aio.model.schema_key import SchemaKey
 
 
 class PrimitiveEvent(BaseModel):
@@ -34,6 +35,8 @@ class PrimitiveEvent(BaseModel):
     )
 
     event_code: ClassVar[str]
+    schema_key: ClassVar[SchemaKey]
+    schema_uri: ClassVar[str]
     wire_fields: ClassVar[tuple[tuple[str, str, Callable[[Any], str]], ...]] = ()
     has_followers: ClassVar[bool] = False
 
@@ -41,6 +44,8 @@ class PrimitiveEvent(BaseModel):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         cls.wire_fields = tuple((name, wire.key, wire.text) for name, wire in cls._wires())
+        if hasattr(cls, "schema_key"):
+            cls.schema_uri = str(cls.schema_key)
         cls.has_followers = cls.followers is not PrimitiveEvent.followers
 
     @classmethod

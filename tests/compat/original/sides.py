@@ -20,17 +20,17 @@ from snowplow_tracker.subject import Subject
 from snowplow_tracker.tracker import Tracker
 
 import snowplow_aio as ours
+from snowplow_aio.iglu.registries import Registries
 from snowplow_aio.micro.collector import CollectorRequest
 from snowplow_aio.micro.pipeline import process
 from snowplow_aio.micro.records import Record
-from snowplow_aio.micro.registry import Registry
 from tests.collector import Collector, Request, collector_in_a_thread
 from tests.compat.original.calls import METHODS, Call, Fields, Json
 from tests.compat.original.wire import Event, events_of
 
 HttpMethod = Literal["get", "post"]
 
-PUBLIC_SCHEMAS = Registry(())
+PUBLIC_SCHEMAS = Registries()
 
 # Where 1.1.0 has another name for an argument.
 THEIR_NAMES = {

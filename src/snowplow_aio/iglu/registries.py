@@ -1,4 +1,4 @@
-"""The schemas that self-describing data is checked against."""
+"""The registries that schemas come from: folders, given models, and the models that the library ships."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from typing import TypeAlias, TypeGuard
 
 from snowplow_aio import entities, events
 from snowplow_aio.exceptions import ConfigurationError
-from snowplow_aio.micro.jsontext import JSONObject, JSONValue
-from snowplow_aio.micro.problems import invalid_data, shortened, unresolved
-from snowplow_aio.micro.validator import DataValidator
+from snowplow_aio.iglu.json_text import JSONObject, JSONValue
+from snowplow_aio.iglu.reports import Failure, InvalidData, Unresolved, shortened
+from snowplow_aio.iglu.validator import DataValidator
 from snowplow_aio.model.schema_key import SchemaKey
 from snowplow_aio.model.self_describing import SelfDescribing
 
@@ -27,15 +27,22 @@ SchemaSource: TypeAlias = str | os.PathLike[str] | type[SelfDescribing]
 _RULE = "must be an existing folder of Iglu schemas or a SelfDescribing class with a schema"
 
 
-class Registry:
+class Registries:
     """
-    Schemas of folders, of given classes and of the models that the library ships, asked in this order.
+    Checks data against schemas, which it looks up in several registries.
+
+    The folders are asked first, then the given classes, then the models that
+    the library ships. A schema that was found is read once. A schema that was
+    not found is looked up again each time, because its file may be written
+    while the program runs.
 
     Args:
-        sources: Folders in the static layout, ``<root>/<vendor>/<name>/jsonschema/<M-R-A>``
-            or ``<root>/schemas/…``, and `SelfDescribing` classes.
+        sources: Folders in the static layout
+            (``<root>/<vendor>/<name>/jsonschema/<M-R-A>`` or ``<root>/schemas/…``)
+            and `SelfDescribing` classes.
 
-    Raises ConfigurationError for a folder that does not exist, or another kind of source.
+    Raises:
+        ConfigurationError: If a folder does not exist, or a source is something else.
     """
 
     def __init__(self, sources: Iterable[SchemaSource] = ()) -> None:
@@ -53,24 +60,25 @@ class Registry:
         else:
             raise ConfigurationError.about("schemas", source, _RULE)
 
-    def details(self, key: SchemaKey, data: JSONValue) -> list[JSONObject]:
+    def check(self, key: SchemaKey, data: JSONValue) -> Failure | None:
         """
-        Return why *data* does not fit the schema *key*, as details of a bad row; an empty list when it does.
+        Check *data* against the schema *key*.
 
-        An unknown schema is a ResolutionError, as it is for the pipeline.
+        Returns:
+            None when the data fits, else the rules that it breaks, or why the
+            schema cannot be used.
         """
         try:
             validator = self._validator(key)
             reports = [] if validator is None else validator.reports(data)
         except (OSError, ValueError) as error:
-            # A file that is there and is no schema: its author wants to see why.
-            return [unresolved(key, {"error": "ClientFailure", "message": shortened(str(error))})]
+            # The author of a file that is no schema needs to see the reason.
+            return Unresolved(key, shortened(str(error)))
         if validator is None:
-            return [unresolved(key, {"error": "NotFound"})]
-        return [invalid_data(str(key), reports)] if reports else []
+            return Unresolved(key)
+        return InvalidData(key, reports) if reports else None
 
     def _validator(self, key: SchemaKey) -> DataValidator | None:
-        # What was not found is looked up again: a schema may be written while the collector runs.
         if key not in self._validators:
             schema = self._schema(key)
             if schema is None:
@@ -81,7 +89,7 @@ class Registry:
     def _schema(self, key: SchemaKey) -> JSONObject | None:
         for root in self._roots:
             file = root / key.path
-            # The form of a key allows a vendor "..".
+            # A key may have the vendor "..", which would leave the folder.
             if key.vendor not in {".", ".."} and file.is_file():
                 return _exact(file.read_text("utf-8"))
         model = self._models.get(key) or shipped_models().get(key)
@@ -91,7 +99,7 @@ class Registry:
 def _exact(text: str) -> JSONObject:
     schema = json.loads(text, parse_float=Decimal)
     if not isinstance(schema, dict):
-        raise ValueError("a schema must be a JSON object")  # noqa: TRY004 - it is the text that is wrong
+        raise ValueError("a schema must be a JSON object")  # noqa: TRY004 - the text has the wrong content
     return schema
 
 
@@ -105,7 +113,11 @@ def _has_schema(source: object) -> TypeGuard[type[SelfDescribing]]:
 
 @cache
 def shipped_models() -> dict[SchemaKey, type[SelfDescribing]]:
-    """Return the self-describing events and entities that the library ships. Imports them all, once."""
+    """
+    Return the self-describing events and entities that the library ships, by their schemas.
+
+    The first call imports all of their modules.
+    """
     models = (model for package in (events, entities) for model in _models_of(package))
     return {model.schema_key: model for model in models}
 
@@ -113,6 +125,6 @@ def shipped_models() -> dict[SchemaKey, type[SelfDescribing]]:
 def _models_of(package: ModuleType) -> Iterator[type[SelfDescribing]]:
     for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         for _, member in inspect.getmembers(importlib.import_module(module.name)):
-            # Only where it is declared: a subclass without a schema has its parent's.
+            # A subclass without a schema of its own inherits its parent's: only the parent counts.
             if _has_schema(member) and "schema_key" in vars(member):
                 yield member

@@ -1,8 +1,9 @@
 """
-Data against a JSON schema as the pipeline's validator understands it (PROTOCOL §1.5).
+Checks data against a JSON schema in the way of the pipeline's validator.
 
-That is draft 4 with asserted formats, where 5.0 is no integer and `multipleOf`
-is exact in decimals. Nothing above this module names the jsonschema package.
+That is draft 4 with asserted formats; 5.0 is not an integer, and `multipleOf`
+is exact for decimals (docs/explanation/protocol.md, "JSON, base64 and formats").
+No module above this one names the jsonschema package.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import referencing
 import referencing.exceptions
 from jsonschema import Draft4Validator, FormatChecker, SchemaError, ValidationError, validators
 
-from snowplow_aio.micro.formats import FORMATS
-from snowplow_aio.micro.jsontext import JSONObject, JSONValue
-from snowplow_aio.micro.problems import report, shortened
+from snowplow_aio.iglu.formats import FORMATS
+from snowplow_aio.iglu.json_text import JSONObject, JSONValue
+from snowplow_aio.iglu.reports import Report, shortened
 
 
 class DataValidator:
@@ -26,39 +27,42 @@ class DataValidator:
     Checks data against one schema.
 
     Args:
-        schema: Draft 4; fractions as Decimals, so that limits are exact.
+        schema: A draft-4 schema. Its fractions are Decimals, so that limits are exact.
 
-    Raises ValueError when *schema* is not a schema.
+    Raises:
+        ValueError: If *schema* is not a draft-4 schema.
     """
 
     def __init__(self, schema: JSONObject) -> None:
-        # The Iglu meta-schema: of no use here, and unknown to the package, which would warn.
+        # The jsonschema package would warn of Iglu's meta-schema, which it does not know.
         rules = {keyword: value for keyword, value in schema.items() if keyword != "$schema"}
         try:
-            # Without formats: a regular expression that only Java reads is no reason to refuse the rest.
+            # Formats are not checked here: a regular expression that only Java can read
+            # would make the whole schema useless.
             _Draft4.check_schema(rules, format_checker=FormatChecker(formats=()))
         except SchemaError as error:
             raise ValueError(f"this is not a draft-4 schema: {error.message}") from None
-        # An empty registry of references: a $ref to elsewhere is never fetched.
+        # The registry of references is empty, so that a $ref to another place is never fetched.
         self._validator: Any = _Draft4(rules, format_checker=_FORMATS, registry=referencing.Registry())
 
-    def reports(self, data: JSONValue) -> list[JSONObject]:
+    def reports(self, data: JSONValue) -> list[Report]:
         """
-        Return what does not fit in *data*, as the reports of a bad row; an empty list when all does.
+        Return the rules that *data* breaks; an empty list when it fits.
 
-        Raises ValueError when the schema refers to one that is not in it.
+        Raises:
+            ValueError: If the schema has a ``$ref`` to another schema.
         """
         try:
             errors = list(self._validator.iter_errors(data))
         except referencing.exceptions.Unresolvable as error:
             raise ValueError(f"the schema has a $ref to elsewhere: {error.ref}") from None
-        return sorted((_report(error) for error in errors), key=str)
+        return sorted((_report(error) for error in errors), key=repr)
 
 
-def _report(error: Any) -> JSONObject:
+def _report(error: Any) -> Report:
     steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
     path = "$" + "".join(steps)
-    return report(f"{path}: {shortened(error.message)}", path, str(error.validator))
+    return Report(f"{path}: {shortened(error.message)}", path, str(error.validator))
 
 
 def _of_texts(has_form: Callable[[str], bool]) -> Callable[[object], bool]:
@@ -83,7 +87,7 @@ def _multiple_of(
 
 def _is_multiple(number: JSONValue, divisor: JSONValue) -> bool:
     top, bottom = (Decimal(str(value)).as_integer_ratio() for value in (number, divisor))
-    # By fractions: Decimal's own remainder fails beyond 28 digits.
+    # Whole numbers, because Decimal's own remainder fails beyond 28 digits.
     return top[0] * bottom[1] % (top[1] * bottom[0]) == 0
 
 
@@ -99,7 +103,7 @@ def _pattern(validator: Any, pattern: str, instance: JSONValue, _schema: JSONObj
         yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
-# Its stubs know neither the signature of this function nor what it returns.
+# The stubs of jsonschema have the wrong signature for this function.
 _extend: Any = validators.extend
 _Draft4: Any = _extend(
     Draft4Validator,

@@ -1,4 +1,8 @@
-"""JSON and base64 as the pipeline reads them (PROTOCOL §1.5), and its self-describing form."""
+"""
+JSON and base64 as the pipeline reads them, and the self-describing form of JSON.
+
+See docs/explanation/protocol.md, "JSON, base64 and formats".
+"""
 
 from __future__ import annotations
 
@@ -22,10 +26,11 @@ _STANDARD_ALPHABET = str.maketrans("-_", "+/")
 
 def parse_json(text: str) -> JSONValue:
     """
-    Return the JSON value in *text*, its fractions as exact Decimals.
+    Return the JSON value in *text*, with exact Decimals for its fractions.
 
-    Raises ValueError for what the pipeline's parser refuses: anything that is
-    not JSON, NaN and infinities, nesting beyond 40 levels.
+    Raises:
+        ValueError: If the pipeline's parser refuses the text: it is not JSON, has
+            NaN or an infinity, or is nested more than 40 levels deep.
     """
     try:
         value = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
@@ -60,7 +65,12 @@ def _children(value: JSONValue) -> list[JSONValue]:
 
 
 def plain(value: JSONValue) -> JSONValue:
-    """Return *value* with floats for Decimals, as every JSON writer and `==` in a test take it."""
+    """
+    Return *value* with floats in place of Decimals.
+
+    Every JSON writer takes the result, and a test can compare it by `==`. A
+    number beyond the floats becomes text.
+    """
     match value:
         case Decimal():
             return float(value) if abs(float(value)) != float("inf") else str(value)
@@ -74,27 +84,28 @@ def plain(value: JSONValue) -> JSONValue:
 
 def decode_base64(text: str) -> str:
     """
-    Return the text in *text*, as leniently as the pipeline's decoder.
+    Decode *text* as leniently as the pipeline does.
 
-    Both alphabets, padding or none, foreign characters skipped: it never
-    fails, and what is no UTF-8 becomes U+FFFD.
+    Both base64 alphabets are read, padding is optional, and foreign characters
+    are skipped. It never fails: bytes that are not UTF-8 become U+FFFD.
     """
     kept = _NOT_BASE64.sub("", text.partition("=")[0].translate(_STANDARD_ALPHABET))
     if len(kept) % 4 == 1:
-        # Six bits are less than a byte.
+        # One character holds six bits, too few for a byte.
         kept = kept[:-1]
     return binascii.a2b_base64(kept + "=" * (-len(kept) % 4)).decode("utf-8", "replace")
 
 
 class NotIgluError(ValueError):
-    """A JSON value is not self-describing; the message is the pipeline's code for the reason."""
+    """A JSON value is not self-describing. The message is the pipeline's code for the reason."""
 
 
 def self_describing(value: JSONValue) -> tuple[SchemaKey, JSONValue]:
     """
     Return the schema key and the data of a self-describing JSON *value*.
 
-    Raises NotIgluError when it has no ``schema`` and ``data``, or the schema is no Iglu URI.
+    Raises:
+        NotIgluError: If it has no ``schema`` or no ``data``, or the schema is not an Iglu URI.
     """
     if not isinstance(value, Mapping) or not isinstance(value.get("schema"), str) or "data" not in value:
         raise NotIgluError("INVALID_DATA_PAYLOAD")

@@ -1,4 +1,8 @@
-"""The forms of text that the pipeline's validator asserts for `format` (PROTOCOL §1.5)."""
+"""
+The formats of text that the pipeline's validator asserts for the keyword `format`.
+
+See docs/explanation/protocol.md, "JSON, base64 and formats".
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,7 @@ _TIME = re.compile(
     re.ASCII,
 )
 
-# ISO 8601 has no further offset (java.time.ZoneOffset).
+# The largest offset that java.time.ZoneOffset knows.
 _MAX_OFFSET_MINUTES = 18 * 60
 
 
@@ -36,7 +40,7 @@ def _is_date(text: str) -> bool:
         return False
     year, month, day = map(int, match.groups())
     try:
-        # The year 0 is a leap year that Python does not have.
+        # Python has no year 0, which is a leap year like 2000.
         dt.date(year or 2000, month, day)
     except ValueError:
         return False
@@ -49,7 +53,7 @@ def _is_date_time(text: str) -> bool:
     if match is None or separator not in {"T", "t", " "} or not _is_date(date):
         return False
     if match["second"] == "60":
-        # A leap second, where there can be one.
+        # A leap second happens only at the end of June or December.
         in_range = time.startswith("23:59:60") and date[5:] in {"06-30", "12-31"}
     else:
         in_range = int(match["hour"]) < 24 and int(match["minute"]) < 60 and int(match["second"]) < 60
@@ -72,7 +76,7 @@ def _is_ipv4(text: str) -> bool:
 
 def _is_ipv6(text: str) -> bool:
     try:
-        # A scope ("%eth0") is Python's, not the format's.
+        # Python also accepts a scope such as "%eth0", which the format does not have.
         return ipaddress.IPv6Address(text).scope_id is None
     except ValueError:
         return False

@@ -1,0 +1,72 @@
+"""The results of checking data against its schema, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from snowplow_aio.model.schema_key import SchemaKey
+
+_MAX_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """
+    One rule that the data breaks.
+
+    Args:
+        message: The place and the rule, as one sentence.
+
+        path: The place in the data, like ``$.items[0].price``.
+
+        keyword: The keyword of the schema, like ``maximum``.
+
+        targets: The names that the rule is about, like those of missing properties.
+    """
+
+    message: str
+    path: str
+    keyword: str
+    targets: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidData:
+    """
+    The data does not fit its schema.
+
+    Args:
+        key: The schema.
+
+        reports: The rules that the data breaks, at least one.
+    """
+
+    key: SchemaKey
+    reports: Sequence[Report]
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """
+    The schema cannot be used, so the data cannot be checked.
+
+    Args:
+        key: The schema.
+
+        error: Why its file cannot be used; None when no registry has the schema.
+    """
+
+    key: SchemaKey
+    error: str | None = None
+
+
+Failure: TypeAlias = InvalidData | Unresolved
+
+
+def shortened(text: str) -> str:
+    """Return *text*; a text of more than 200 characters is cut, and its length is added."""
+    if len(text) <= _MAX_CHARACTERS:
+        return text
+    return f"{text[:_MAX_CHARACTERS]}... ({len(text)} characters)"
