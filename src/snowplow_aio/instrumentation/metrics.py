@@ -6,6 +6,7 @@ The numbers of a worker, each defined once: its name, its description and how it
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -19,33 +20,41 @@ class ObservedWorker(Protocol):
     """The part of a worker that probes and metrics look at. Reading it is cheap and never waits."""
 
     @property
+    @abstractmethod
     def is_running(self) -> bool:
         """Whether the worker runs."""
 
     @property
+    @abstractmethod
     def is_ready(self) -> bool:
         """Whether Redis answers and the destination takes events."""
 
     @property
+    @abstractmethod
     def is_redis_answering(self) -> bool:
         """Whether Redis has answered the latest command."""
 
     @property
+    @abstractmethod
     def summary(self) -> str:
         """The state of the worker in one line."""
 
     @property
+    @abstractmethod
     def queue_length(self) -> int:
         """How many events waited in Redis when it was last asked."""
 
     @property
+    @abstractmethod
     def taken_over(self) -> int:
         """How many events of dead workers were taken over."""
 
     @property
+    @abstractmethod
     def trimmed(self) -> int:
         """How many dead letters were deleted to make room for newer ones."""
 
+    @abstractmethod
     def stats(self) -> EmitterStats:
         """Return the numbers that workers and emitters have in common."""
 
