@@ -181,7 +181,7 @@ def uvicorns_address(said: list[str], peer: str, proxies: list[str]) -> str:
     """Return the address of the client for an application behind uvicorn's own reading of proxy headers."""
     scope: Any = http_scope(client=(peer, 40000), headers=[("X-Forwarded-For", line) for line in said])
 
-    async def app(*_: Any) -> None: ...
+    async def app(*_: Any) -> Any: ...
 
     asyncio.run(ProxyHeadersMiddleware(app, proxies)(scope, app, app))
     client: str = scope["client"][0]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from celery import Celery
 
-from snowplow_aio import CeleryEmitter, PageView, Tracker
+from snowplow_aio import CeleryEmitter, PageView, Retry, Tracker
 from tests.celery.worker import Worker, wait_until
 from tests.faults.celery.rabbitmq import PROGRAM, RabbitMQ
 from tests.faults.server import CollectorProcess, Faults
@@ -19,6 +19,12 @@ pytestmark = [
 ]
 
 _PAGE = "https://example.com/"
+
+# How long a worker tries one batch where the collector never answers. A request is given up after ten
+# seconds: so one is under way nearly all the time, and pauses between two of them are below a second. And
+# each of ten batches gets few attempts before its worker is killed: the pause of one that went back to the
+# broker, which doubles from a second to a minute, stays far below the time that the test waits.
+_ATTEMPT_SECONDS = 12
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +81,10 @@ async def test_every_event_is_delivered_or_put_aside_though_broker_and_collector
 async def test_nothing_is_lost_when_broker_and_worker_are_killed(
     rabbit: RabbitMQ, collector: CollectorProcess, new_worker: Callable[..., Worker]
 ) -> None:
-    first = new_worker(_settings(rabbit, collector, 60), "--pool=solo")
+    first = new_worker(_settings(rabbit, collector, _ATTEMPT_SECONDS), "--pool=solo")
     app = Celery(broker=rabbit.url, set_as_current=False)
-    emitter = CeleryEmitter(app, max_batch=10, publish_timeout=0.5)
+    # A broker that is killed closes its connections: no time-out is waited for.
+    emitter = CeleryEmitter(app, max_batch=10, retry=Retry(initial_delay=0.1, max_delay=1))
     async with Tracker(emitter, namespace="t", app_id="a") as tracker:
         for _ in range(300):
             await tracker.track(PageView(page_url=_PAGE))
@@ -89,11 +96,12 @@ async def test_nothing_is_lost_when_broker_and_worker_are_killed(
             await tracker.track(PageView(page_url=_PAGE))
         await asyncio.to_thread(rabbit.start)
         assert (await tracker.flush(30)).pending == 0
+    # Celery looks for its broker after two seconds, then four, then six ...: sooner than is waited here.
     await asyncio.to_thread(wait_until, lambda: collector.counts().under_way >= 1, first.log)
 
     first.kill()
     collector.do(Faults())
-    second = new_worker(_settings(rabbit, collector, 60), "--pool=solo")
+    second = new_worker(_settings(rabbit, collector, _ATTEMPT_SECONDS), "--pool=solo")
 
     wait_until(lambda: collector.counts().distinct == 400, second.log)
 
