@@ -38,7 +38,7 @@ async def get(endpoint: HealthEndpoint, path: str) -> tuple[int, str]:
 
 
 async def numbers(endpoint: HealthEndpoint) -> dict[str, float]:
-    """Return what a scrape finds."""
+    """Return the numbers that a scrape finds."""
     status, text = await get(endpoint, "/metrics")
     assert status == 200
     lines = text.splitlines()

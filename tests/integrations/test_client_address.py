@@ -1,4 +1,4 @@
-"""The address of a visitor: what trusted proxies say, and nothing else."""
+"""The address of a visitor comes from trusted proxies only."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ async def test_a_stranger_is_who_they_are_whatever_they_say(peer: str, headers: 
         (CLIENT, CLIENT),
         (f"{CLIENT}, 10.2.0.1", CLIENT),
         (f"{CLIENT},192.0.2.1 ,\t10.2.0.1", CLIENT),
-        # What the client has sent itself stands left of its address.
+        # Entries that the client itself has sent stand left of its address.
         (f"203.0.113.1, {CLIENT}, 10.2.0.1", CLIENT),
         (f"10.9.9.9, {CLIENT}", CLIENT),
         ("203.0.113.1, not an address, 10.2.0.1", None),
-        # Everybody is a proxy: somebody within, then.
+        # All are proxies, so the client is inside the network.
         ("10.3.0.1, 10.2.0.1", "10.3.0.1"),
         # With a port, as some proxies write it.
         (f"{CLIENT}:51234", CLIENT),
@@ -60,7 +60,7 @@ async def test_a_stranger_is_who_they_are_whatever_they_say(peer: str, headers: 
         ("2001:db8::7", "2001:db8::7"),
         ("2001:0DB8:0:0::0007", "2001:db8::7"),
         ("2001:db8::7, 2001:db8:a::1", "2001:db8::7"),
-        # An IPv4 address through a socket for both kinds.
+        # An IPv4 address, as a socket for both kinds of addresses shows it.
         (f"::ffff:{CLIENT}", CLIENT),
         (f"{CLIENT}, ::ffff:10.0.0.2", CLIENT),
         ("fe80::7%eth0", "fe80::7"),
@@ -104,7 +104,7 @@ async def test_x_forwarded_for_is_read_from_the_right(said: str, found: str | No
         (f"for=203.0.113.1, for={CLIENT}, for=10.2.0.1", CLIENT),
         (f'for={CLIENT};host="a, for=203.0.113.1"', CLIENT),
         (rf'for={CLIENT};host="a\", for=203.0.113.1;x=\"b"', CLIENT),
-        # A quote left open by the client must not swallow what the proxy has added.
+        # A quote that the client has left open must not swallow the entry of a proxy.
         (f'for=203.0.113.1;x=", for={CLIENT}', CLIENT),
         (f'for=203.0.113.1;x=", for="{CLIENT}:1"', CLIENT),
         (f'for=203.0.113.1;x="\\, for={CLIENT};by="10.0.0.1"', CLIENT),
@@ -152,7 +152,7 @@ async def test_a_unix_socket_is_a_proxy_that_must_be_named(peer: str | None) -> 
     assert await address(said, peer) is None
     assert await address(said, peer, trusted_proxies=["unix"]) == CLIENT
     assert await address({}, peer, trusted_proxies=["unix"]) is None
-    # Nobody in the list has come by a socket.
+    # An entry without an address is not a proxy at a socket.
     hidden = {"X-Forwarded-For": f"{CLIENT}, unknown"}
     assert await address(hidden, peer, trusted_proxies=["unix"]) is None
 
@@ -174,11 +174,11 @@ def test_no_garbage_fails_a_request(pieces: list[str]) -> None:
             asyncio.run(address({name: text}))
 
 
-# --- the same as uvicorn says
+# --- compared with uvicorn
 
 
 def uvicorns_address(said: list[str], peer: str, proxies: list[str]) -> str:
-    """Return the address of the client for an application behind uvicorn's own reading of proxy headers."""
+    """Return the address of the client as uvicorn's own middleware reads it."""
     scope: Any = http_scope(client=(peer, 40000), headers=[("X-Forwarded-For", line) for line in said])
 
     async def app(*_: Any) -> Any: ...
@@ -196,7 +196,7 @@ def _canonical(client: str) -> str | None:
 
 
 def _is_plain(ip: IPv4Address | IPv6Address) -> bool:
-    """Whether both read the address alike: an IPv4 address within an IPv6 one is one to us."""
+    """Return whether both read the address alike. Only we read an IPv4 address inside an IPv6 one."""
     return isinstance(ip, IPv4Address) or (ip.ipv4_mapped is None and ip.scope_id is None)
 
 
@@ -209,7 +209,7 @@ PORTS = st.integers(0, 65_535)
 
 @st.composite
 def entries(draw: st.DrawFn) -> str:
-    """An entry of the list as proxies write it: with or without a port and spaces."""
+    """Make an entry of the list as proxies write it: with or without port and spaces."""
     ip = draw(ADDRESSES)
     forms = [f"{ip}"] if isinstance(ip, IPv6Address) else [f"{ip}", f"{ip}:{draw(PORTS)}"]
     if isinstance(ip, IPv6Address):
@@ -246,7 +246,7 @@ def test_where_the_list_has_garbage_nobody_is_named_whom_uvicorn_does_not_name(
 ) -> None:
     headers = [("X-Forwarded-For", ",".join(said))]
     found = asyncio.run(address(headers, peer, trusted_proxies=proxies))
-    # uvicorn hands on the text that is no address, or the peer for an empty one; here nobody is known.
+    # For an entry that is no address uvicorn returns its text, and for an empty one the peer.
     assert found in (None, _canonical(uvicorns_address([",".join(said)], peer, proxies)))
 
 
