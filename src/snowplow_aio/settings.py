@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
+
+# A dependency of pydantic, which before Python 3.12 does not read the standard library's TypedDict.
+from typing_extensions import TypedDict
 
 from snowplow_aio.exceptions import ConfigurationError
 
@@ -74,6 +77,24 @@ _LEVEL = Annotated[
 ]
 
 
+class _Variables(TypedDict, total=False):
+    """How the text of each variable is read; the names are those of `Settings`."""
+
+    collector: _TEXT
+    method: _METHOD
+    redis_url: _REDIS_URL
+    redis_key: _TEXT
+    redis_mode: _MODE
+    takeover_after: _SECONDS
+    drain_timeout: _SECONDS_OR_ZERO
+    health_host: _TEXT
+    health_port: _PORT
+    log_level: _LEVEL
+    celery_broker_url: _URL
+    celery_queue: _TEXT
+    celery_delivery_timeout: _SECONDS
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """
@@ -117,20 +138,20 @@ class Settings:
         'post'
     """
 
-    collector: _TEXT | None = None
-    method: _METHOD = "post"
+    collector: str | None = None
+    method: Literal["post", "get"] = "post"
     # URLs may have a password in them.
-    redis_url: _REDIS_URL = field(default=REDIS_URL, repr=False)
-    redis_key: _TEXT = "snowplow"
-    redis_mode: _MODE = "list"
-    takeover_after: _SECONDS = 30.0
-    drain_timeout: _SECONDS_OR_ZERO = 5.0
-    health_host: _TEXT = "127.0.0.1"
-    health_port: _PORT | None = None
-    log_level: _LEVEL = "INFO"
-    celery_broker_url: _URL | None = field(default=None, repr=False)
-    celery_queue: _TEXT = "snowplow"
-    celery_delivery_timeout: _SECONDS = 10.0
+    redis_url: str = field(default=REDIS_URL, repr=False)
+    redis_key: str = "snowplow"
+    redis_mode: Literal["list", "stream"] = "list"
+    takeover_after: float = 30.0
+    drain_timeout: float = 5.0
+    health_host: str = "127.0.0.1"
+    health_port: int | None = None
+    log_level: str = "INFO"
+    celery_broker_url: str | None = field(default=None, repr=False)
+    celery_queue: str = "snowplow"
+    celery_delivery_timeout: float = 10.0
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -140,10 +161,10 @@ class Settings:
         Raises:
             ConfigurationError: If a value is malformed. The message names the variable.
         """
-        variables = {setting.name: f"SNOWPLOW_{setting.name.upper()}" for setting in fields(cls)}
+        variables = {name: f"SNOWPLOW_{name.upper()}" for name in _Variables.__annotations__}
         given = {name: text for name, variable in variables.items() if (text := environ.get(variable))}
         try:
-            return TypeAdapter(cls).validate_python(given)
+            return cls(**TypeAdapter(_Variables).validate_python(given))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             shown = "***" if first["type"] == "secret" else first["input"]

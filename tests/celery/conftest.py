@@ -88,7 +88,7 @@ def wait_for_acknowledgement(broker: RedisServer, worker: Worker) -> None:
 
 
 def messages(broker: RedisServer, queue: str = "snowplow") -> list[dict[str, Any]]:
-    """Return the messages in *queue*, oldest first, with the body as arguments, keyword arguments, options."""
+    """Return the messages in *queue*, oldest first. Bodies are arguments, keyword arguments and options."""
     with redis.Redis(port=broker.port) as client:
         waiting = client.lrange(queue, 0, -1)
     read: list[dict[str, Any]] = [json.loads(message) for message in reversed(waiting)]
