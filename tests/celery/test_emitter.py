@@ -14,7 +14,7 @@ import pytest
 import redis
 from celery import Celery
 
-from snowplow_aio import CeleryEmitter, EmitterStats, PageView, Payload, Tracker
+from snowplow_aio import CeleryEmitter, ConfigurationError, EmitterStats, PageView, Payload, Tracker
 from tests.celery.conftest import messages
 from tests.celery.worker import environment
 from tests.redis.servers import RedisServer
@@ -344,6 +344,17 @@ print(celery.current_app.main)
         SNOWPLOW_COLLECTOR="collector.example.com",
     )
     assert out.strip() == "default"
+
+
+def test_the_environment_is_read_only_for_what_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SNOWPLOW_CELERY_QUEUE", " a")
+    app = Celery(set_as_current=False)
+
+    CeleryEmitter(app, queue="events")
+    incomplete: list[dict[str, Any]] = [{}, {"app": app}, {"queue": "events"}]
+    for arguments in incomplete:
+        with pytest.raises(ConfigurationError, match=r"^SNOWPLOW_CELERY_QUEUE: must not have spaces"):
+            CeleryEmitter(**arguments)
 
 
 def test_without_celery_the_error_names_the_extra() -> None:
