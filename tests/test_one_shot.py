@@ -1,4 +1,4 @@
-"""One event, and no more: delivered, or an error says why not."""
+"""`track_once` delivers one event, or raises an error that says why not."""
 
 from __future__ import annotations
 

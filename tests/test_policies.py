@@ -13,7 +13,8 @@ from snowplow_aio.delivery.circuit_breaker import CircuitBreaker
 from snowplow_aio.delivery.counters import Counters
 from snowplow_aio.delivery.loop import Verdict, classify
 from snowplow_aio.exceptions import ConfigurationError
-from snowplow_aio.http.transport import Collector, retry_after_seconds
+from snowplow_aio.http.collector import Collector
+from snowplow_aio.http.transport import retry_after_seconds
 from snowplow_aio.policies import Batching
 
 

@@ -1,4 +1,4 @@
-"""One event and no more: for a script that tracks once and exits."""
+"""`track_once`, for a script that tracks one event and exits."""
 
 from __future__ import annotations
 
@@ -23,30 +23,40 @@ async def track_once(
     **metadata: Unpack[AllMetadata],
 ) -> str:
     """
-    Deliver *event* by a tracker of its own, and leave nothing behind. Returns the event id.
+    Deliver *event* with a tracker of its own, which is closed afterwards.
 
-    Each call opens a connection and closes it, so whoever tracks more than
-    once makes a `Tracker`. After an error nothing goes on: the event is given
-    up. It may have arrived all the same where only the answer was lost; tracked
-    again with the same `event_id` it can be told as the same one.
+    Each call opens a connection and closes it: a program that tracks more than
+    once should make a `Tracker`. After an error the event is given up and nothing
+    goes on. It may have arrived all the same, if only the answer was lost: track it
+    again with the same `event_id`, and the pipeline can recognise the duplicate.
 
     Args:
-        emitters: The collector's host or URL, or the emitters of a `Tracker`,
-            which are closed at the end.
+        emitters: The collector's host or URL, or the emitters of a `Tracker`, which
+            are closed at the end.
 
-        event: The event; *metadata* are the other arguments of `Tracker.track`:
-            `context`, `tstamp`, `true_timestamp`, `subject`, `event_id` and `anonymous`.
+        event: The event.
 
         namespace: The tracker's name, sent with the event.
 
-        app_id: The application's id.
+        app_id: The id of the application.
 
-        timeout: Longest wait, in seconds; None for as long as it takes. An
-            outage of the collector is waited out within it.
+        timeout: Seconds to wait at most, at least 0; None to wait without end. Within
+            this time an outage of the collector is waited out.
 
-    Raises DeliveryError when an emitter has rejected or dropped the event,
-    TimeoutError when one has not settled it in time, ConfigurationError or
-    InvalidEventError when an argument breaks a rule.
+        **metadata: Other arguments of `Tracker.track`: `context`, `tstamp`,
+            `true_timestamp`, `subject`, `event_id` and `anonymous`.
+
+    Returns:
+        The event id.
+
+    Raises:
+        DeliveryError: If an emitter has rejected or dropped the event.
+        TimeoutError: If an emitter has not settled the event in time.
+        ConfigurationError: If an argument of the emitters or the tracker breaks a rule.
+        InvalidEventError: If the event or an argument of it breaks a rule.
+
+    Example:
+        >>> await track_once("collector.example.com", PageView(page_url="https://example.com"))
     """
     check_seconds("timeout", timeout, optional=True, zero=True)
     given = HttpEmitter(emitters) if isinstance(emitters, str) else emitters
@@ -57,5 +67,5 @@ async def track_once(
         late = f"the event was not delivered within {timeout} s ({tracker.health()})"
         raise TimeoutError(late) from None
     finally:
-        # It is settled, or given up.
+        # The event is settled or given up: there is nothing to wait for.
         await tracker.aclose(0)

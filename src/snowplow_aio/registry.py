@@ -1,9 +1,9 @@
 """
-Named trackers: one application, several trackers, found by their namespaces.
+Named trackers: several trackers in one process, found by their namespaces.
 
-``create_tracker("checkout", HttpEmitter(...))`` at one place,
-``get_tracker("checkout")`` at another. A tracker belongs to no event loop until
-it is used in one, so that they can be created anywhere.
+`create_tracker` makes a tracker at one place, and `get_tracker` finds it at
+another. A tracker belongs to no event loop until it is used in one, so it can be
+created anywhere.
 """
 
 from __future__ import annotations
@@ -21,10 +21,16 @@ from snowplow_aio.tracking.tracker import Tracker
 
 class TrackerRegistry:
     """
-    Trackers by namespace, safe from any thread.
+    Trackers by namespace. Every method is safe from any thread.
 
-    The functions of this module use one for the whole process; an application
-    that wants several makes its own.
+    The functions of this module use one registry for the whole process. An application
+    that needs several makes its own.
+
+    Example:
+        >>> registry = TrackerRegistry()
+        >>> tracker = registry.create("checkout", HttpEmitter("collector.example.com"), app_id="shop")
+        >>> registry.get("checkout") is tracker
+        True
     """
 
     def __init__(self) -> None:
@@ -34,16 +40,19 @@ class TrackerRegistry:
 
     def create(self, namespace: str, emitters: Emitter | Sequence[Emitter] | Any, **options: Any) -> Tracker:
         """
-        Make a tracker and keep it under its namespace. The first one is the default.
+        Make a tracker and keep it under its namespace. The first tracker is the default one.
 
         Args:
-            namespace: Its name, sent with every event; not empty.
+            namespace: The name of the tracker, not empty. It is sent with every event.
 
-            emitters: What `Tracker` takes, and its other arguments as *options*.
+            emitters: The emitters of the tracker.
 
-        Raises ConfigurationError when the name is taken or empty, and what `Tracker` raises.
+            **options: Other arguments of `Tracker`.
+
+        Raises:
+            ConfigurationError: If the namespace is empty or taken, or `Tracker` refuses an argument.
         """
-        _require_name(namespace)
+        _check_name(namespace)
         tracker = Tracker(emitters, namespace=namespace, **options)
         with self._lock:
             check_argument(
@@ -58,9 +67,13 @@ class TrackerRegistry:
 
     def get(self, namespace: str | None = None) -> Tracker:
         """
-        Return the tracker *namespace*, or the default one.
+        Return a tracker.
 
-        Raises ConfigurationError when there is none.
+        Args:
+            namespace: The name of the tracker; None for the default one.
+
+        Raises:
+            ConfigurationError: If there is no such tracker.
         """
         with self._lock:
             found = self._trackers.get(namespace if namespace is not None else self._default or "")
@@ -73,22 +86,24 @@ class TrackerRegistry:
         """
         Make *namespace* the default tracker.
 
-        Raises ConfigurationError when there is no such tracker.
+        Raises:
+            ConfigurationError: If there is no such tracker.
         """
-        _require_name(namespace)
+        _check_name(namespace)
         self.get(namespace)
         with self._lock:
             self._default = namespace
 
     def remove(self, namespace: str) -> Tracker:
         """
-        Forget the tracker *namespace* and return it.
+        Forget the tracker *namespace* and return it. It is not closed.
 
-        It is not closed: its `aclose` does that. Where it was the default, the oldest of the others is.
+        If it was the default tracker, the oldest of the others becomes the default.
 
-        Raises ConfigurationError when there is no such tracker.
+        Raises:
+            ConfigurationError: If there is no such tracker.
         """
-        _require_name(namespace)
+        _check_name(namespace)
         removed = self.get(namespace)
         with self._lock:
             del self._trackers[namespace]
@@ -103,16 +118,23 @@ class TrackerRegistry:
 
     async def aclose(self, timeout: float | None = None) -> dict[str, FlushResult]:
         """
-        Close and forget all trackers; return what became of their last events.
+        Close and forget all trackers.
 
         Args:
-            timeout: Seconds that each takes at most; None for its emitters' own `drain_timeout`.
+            timeout: Seconds that closing one tracker takes at most, at least 0; None for the
+                `drain_timeout` of its emitters.
+
+        Returns:
+            The result of the last flush of each tracker, by namespace.
+
+        Raises:
+            ConfigurationError: If *timeout* is not a number of seconds.
         """
         check_seconds("timeout", timeout, optional=True, zero=True)
         return {name: await self.remove(name).aclose(timeout) for name in self.names()}
 
 
-def _require_name(namespace: object) -> None:
+def _check_name(namespace: object) -> None:
     is_name = isinstance(namespace, str) and namespace != ""
     check_argument(is_name, "namespace", namespace, "must be a non-empty string")
 
@@ -136,7 +158,7 @@ def set_default_tracker(namespace: str) -> None:
 
 
 def remove_tracker(namespace: str) -> Tracker:
-    """Forget the tracker *namespace* and return it, not closed; see `TrackerRegistry.remove`."""
+    """Forget the tracker *namespace* and return it. It is not closed; see `TrackerRegistry.remove`."""
     return _registry.remove(namespace)
 
 

@@ -52,7 +52,7 @@ def persistent_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redi
 
 @pytest.fixture
 def collector() -> Iterator[CollectorProcess]:
-    """A healthy collector in a process of its own; the test tells it what to do wrong."""
+    """A healthy collector in a process of its own, which the test can make fail."""
     with CollectorProcess(seed=1) as running:
         yield running
 
@@ -69,7 +69,7 @@ def new_worker(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
 
 
 def track(url: str, *pages: str, batch: int = 50) -> None:
-    """Have the broker at *url* take an event for each of *pages*, as an application does."""
+    """Hand an event for each of *pages* to the broker at *url*, as an application does."""
 
     async def hand_over() -> None:
         app = Celery(broker=url, set_as_current=False)
@@ -82,13 +82,13 @@ def track(url: str, *pages: str, batch: int = 50) -> None:
 
 
 def wait_for_acknowledgement(broker: RedisServer, worker: Worker) -> None:
-    """Return when neither the queue of the broker nor a worker has a message any more."""
+    """Return when neither the queue of the broker nor a worker has a message."""
     with redis.Redis(port=broker.port) as client:
         wait_until(lambda: not client.exists("snowplow", "unacked"), worker.log)
 
 
 def messages(broker: RedisServer, queue: str = "snowplow") -> list[dict[str, Any]]:
-    """Return what waits in *queue*, the oldest first, with its body read: arguments, named ones, the rest."""
+    """Return the messages in *queue*, oldest first. Bodies are arguments, keyword arguments and options."""
     with redis.Redis(port=broker.port) as client:
         waiting = client.lrange(queue, 0, -1)
     read: list[dict[str, Any]] = [json.loads(message) for message in reversed(waiting)]

@@ -1,4 +1,4 @@
-"""A `CeleryEmitter` hands batches to the broker, whatever that does, and never keeps `track` waiting."""
+"""A `CeleryEmitter` hands batches to any broker, even a failing one, and never makes `track` wait."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import redis
 from celery import Celery
 
-from snowplow_aio import CeleryEmitter, EmitterStats, PageView, Payload, Tracker
+from snowplow_aio import CeleryEmitter, ConfigurationError, EmitterStats, PageView, Payload, Tracker
 from tests.celery.conftest import messages
 from tests.celery.worker import environment
 from tests.redis.servers import RedisServer
@@ -73,7 +73,7 @@ async def test_text_of_any_kind_is_what_it_was(broker: RedisServer) -> None:
 
     ((event,),) = messages(broker)[0]["body"][0]
     assert event["page"] == title
-    # A worker makes the same bytes of it: the pipeline takes other ones for another event.
+    # A worker sends the same bytes: if they differ, the pipeline takes them for another event.
     assert Payload(event).json == payload.json
 
 
@@ -169,10 +169,10 @@ async def test_a_frozen_broker_never_keeps_track_waiting_and_gets_everything_lat
         own_broker.thaw()
 
         assert (await tracker.flush(30)).delivered == 500
-    # A frozen server executes what it has already read or buffered when it goes on.
+    # When a frozen server goes on, it executes commands that it had already read.
     ids = [event["eid"] for message in messages(own_broker) for event in message["body"][0][0]]
     assert len(set(ids)) == 501
-    # Far above what a busy machine needs, far below a publish that is waited for.
+    # Far longer than pauses of a busy machine, far shorter than waiting for one publish.
     assert max(gaps) < 3
 
 
@@ -268,7 +268,7 @@ def _run(code: str, folder: Any = None, **variables: str) -> str:
 
 
 def test_the_environment_says_where_the_broker_is(broker: RedisServer) -> None:
-    # Another app's variable does not lead our events elsewhere.
+    # CELERY_BROKER_URL is another app's variable and must not redirect our events.
     _run(
         _SEND,
         SNOWPLOW_CELERY_BROKER_URL=broker.url,
@@ -344,6 +344,17 @@ print(celery.current_app.main)
         SNOWPLOW_COLLECTOR="collector.example.com",
     )
     assert out.strip() == "default"
+
+
+def test_the_environment_is_read_only_for_what_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SNOWPLOW_CELERY_QUEUE", " a")
+    app = Celery(set_as_current=False)
+
+    CeleryEmitter(app, queue="events")
+    incomplete: list[dict[str, Any]] = [{}, {"app": app}, {"queue": "events"}]
+    for arguments in incomplete:
+        with pytest.raises(ConfigurationError, match=r"^SNOWPLOW_CELERY_QUEUE: must not have spaces"):
+            CeleryEmitter(**arguments)
 
 
 def test_without_celery_the_error_names_the_extra() -> None:

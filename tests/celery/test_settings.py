@@ -1,4 +1,4 @@
-"""What the environment says, and what is said of it when it is wrong."""
+"""Settings from the environment, and the errors for wrong values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks of Celery track events of their own, and the worker that runs them sends these before it ends."""
+"""Events that Celery tasks track are sent before their worker ends."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ pytestmark = pytest.mark.anyio
 
 
 async def end(worker: Program, broker: RedisServer, tasks: int) -> None:
-    """Have *worker* do so many *tasks*, and end."""
+    """Wait until *worker* has run a number of *tasks*, and end it."""
     for _ in range(tasks):
         await worker.says("ship.* succeeded")
     async with Redis.from_url(broker.url) as client, asyncio.timeout(40):
-        # A process that is told to end before its parent has read the result waits half a minute for that.
+        # A pool process that is told to end waits half a minute for its parent to read the last result.
         while await client.exists("unacked"):  # noqa: ASYNC110 - in another process
             await asyncio.sleep(0.01)
     assert await worker.ends(signal.SIGTERM) == 0, worker.output
@@ -47,7 +47,7 @@ async def test_in_every_pool_the_end_of_the_worker_sends_what_its_tasks_tracked(
     broker: RedisServer, tmp_path: Path, pool: str
 ) -> None:
     module = (ROOT / "docs" / "examples" / "worker.py").read_text("utf-8")
-    # No timer sends what the end forgets.
+    # Without a timer: only the end of the worker can send the events.
     module = module.replace("HttpEmitter(COLLECTOR)", "HttpEmitter(COLLECTOR, flush_interval=None)")
     if pool != "prefork":
         module = module.replace("worker_process_", "worker_")

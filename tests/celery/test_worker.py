@@ -1,4 +1,4 @@
-"""Workers of Celery deliver what a `CeleryEmitter` hands them, and say of the rest why not."""
+"""Workers of Celery deliver the events of a `CeleryEmitter`, and say why they could not deliver others."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _settings(broker: RedisServer, collector: CollectorProcess, **more: str) -> 
 
 
 def _send(broker: RedisServer, *args: object, name: str = "deliver", **kwargs: object) -> None:
-    """Publish a message as somebody else would."""
+    """Publish a message that is not from a `CeleryEmitter`."""
     app = Celery(broker=broker.url, set_as_current=False)
     queue = "snowplow" if name == "deliver" else "snowplow.dead"
     app.send_task(f"snowplow_aio.{name}", args=args, kwargs=kwargs, queue=queue)
@@ -67,7 +67,7 @@ def test_every_event_is_delivered_once_over_kept_connections(
     worker = new_worker(_settings(broker, collector), *options)
 
     wait_until(lambda: collector.counts().distinct == 1000, worker.log)
-    # What has arrived may still have to be acknowledged.
+    # Events may have arrived before their message is acknowledged.
     wait_for_acknowledgement(broker, worker)
     assert worker.terminate() == 0
     assert (collector.counts().processed, messages(broker)) == (1000, [])
@@ -96,7 +96,7 @@ def test_events_wait_as_long_as_the_collector_fails(
 ) -> None:
     collector.do(Faults(refused=1))
     track(broker.url, *[_PAGE] * 50, batch=25)
-    # Long enough for an answer: a delivery that is cut off before it would be made again.
+    # Long enough for an answer: a delivery that is cut off earlier would be repeated.
     settings = _settings(broker, collector, SNOWPLOW_CELERY_DELIVERY_TIMEOUT="2")
     worker = new_worker(settings, "--pool=solo")
     worker.wait_for("0 events delivered, 25 are left", times=2)
@@ -188,7 +188,7 @@ def test_what_is_no_event_is_put_aside_and_stops_nothing_and_nothing_is_unpickle
     assert collector.counts().processed == 1
     assert "Refusing to deserialize untrusted content of type pickle" in worker.log()
     assert not trap.exists()
-    # What it says of the pickle.
+    # The one for the pickle.
     assert worker.log().count("Traceback") == 1
 
 
@@ -283,5 +283,5 @@ def test_what_the_broker_does_not_take_back_is_not_acknowledged() -> None:
     finally:
         task.pop_request()
 
-    # The reason, and whether the broker is to keep it.
+    # The reason, and `requeue`.
     assert raised.value.args == ("kept", True)

@@ -12,12 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-# A busy machine needs several seconds for a worker.
+# On a busy machine a worker needs several seconds to start.
 _PATIENCE_SECONDS = 40.0
 
 
 def wait_until(condition: Callable[[], bool], what: Callable[[], str] = str) -> None:
-    """Return when *condition* holds; fail with *what* there is to say when it does not in good time."""
+    """Return when *condition* holds. If it does not in time, fail with the message that *what* returns."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, what()
@@ -25,7 +25,7 @@ def wait_until(condition: Callable[[], bool], what: Callable[[], str] = str) -> 
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return this process's environment with *variables*, and without settings of the machine's."""
+    """Return the environment of this process with *variables*, without other settings of the library."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("SNOWPLOW_", "CELERY_"))
     }
@@ -37,13 +37,13 @@ class Worker:
     A worker that runs while the context is open.
 
     Args:
-        folder: From which it is started, and where its log is.
+        folder: The working directory of the worker, which also gets its log.
 
-        variables: Its environment, besides this one's.
+        variables: Variables that are added to the environment.
 
-        options: What follows ``celery -A APP worker``.
+        options: Arguments after ``celery -A APP worker``.
 
-        app: The module that has its app.
+        app: The module with the Celery app.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Worker:
         *options: str,
         app: str = "snowplow_aio.celery_app",
     ) -> None:
-        # Several may run in one folder.
+        # Several workers may run in one folder.
         self._log = folder / f"worker-{len(list(folder.glob('worker-*.log')))}.log"
         quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
         command = [sys.executable, "-m", "celery", "-A", app, "worker", "--loglevel=INFO", *quiet, *options]
@@ -88,7 +88,7 @@ class Worker:
         return self._log.read_text("utf-8")
 
     def wait_for(self, text: str, times: int = 1) -> None:
-        """Return when *text* is in the log so many *times*."""
+        """Return when *text* has occurred *times* times in the log."""
         wait_until(lambda: self.log().count(text) >= times or self._process.poll() is not None, self.log)
         assert self.log().count(text) >= times, self.log()
 
@@ -108,7 +108,7 @@ class Worker:
 
     def kill(self) -> None:
         """End it and its pool at once, as `kill -9` does."""
-        # The session is its own: nothing else is in the group.
+        # The worker has a session of its own, so nothing else is in the group.
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

@@ -13,7 +13,8 @@ from typing import Literal
 import pytest
 
 from snowplow_aio import Delivered, HttpEmitter, PageView, Retried, Retry, Tracker
-from snowplow_aio.http.transport import Collector, HttpTransport
+from snowplow_aio.http.collector import Collector
+from snowplow_aio.http.transport import HttpTransport
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.outcomes import Outcome
 from tests.faults.conftest import balance, balanced, eventually, internal_tasks, lasting, scale

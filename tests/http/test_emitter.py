@@ -112,7 +112,7 @@ async def test_a_post_never_exceeds_its_limits_and_counts_every_byte(collector: 
     bodies = [len(request.body) for request in collector.requests]
     assert max(bodies) <= limit
     assert sum(len(request.events) for request in collector.requests) == 300
-    # No event more would have gone into any request but the last of a burst.
+    # Every request but the last of a burst is full: one more event would exceed the limit.
     smallest = min(
         len(json.dumps(event, separators=(",", ":"))) for r in collector.requests for event in r.events
     )
@@ -121,7 +121,7 @@ async def test_a_post_never_exceeds_its_limits_and_counts_every_byte(collector: 
 
 @pytest.mark.parametrize("spare", [0, 1])
 async def test_the_byte_limit_is_exact(collector: Collector, spare: int) -> None:
-    """Two events fit into exactly as many bytes as they take, and not into one less."""
+    """Two events fit into exactly their number of bytes, and not into one byte less."""
     async with Tracker(HttpEmitter(collector.url, flush_interval=None)) as tracker:
         await track_pages(tracker, 2)
     size = len(collector.requests[0].body)
@@ -183,7 +183,7 @@ async def test_a_reset_connection_loses_nothing(collector: Collector) -> None:
 
 
 async def test_a_pooled_connection_that_died_costs_no_pause(collector: Collector) -> None:
-    """The server closes each kept connection at the very moment of its second request."""
+    """The server closes each kept connection when its second request arrives."""
     collector.rule = lambda request: Answer(reset=request.number > 1, is_processed=request.number == 1)
     async with Tracker(HttpEmitter(collector.url, retry=Retry(initial_delay=60))) as tracker:
         for _ in range(20):

@@ -1,4 +1,4 @@
-"""What operators look at: probes, and numbers for Prometheus."""
+"""Probes, and numbers for Prometheus."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import aiohttp
 import pytest
 
 from snowplow_aio import ConfigurationError
-from snowplow_aio.instrumentation.health import HealthEndpoint, metrics
+from snowplow_aio.instrumentation.health import HealthEndpoint
+from snowplow_aio.instrumentation.metrics import METRICS, metrics
 from snowplow_aio.redis.worker import RedisWorker
 from tests.collector import OK, Answer, Collector, running_collector
 from tests.redis.servers import RedisServer
@@ -37,7 +38,7 @@ async def get(endpoint: HealthEndpoint, path: str) -> tuple[int, str]:
 
 
 async def numbers(endpoint: HealthEndpoint) -> dict[str, float]:
-    """Return what a scrape finds."""
+    """Return the numbers that a scrape finds."""
     status, text = await get(endpoint, "/metrics")
     assert status == 200
     lines = text.splitlines()
@@ -123,6 +124,13 @@ async def test_what_a_collector_says_cannot_break_a_line(server: RedisServer, co
     text = metrics(worker)
     assert 'snowplow_worker_retries_total{reason="a \\"quoted\\" \\\\ reason\\nof two lines"} 2' in text
     assert all(_LINE.fullmatch(line) for line in text.splitlines())
+
+
+def test_every_metric_is_defined_once_and_published() -> None:
+    text = metrics(RedisWorker(sending("http://127.0.0.1:1")))
+    described = [line.split()[2] for line in text.splitlines() if line.startswith("# HELP")]
+    assert described == [f"snowplow_worker_{metric.name}" for metric in METRICS]
+    assert len(set(described)) == len(described)
 
 
 async def test_a_port_that_is_taken_is_an_error_and_leaves_nothing(collector: Collector) -> None:

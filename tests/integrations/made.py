@@ -1,4 +1,4 @@
-"""Trackers as an application makes them, and what they sent; and the ASGI side of a server."""
+"""Trackers as an application makes them, their events, and the ASGI side of a server."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Emitter(MemoryEmitter):
 
 @asynccontextmanager
 async def started(app: ASGIApp) -> AsyncGenerator[list[Message]]:
-    """Start *app* as an ASGI server does, and stop it; gives what it sends."""
+    """Start *app* as an ASGI server does, yield the messages it sends, and stop it."""
     to_app: asyncio.Queue[Message] = asyncio.Queue()
     sent: list[Message] = []
     answered = asyncio.Event()
@@ -76,7 +76,7 @@ async def started(app: ASGIApp) -> AsyncGenerator[list[Message]]:
 
 
 def http_scope(path: str = "/", /, **fields: Any) -> dict[str, Any]:
-    """Return the scope of a GET request; *fields* are added, headers as a mapping of strings."""
+    """Return the scope of a GET request with other *fields*; headers may be a mapping of strings."""
     headers = fields.pop("headers", {})
     items = headers.items() if isinstance(headers, dict) else headers
     target, _, query = path.partition("?")
@@ -98,7 +98,7 @@ def http_scope(path: str = "/", /, **fields: Any) -> dict[str, Any]:
 
 
 async def request(app: ASGIApp, scope: dict[str, Any]) -> list[Message]:
-    """Have *app* answer one request with an empty body, or a WebSocket; return what it sent."""
+    """Send *app* one request with an empty body, or a WebSocket; return the messages it sent."""
     sent: list[Message] = []
     is_http = scope["type"] == "http"
     bodies = iter([{"type": "http.request" if is_http else "websocket.connect"}])
@@ -125,7 +125,7 @@ LOOK = StructuredEvent(category="shop", action="look")
 async def tracked(
     scope: dict[str, Any], *events: Event, trackers: Trackers | None = None, **options: Any
 ) -> list[dict[str, str]]:
-    """Return what an application sends that tracks *events* while it answers one request."""
+    """Return the events of an application that tracks *events* while it answers one request."""
     trackers = trackers or Trackers()
 
     async def app(scope: Any, _receive: Any, _send: Any) -> None:

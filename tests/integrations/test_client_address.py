@@ -1,13 +1,15 @@
-"""The address of a visitor: what trusted proxies say, and nothing else."""
+"""The address of a visitor comes from trusted proxies only."""
 
 from __future__ import annotations
 
 import asyncio
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from snowplow_aio.exceptions import ConfigurationError
 from snowplow_aio.integrations.asgi import SnowplowMiddleware
@@ -45,11 +47,11 @@ async def test_a_stranger_is_who_they_are_whatever_they_say(peer: str, headers: 
         (CLIENT, CLIENT),
         (f"{CLIENT}, 10.2.0.1", CLIENT),
         (f"{CLIENT},192.0.2.1 ,\t10.2.0.1", CLIENT),
-        # What the client has sent itself stands left of its address.
+        # Entries that the client itself has sent stand left of its address.
         (f"203.0.113.1, {CLIENT}, 10.2.0.1", CLIENT),
         (f"10.9.9.9, {CLIENT}", CLIENT),
         ("203.0.113.1, not an address, 10.2.0.1", None),
-        # Everybody is a proxy: somebody within, then.
+        # All are proxies, so the client is inside the network.
         ("10.3.0.1, 10.2.0.1", "10.3.0.1"),
         # With a port, as some proxies write it.
         (f"{CLIENT}:51234", CLIENT),
@@ -58,7 +60,7 @@ async def test_a_stranger_is_who_they_are_whatever_they_say(peer: str, headers: 
         ("2001:db8::7", "2001:db8::7"),
         ("2001:0DB8:0:0::0007", "2001:db8::7"),
         ("2001:db8::7, 2001:db8:a::1", "2001:db8::7"),
-        # An IPv4 address through a socket for both kinds.
+        # An IPv4 address, as a socket for both kinds of addresses shows it.
         (f"::ffff:{CLIENT}", CLIENT),
         (f"{CLIENT}, ::ffff:10.0.0.2", CLIENT),
         ("fe80::7%eth0", "fe80::7"),
@@ -102,7 +104,7 @@ async def test_x_forwarded_for_is_read_from_the_right(said: str, found: str | No
         (f"for=203.0.113.1, for={CLIENT}, for=10.2.0.1", CLIENT),
         (f'for={CLIENT};host="a, for=203.0.113.1"', CLIENT),
         (rf'for={CLIENT};host="a\", for=203.0.113.1;x=\"b"', CLIENT),
-        # A quote left open by the client must not swallow what the proxy has added.
+        # A quote that the client has left open must not swallow the entry of a proxy.
         (f'for=203.0.113.1;x=", for={CLIENT}', CLIENT),
         (f'for=203.0.113.1;x=", for="{CLIENT}:1"', CLIENT),
         (f'for=203.0.113.1;x="\\, for={CLIENT};by="10.0.0.1"', CLIENT),
@@ -150,7 +152,7 @@ async def test_a_unix_socket_is_a_proxy_that_must_be_named(peer: str | None) -> 
     assert await address(said, peer) is None
     assert await address(said, peer, trusted_proxies=["unix"]) == CLIENT
     assert await address({}, peer, trusted_proxies=["unix"]) is None
-    # Nobody in the list has come by a socket.
+    # An entry without an address is not a proxy at a socket.
     hidden = {"X-Forwarded-For": f"{CLIENT}, unknown"}
     assert await address(hidden, peer, trusted_proxies=["unix"]) is None
 
@@ -170,6 +172,104 @@ def test_no_garbage_fails_a_request(pieces: list[str]) -> None:
     for text in (",".join(pieces), ";".join(pieces)):
         for name in ("Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"):
             asyncio.run(address({name: text}))
+
+
+# --- compared with uvicorn
+
+
+def uvicorns_address(said: list[str], peer: str, proxies: list[str]) -> str:
+    """Return the address of the client as uvicorn's own middleware reads it."""
+    scope: Any = http_scope(client=(peer, 40000), headers=[("X-Forwarded-For", line) for line in said])
+
+    async def app(*_: Any) -> Any: ...
+
+    asyncio.run(ProxyHeadersMiddleware(app, proxies)(scope, app, app))
+    client: str = scope["client"][0]
+    return client
+
+
+def _canonical(client: str) -> str | None:
+    try:
+        return str(ip_address(client))
+    except ValueError:
+        return None
+
+
+def _is_plain(ip: IPv4Address | IPv6Address) -> bool:
+    """Return whether both read the address alike. Only we read an IPv4 address inside an IPv6 one."""
+    return isinstance(ip, IPv4Address) or (ip.ipv4_mapped is None and ip.scope_id is None)
+
+
+PLACES = st.sampled_from(
+    [CLIENT, "203.0.113.1", "2001:db8::7", "10.1.2.3", "10.2.0.1", "2001:db8:a::1", "192.0.2.1"]
+)
+ADDRESSES = st.one_of(PLACES.map(ip_address), st.ip_addresses().filter(_is_plain))
+PORTS = st.integers(0, 65_535)
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> str:
+    """Make an entry of the list as proxies write it: with or without port and spaces."""
+    ip = draw(ADDRESSES)
+    forms = [f"{ip}"] if isinstance(ip, IPv6Address) else [f"{ip}", f"{ip}:{draw(PORTS)}"]
+    if isinstance(ip, IPv6Address):
+        forms += [f"{ip}".upper(), ip.exploded, f"[{ip}]", f"[{ip}]:{draw(PORTS)}"]
+    return (
+        draw(st.sampled_from(["", " ", "\t"]))
+        + draw(st.sampled_from(forms))
+        + draw(st.sampled_from(["", " "]))
+    )
+
+
+LINES = st.lists(st.lists(entries(), min_size=1, max_size=4).map(",".join), min_size=1, max_size=3)
+TRUSTED = st.lists(st.sampled_from([*PROXIES, CLIENT, "203.0.113.0/24"]), unique=True)
+
+
+@given(LINES, PLACES, TRUSTED)
+def test_addresses_are_read_as_uvicorn_reads_them(said: list[str], peer: str, proxies: list[str]) -> None:
+    headers = [("X-Forwarded-For", line) for line in said]
+    found = asyncio.run(address(headers, peer, trusted_proxies=proxies))
+    assert found == _canonical(uvicorns_address(said, peer, proxies))
+
+
+GARBAGE = st.one_of(
+    st.sampled_from(
+        ["unknown", "_hidden", "", "localhost", "198.51.100", "198.51.100.7.1", "[2001:db8::7", "::g"]
+    ),
+    st.text("abc.[]; \"'=", max_size=12),
+)
+
+
+@given(st.lists(st.one_of(entries(), GARBAGE), min_size=1, max_size=6), PLACES, TRUSTED)
+def test_where_the_list_has_garbage_nobody_is_named_whom_uvicorn_does_not_name(
+    said: list[str], peer: str, proxies: list[str]
+) -> None:
+    headers = [("X-Forwarded-For", ",".join(said))]
+    found = asyncio.run(address(headers, peer, trusted_proxies=proxies))
+    # For an entry that is no address uvicorn returns its text, and for an empty one the peer.
+    assert found in (None, _canonical(uvicorns_address([",".join(said)], peer, proxies)))
+
+
+@pytest.mark.parametrize(
+    ("said", "found", "uvicorn"),
+    [
+        ("unknown", None, "unknown"),
+        (f"{CLIENT},", None, "10.0.0.1"),
+        # The same address, written in another way.
+        (f"::ffff:{CLIENT}", CLIENT, f"::ffff:{CLIENT}"),
+        ("fe80::7%eth0", "fe80::7", "fe80::7%eth0"),
+        # A proxy that listens on a socket for both kinds of addresses.
+        (f"{CLIENT}, ::ffff:10.0.0.2", CLIENT, "::ffff:10.0.0.2"),
+        # RFC 7239 has ports with a name.
+        (f"{CLIENT}:_port", CLIENT, f"{CLIENT}:_port"),
+        (f"{CLIENT}:100000", None, CLIENT),
+        # Longer than any list that proxies write.
+        (",".join([CLIENT, *["10.2.0.1"] * 51]), "10.2.0.1", CLIENT),
+    ],
+)
+async def test_the_differences_from_uvicorn_are_these(said: str, found: str | None, uvicorn: str) -> None:
+    assert await address({"X-Forwarded-For": said}) == found
+    assert await asyncio.to_thread(uvicorns_address, [said], "10.0.0.1", PROXIES) == uvicorn
 
 
 # --- the address of the page

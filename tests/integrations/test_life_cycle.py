@@ -1,4 +1,4 @@
-"""One tracker for each process: there before the application's own, closed after it."""
+"""One tracker for each process: made before everything of the application, closed after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page view for each request that shows a page, tracked when the visitor has it."""
+"""Page views of requests that show a page, tracked when the response has been sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is tracked of visitors who do not want to be: nothing, or nothing about them."""
+"""Visitors who do not want to be tracked: nothing is tracked, or anonymous events only."""
 
 from __future__ import annotations
 

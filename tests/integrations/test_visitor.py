@@ -1,4 +1,4 @@
-"""Whom the events of a request are about, wherever they are tracked during it."""
+"""Events of a request have its visitor, wherever they are tracked during the request."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def shoes(**fields: Any) -> dict[str, Any]:
 
 
 def users(trackers: Trackers) -> list[tuple[str, str | None]]:
-    """Return what each event is, and whom it is about."""
+    """Return the kind and the visitor of each event."""
     return [(event.get("se_ac", event["e"]), event.get("uid")) for event in trackers.events]
 
 
@@ -358,7 +358,7 @@ class Backend(AuthenticationBackend):
 
 @pytest.mark.parametrize("is_inside", [False, True])
 async def test_a_function_finds_who_an_inner_middleware_has_authenticated(*, is_inside: bool) -> None:
-    """A coroutine function is called before, so that it has to be within the authentication."""
+    """A coroutine function is called before the application, so the authentication must be outside."""
     trackers = Trackers()
 
     async def endpoint(request: Request) -> PlainTextResponse:
@@ -382,7 +382,7 @@ async def test_a_function_finds_who_an_inner_middleware_has_authenticated(*, is_
 
 
 def shop(trackers: Trackers) -> FastAPI:
-    """Return an application that tracks in every place that FastAPI has."""
+    """Return an application that tracks everywhere in FastAPI."""
     app = FastAPI(lifespan=lifespan(trackers))
     app.add_middleware(SnowplowMiddleware, user_id=lambda scope: dict(scope["headers"])[b"x-user"].decode())
 
@@ -483,11 +483,11 @@ async def test_a_task_that_outlives_its_request_is_about_its_visitor_still(track
 
 
 class Scope(dict[str, Any]):
-    """A scope that can be watched."""
+    """A scope that can have weak references."""
 
 
 async def test_nothing_keeps_a_request_alive(trackers: Trackers) -> None:
-    """Neither an event, nor a task that goes on with the context of the request."""
+    """Not even an event, or a task that goes on with the context of the request."""
     gone, tasks = asyncio.Event(), list[asyncio.Task[Any]]()
     scope = Scope(shoes())
     watched = weakref.ref(scope)

@@ -1,4 +1,4 @@
-"""Batches of events as tasks of Celery, whose workers deliver them; needs the extra ``celery``."""
+"""`CeleryEmitter`: batches of events as tasks of Celery, whose workers deliver them (extra ``celery``)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from snowplow_aio.delivery.emitter import BufferedEmitter
 from snowplow_aio.delivery.options import EmitterOptions
 from snowplow_aio.model.arguments import check_argument, check_count, check_seconds
 from snowplow_aio.policies import Batching, Retry
-from snowplow_aio.settings import Settings
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -20,32 +19,39 @@ class CeleryEmitter(BufferedEmitter):
 
     A batch is one message for the task ``snowplow_aio.deliver``. It is published
     in a thread of its own, so that a broker that is slow, frozen or gone never
-    reaches `track`: the events wait here and are tried again.
+    makes `track` wait: events stay in memory and are tried again.
 
     Args:
-        app: The application's own Celery app, whose broker is used and which is not
-            changed; where it is None, one of ours with the broker of the environment
-            (``SNOWPLOW_CELERY_BROKER_URL``) or of the module ``snowplow_celery_config``.
+        app: The application's own Celery app. Its broker is used, and the app is not
+            changed. None for an app of ours, which ``SNOWPLOW_CELERY_BROKER_URL`` and
+            the module ``snowplow_celery_config`` configure.
 
-        queue: The queue of the batches; ``SNOWPLOW_CELERY_QUEUE`` or ``snowplow`` where it is None.
+        queue: The queue of the batches; None for ``SNOWPLOW_CELERY_QUEUE``, or ``snowplow``
+            if that is not set.
 
-        batch_size: Waiting events that make a batch due, from 1.
+        batch_size: Number of waiting events that makes a batch due, from 1.
 
         max_batch: Most events in a batch, from 1.
 
-        byte_limit: Most bytes of a batch, as JSON. An event that is larger travels alone.
+        byte_limit: Most bytes of a batch as JSON, from 1. An event that is larger travels alone.
 
-        flush_interval: Seconds after which a waiting event is handed over in any case; None for never.
+        flush_interval: Seconds after which a waiting event is handed over in any case, above 0;
+            None for never.
 
-        publish_timeout: Seconds after which a broker that does not answer is given up, above 0.
+        publish_timeout: Seconds to wait for the broker's answer, above 0.
 
-        name: What statistics and logs call the emitter.
+        name: The emitter's name in statistics and logs.
 
-        **options: The rest of what `BufferedEmitter` takes. Where there is no `retry`, pauses
-            are up to five seconds: a broker is near, and back soon.
+        **options: Other arguments of `BufferedEmitter`. Without `retry`, pauses grow to five
+            seconds only: a broker is near, and back soon.
 
-    Raises ConfigurationError when a value is out of range, ModuleNotFoundError
-    when Celery is not installed.
+    Raises:
+        ConfigurationError: If an argument has the wrong type or is out of range.
+        ModuleNotFoundError: If Celery is not installed.
+
+    Example:
+        >>> app = Celery("shop", broker="redis://redis.example.com:6379/1")
+        >>> emitter = CeleryEmitter(app, queue="events")
     """
 
     def __init__(
@@ -62,10 +68,11 @@ class CeleryEmitter(BufferedEmitter):
         **options: Unpack[EmitterOptions],
     ) -> None:
         try:
-            # Only here: who has no such emitter needs no Celery, nor the time it takes to load.
+            # Loaded here only: programs without such an emitter need no Celery, nor the time to load it.
             from celery import Celery  # noqa: PLC0415
 
-            from snowplow_aio.celery.transport import CeleryTransport, new_app  # noqa: PLC0415
+            from snowplow_aio.celery.app import from_environment  # noqa: PLC0415
+            from snowplow_aio.celery.transport import CeleryTransport  # noqa: PLC0415
         except ModuleNotFoundError as error:
             if error.name != "celery":
                 raise
@@ -77,16 +84,14 @@ class CeleryEmitter(BufferedEmitter):
         check_count("byte_limit", byte_limit)
         check_seconds("publish_timeout", publish_timeout)
         if app is None or queue is None:
-            # Who says both is not asked for the environment.
-            settings = Settings.read()
-            app, queue = app or new_app(settings), queue or settings.celery_queue
+            app, queue = from_environment(app, queue)
         transport = CeleryTransport(app, queue=queue, publish_timeout=publish_timeout)
         batching = Batching(
             batch_size=batch_size,
             max_batch=max_batch,
             byte_limit=byte_limit,
             flush_interval=flush_interval,
-            # Celery's connections are made for one thread each; and so the order of the events is kept.
+            # A connection of Celery's is for one thread. And one batch at a time keeps the order of events.
             max_connections=1,
         )
         if options.get("retry") is None:

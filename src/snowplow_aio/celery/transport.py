@@ -1,26 +1,23 @@
 """
 Batches of events as messages of Celery; needs the extra ``celery``.
 
-Celery publishes synchronously and, left to itself, waits for a broker for ever.
-So it is done in a worker thread, once, over a connection of our own that has
-time-outs; whether and when it is done again is for the delivery loop to say.
+Celery publishes synchronously, and by default waits for its broker for ever. So
+each batch is published in a thread, once, over a connection of our own that has
+time-outs. The delivery loop decides whether and when it is published again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from importlib.util import find_spec
 from typing import Any
 
 import amqp
 from anyio import move_on_after
 from celery import Celery
-from celery.app.defaults import DEFAULTS
 from celery.exceptions import ImproperlyConfigured, QueueNotFound
 from kombu import Connection
 from kombu.exceptions import VersionMismatch
@@ -30,24 +27,20 @@ from snowplow_aio.abc import Response, Transport
 from snowplow_aio.exceptions import TransportError
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.runtime import fork
-from snowplow_aio.settings import REDIS_URL, Settings
 
 DELIVER = "snowplow_aio.deliver"
 DEAD = "snowplow_aio.dead"
 
-# The module that configures our app where it can be imported, as in the trackers before this one.
-CONFIG_MODULE = "snowplow_celery_config"
-
-# For saying good-bye to a broker that may not answer.
+# Seconds for closing a connection to a broker that may not answer.
 _CLOSE_SECONDS = 0.1
 
-# What does not pass by itself: somebody must change a setting, here or at the broker.
+# Errors that do not pass by themselves: somebody must change a setting, here or at the broker.
 _MISCONFIGURED = (
     QueueNotFound,
     ImproperlyConfigured,
     VersionMismatch,
     ImportError,
-    # kombu's answer to a URL with a transport that it does not know.
+    # kombu raises it for a URL whose transport it does not know.
     KeyError,
     amqp.AccessRefused,
     amqp.NotAllowed,
@@ -57,45 +50,9 @@ _MISCONFIGURED = (
 )
 
 
-def new_app(settings: Settings) -> Celery:
-    """
-    Return a Celery app of our own; the process's default app is not touched.
-
-    It is configured by the module ``snowplow_celery_config`` where there is one,
-    else by us; but the broker of *settings* comes before the module's, and the
-    queue and the serialiser are always ours, so that emitters and workers agree.
-    """
-    app = Celery("snowplow", set_as_current=False)
-    if find_spec(CONFIG_MODULE) is not None:
-        app.config_from_object(CONFIG_MODULE)
-    conf = app.conf
-    defaults: dict[str, Any] = {
-        "broker_url": REDIS_URL,
-        # Celery's own gives up after 100 attempts.
-        "broker_connection_max_retries": None,
-        "broker_connection_retry_on_startup": True,
-        "task_ignore_result": True,
-        # A batch is hundreds of events: another worker may be free for the next one.
-        "worker_prefetch_multiplier": 1,
-    }
-    # Not `add_defaults`, which would come before what the module says.
-    conf.update({name: value for name, value in defaults.items() if conf[name] == DEFAULTS[name]})
-    # Redis gives what a worker holds to another after this time: longer than any of it is
-    # held, which is a minute's countdown and a few deliveries.
-    visibility = math.ceil(240 + 6 * settings.celery_delivery_timeout)
-    # What the module says of the transport does not put aside the rest.
-    options = {"visibility_timeout": visibility, "confirm_publish": True} | conf.broker_transport_options
-    conf.update(
-        broker_transport_options=options,
-        accept_content=["json"],
-        task_serializer="json",
-        task_default_queue=settings.celery_queue,
-    )
-    if settings.celery_broker_url:
-        # All three: Celery would take CELERY_BROKER_URL, which may be another app's, before the first.
-        names = ("broker_url", "broker_read_url", "broker_write_url")
-        conf.update(dict.fromkeys(names, settings.celery_broker_url))
-    return app
+def shown_arguments(count: int) -> dict[str, Any]:
+    """Return how logs and monitors show the arguments of a message of *count* events: without the events."""
+    return {"argsrepr": f"<{count} events>", "kwargsrepr": "{}"}
 
 
 class CeleryTransport(Transport):
@@ -103,14 +60,18 @@ class CeleryTransport(Transport):
     Publishes each batch as one message for the task ``snowplow_aio.deliver``.
 
     Args:
-        app: The app whose broker is used.
+        app: The Celery app whose broker is used.
 
-        queue: The queue of the messages.
+        queue: The queue that the messages go to.
 
-        publish_timeout: Seconds after which a broker that does not answer is given up.
+        publish_timeout: Seconds to wait for the broker's answer, above 0.
+
+    Example:
+        >>> app = Celery("shop", broker="redis://redis.example.com:6379/1")
+        >>> transport = CeleryTransport(app, queue="snowplow", publish_timeout=5)
     """
 
-    # A comma and a space.
+    # JSON has a comma and a space between two events.
     event_bytes: int = 2
 
     def __init__(self, app: Celery, *, queue: str, publish_timeout: float) -> None:
@@ -146,16 +107,16 @@ class CeleryTransport(Transport):
 
 async def _in_a_thread(work: Callable[[], None]) -> None:
     """
-    Do *work* in a thread, and raise what it raises.
+    Do *work* in a thread of its own, and raise what it raises.
 
-    The thread is a daemon, as those of asyncio and anyio are not: a program ends
-    though a broker does not answer.
+    The thread is a daemon, so that a program can end while a broker does not
+    answer. Those of asyncio and anyio are not.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
     def settle(error: Exception | None) -> None:
-        # Nobody may wait any more.
+        # The caller may have been cancelled.
         if done.done():
             return
         if error is None:
@@ -181,8 +142,8 @@ class _Publisher:
     """
     A connection to the broker of *app*, for one thread at a time.
 
-    A thread that nobody waits for any more keeps it until it ends, which the
-    time-outs of the connection see to. Only one such thread can be left over.
+    A thread whose caller has given up keeps the connection until its time-outs end
+    it. There can be only one such thread.
     """
 
     def __init__(self, app: Celery, queue: str, timeout: float) -> None:
@@ -197,7 +158,9 @@ class _Publisher:
         """
         Publish a batch, once.
 
-        Raises whatever Celery and its libraries do, but their errors unwrapped.
+        Raises:
+            TransportError: If the thread of an earlier batch has still not ended.
+            Exception: The error of Celery or one of its libraries, without the errors that wrap it.
         """
         if not self._lock.acquire(blocking=False):
             raise TransportError("the broker has still not answered an earlier batch")
@@ -210,7 +173,7 @@ class _Publisher:
             # kombu's own errors say less than what they were raised from.
             raise _root(error) from None
         finally:
-            # After a failure nobody knows what is still to come on the connection.
+            # After a failure the answer may still come, and would be taken for that to the next batch.
             if not is_done or not self._is_wanted:
                 self._drop()
             self._lock.release()
@@ -218,7 +181,6 @@ class _Publisher:
     def _send(self, events: list[dict[str, str]], *, anonymous: bool) -> None:
         if self._connection is None:
             self._connection = self._connect()
-        about = f"<{len(events)} events>"
         with self._app.amqp.Producer(self._connection.default_channel, auto_declare=False) as producer:
             self._app.send_task(
                 DELIVER,
@@ -232,9 +194,7 @@ class _Publisher:
                 confirm_timeout=self._timeout,
                 ignore_result=True,
                 add_to_parent=False,
-                # What logs and monitors show of the arguments: nothing of an event.
-                argsrepr=about,
-                kwargsrepr="{}",
+                **shown_arguments(len(events)),
             )
 
     def _connect(self) -> Connection:
@@ -245,18 +205,18 @@ class _Publisher:
             "socket_timeout": timeout,
             "socket_connect_timeout": timeout,
             "retry_on_timeout": False,
-            # RabbitMQ, which without a confirmation may lose what it was sent.
+            # RabbitMQ, which may lose a message that it has not confirmed.
             "read_timeout": timeout,
             "write_timeout": timeout,
             "confirm_publish": True,
         }
         connection = self._app.connection_for_write(
             connect_timeout=timeout,
-            # Nobody would send them between two batches, and RabbitMQ would take us for dead.
+            # Between two batches nothing would send heartbeats, and RabbitMQ would take us for dead.
             heartbeat=0,
             transport_options=options,
         )
-        # Each broker of a list once.
+        # Each broker of a list is tried once.
         return connection.ensure_connection(max_retries=max(0, len(connection.alt) - 1))
 
     def _drop(self) -> None:
@@ -266,7 +226,7 @@ class _Publisher:
                 connection.collect()
 
     def close(self) -> None:
-        """Close the connection, now or when the thread that has it is done."""
+        """Close the connection now, or when the thread that uses it ends."""
         self._is_wanted = False
         if self._lock.acquire(blocking=False):
             try:
@@ -284,7 +244,7 @@ def _root(error: Exception) -> Exception:
 
 
 def _explain(error: Exception) -> str:
-    """Return why the broker did not take a batch, without anything of an event."""
+    """Return why the broker did not take a batch, without any part of an event."""
     if isinstance(error, QueueNotFound):
         return "the app does not know the queue: add it to task_queues"
     if isinstance(error, VersionMismatch | ImportError):

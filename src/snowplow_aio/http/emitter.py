@@ -1,4 +1,4 @@
-"""The usual emitter: memory, the delivery loop, HTTP."""
+"""`HttpEmitter`: a memory store, the delivery loop and HTTP to a collector."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from snowplow_aio.abc import Hook, LocalStore
 from snowplow_aio.delivery.emitter import BufferedEmitter
 from snowplow_aio.delivery.hooks import OnFailure, OnSuccess
-from snowplow_aio.http.transport import MAX_HEADERS_BYTES, Collector, HttpTransport
+from snowplow_aio.http.collector import Collector
+from snowplow_aio.http.transport import MAX_HEADERS_BYTES, HttpTransport
 from snowplow_aio.model.arguments import check_argument, check_count
 from snowplow_aio.model.atomic import MAX_RECORD_BYTES
 from snowplow_aio.policies import Batching, Retry
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-# The largest body that every sink stores whole: beyond it the collector splits
-# a request or loses it, with a 200 (PROTOCOL.md §2.2). The headers and what
-# the collector adds count as well.
+# The largest body that every sink of the collector stores whole. It splits a larger
+# request or loses it, and answers 200 all the same. The headers and what the collector
+# adds count too (docs/explanation/protocol.md, "The collector: requests, sizes and answers").
 MAX_REQUEST_BYTES = MAX_RECORD_BYTES - MAX_HEADERS_BYTES - 2_048
 
 # The field's defaults: one event by GET, fifty by POST.
@@ -31,55 +32,62 @@ class HttpEmitter(BufferedEmitter):
     """
     Sends events to a Snowplow collector.
 
+    Events wait in memory and are sent in batches by a background task.
+
     Args:
-        endpoint: The collector: a host, or an ``http`` or ``https`` URL; either may
+        endpoint: The collector's host, or its ``http`` or ``https`` URL. Either may
             have a port and a path prefix.
 
         method: ``post``, or ``get`` for one event per request.
 
-        protocol: ``http`` or ``https`` for an endpoint that is a host; ``https`` where it is None.
+        protocol: ``http`` or ``https``, for an endpoint that is a host; None for ``https``.
 
-        port: The port for an endpoint that is a host, 1 to 65535.
+        port: The port, 1 to 65535, for an endpoint that has none.
 
-        post_path: Where batches go, two path segments; the collector's own where it is None.
+        post_path: The path for batches, two segments; None for the collector's own.
 
         headers: Headers for every request, at most 4,096 bytes in all.
 
-        session: The application's own aiohttp session, which stays open; None for one of ours.
+        session: The application's own aiohttp session, which stays open; None to make one.
 
-        ssl: What aiohttp takes: True, False or an `ssl.SSLContext`.
+        ssl: True, False or an `ssl.SSLContext`, as in aiohttp.
 
         proxy: The URL of an HTTP proxy.
 
         request_timeout: Seconds for one request, above 0.
 
-        batch_size: Waiting events that make a request due, from 1; 50 for POST and 1
-            for GET where it is None.
+        batch_size: Number of waiting events that triggers a request, from 1;
+            None for 50 with POST and 1 with GET.
 
         max_batch: Most events in one POST, from 1.
 
-        byte_limit: Most bytes of one POST, wrapper included, up to 993,856. An
+        byte_limit: Most bytes of one POST, wrapper included, 1 to 993,856. An
             event that is larger travels alone.
 
-        flush_interval: Seconds after which a waiting event is sent in any case; None for never.
+        flush_interval: Seconds after which a waiting event is sent in any case, above 0; None for never.
 
-        max_connections: Most requests at the same time, from 1; opened as the backlog asks.
+        max_connections: Most requests at the same time, from 1. Connections are opened
+            only as the backlog requires.
 
-        retry: What happens to events that were not delivered.
+        retry: When failed requests are repeated; None for `Retry()`.
 
-        store: Where events wait; memory where it is None.
+        store: Where events wait; None for a `MemoryStore`.
 
-        on_success: Called with the number of events of each request that was taken.
+        on_success: Called with the number of events in each request that was taken.
 
         on_failure: Called with 0 and the events, as dicts, that were given up.
 
         hooks: Called with every outcome.
 
-        drain_timeout: Seconds that `aclose` takes at most where it is not told, at least 0.
+        drain_timeout: Seconds that `aclose` takes at most if it is not given a timeout, at least 0.
 
-        name: What statistics and logs call the emitter.
+        name: The emitter's name in statistics and logs.
 
-    Raises ConfigurationError when a value is malformed, out of range or contradicts another.
+    Raises:
+        ConfigurationError: If an argument is malformed, out of range, or contradicts another.
+
+    Example:
+        >>> emitter = HttpEmitter("https://collector.example.com", batch_size=10)
     """
 
     def __init__(

@@ -1,9 +1,10 @@
 """
 HTTP to a Snowplow collector, by POST or by GET.
 
-The rules are the collector's (PROTOCOL.md §2): the body's content type decides
-whether the pipeline reads it, redirects would turn a POST into an empty GET,
-and a cookie that is kept would give all users one network user id.
+The collector sets the rules (docs/explanation/protocol.md, "The collector:
+requests, sizes and answers"). The pipeline reads a body only if its content
+type is right. A redirect would turn a POST into an empty GET. A cookie that is
+kept would give all users one network user id.
 """
 
 from __future__ import annotations
@@ -13,39 +14,38 @@ import re
 import ssl as ssl_module
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http import HTTPStatus
 from types import SimpleNamespace
-from typing import Any
-from urllib.parse import SplitResult, quote, urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
 from snowplow_aio.abc import Clock, Response, Transport
 from snowplow_aio.exceptions import TransportError
-from snowplow_aio.model.arguments import check_argument, check_count, check_seconds
+from snowplow_aio.http.collector import Collector, is_http_url, split_url
+from snowplow_aio.model.arguments import check_argument, check_seconds
 from snowplow_aio.model.payload import PAYLOAD_DATA, Payload
 from snowplow_aio.runtime import fork
 from snowplow_aio.version import __version__
 
-POST_PATH = "/com.snowplowanalytics.snowplow/tp2"
-GET_PATH = "/i"
-
-# What the collector reads of a GET (PROTOCOL.md §2.2): method, address and version.
+# Longest first line of a GET that the collector reads, with method and version
+# (docs/explanation/protocol.md, "The collector: requests, sizes and answers").
 MAX_REQUEST_LINE = 20_480
 
 # Headers count towards what the collector stores of a request; the rest of
 # RECORD_OVERHEAD_BYTES is for the wrapper, our own headers and the collector's.
 MAX_HEADERS_BYTES = 4_096
 
-# An answer that is longer is not read to its end: the status line has decided.
+# A longer answer is not read to its end: the status line has decided already.
 _MAX_ANSWER_BYTES = 65_536
 
 # Below the idle time-out of the usual load balancers (60 s) and servers.
 _KEEPALIVE_SECONDS = 15
+# Long enough for one lost packet, which TCP repeats after a second.
 _CONNECT_SECONDS = 3.0
 
 _UNSAFE = re.compile("[^A-Za-z0-9_.~-]+")
@@ -55,107 +55,12 @@ _TAIL = b"]}"
 _SENT = b'{"stm":"%d",'
 
 
-@dataclass(frozen=True, slots=True)
-class Collector:
-    """
-    The addresses of a collector.
-
-    Attributes:
-        post_url: Where batches go.
-
-        get_url: Where single events go.
-    """
-
-    post_url: str
-    get_url: str
-
-    @classmethod
-    def at(cls, endpoint: str, *, protocol: str | None, port: int | None, post_path: str | None) -> Collector:
-        """
-        Return the addresses for what a user says of a collector.
-
-        Args:
-            endpoint: A host, or an ``http`` or ``https`` URL; either may have a
-                port and a path prefix.
-
-            protocol: ``http`` or ``https``, for a host; ``https`` where it is None.
-
-            port: The port, for a host, 1 to 65535.
-
-            post_path: The path for batches: two segments, as the collector routes them.
-
-        Raises ConfigurationError when one of them is malformed or two contradict each other.
-        """
-        rule = "must be a host or an http(s) URL, like 'collector.example.com' or 'https://collector.example.com'"
-        check_argument(
-            isinstance(endpoint, str) and endpoint.strip() == endpoint != "", "endpoint", endpoint, rule
-        )
-        check_argument(protocol in (None, "http", "https"), "protocol", protocol, "must be 'http' or 'https'")
-        if port is not None:
-            check_count("port", port, most=65_535)
-        has_scheme = "://" in endpoint
-        url = _split(endpoint if has_scheme else f"{protocol or 'https'}://{endpoint}")
-        check_argument(
-            "@" not in url.netloc, "endpoint", "***", "must not have credentials in it; use headers"
-        )
-        # What cannot be read may have credentials in it as well.
-        shown = "***" if "@" in endpoint else endpoint
-        check_argument(url.scheme in ("http", "https") and _has_host(url.netloc), "endpoint", shown, rule)
-        check_argument(
-            not url.query and not url.fragment, "endpoint", endpoint, "must not have a query or a fragment"
-        )
-        check_argument(
-            not has_scheme or protocol in (None, url.scheme),
-            "protocol",
-            protocol,
-            f"contradicts {url.scheme}://",
-        )
-        check_argument(
-            port is None or url.port in (None, port), "port", port, f"contradicts the port of {endpoint!r}"
-        )
-        host = url.netloc if port is None or url.port is not None else f"{url.netloc}:{port}"
-        base = f"{url.scheme}://{host}{url.path.rstrip('/')}"
-        return cls(post_url=base + _two_segments(post_path), get_url=base + GET_PATH)
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        return urlsplit(url)
-    except ValueError:
-        # Brackets around what is no address.
-        return SplitResult("", "", "", "", "")
-
-
-def _has_host(netloc: str) -> bool:
-    try:
-        parts = urlsplit(f"//{netloc}")
-        return (
-            bool(parts.hostname)
-            and (parts.port is None or parts.port > 0)
-            and not set(netloc) & set(' \\^`{|}<>"')
-        )
-    except ValueError:
-        return False
-
-
-def _two_segments(path: str | None) -> str:
-    if path is None:
-        return POST_PATH
-    rule = "must be two path segments, like 'com.acme/track': the collector has no route for others"
-    check_argument(isinstance(path, str), "post_path", path, rule)
-    segments = path.removeprefix("/").split("/")
-    check_argument(
-        len(segments) == 2 and all(segments) and not set("?# ") & set(path), "post_path", path, rule
-    )
-    return "/" + "/".join(segments)
-
-
 def retry_after_seconds(value: str | None, now: float) -> float | None:
     """
-    Return the seconds that a ``Retry-After`` header asks for, or None when it is absent or senseless.
+    Return the seconds that a ``Retry-After`` header asks for, or None if it is absent or makes no sense.
 
     Args:
-        value: The header: seconds, or an HTTP date.
+        value: The header, which has seconds or an HTTP date; None if there is none.
 
         now: The wall clock in seconds since the epoch.
     """
@@ -173,10 +78,10 @@ def retry_after_seconds(value: str | None, now: float) -> float | None:
 
 def body(payloads: Sequence[Payload], milliseconds: int) -> bytes:
     """Return the body of a POST of *payloads*, sent at *milliseconds* since the epoch."""
-    # The events are ready; the time of sending goes into each as its first member.
+    # The events are ready. The time of sending becomes the first member of each.
     sent = _SENT % milliseconds
     events = [payload.tail for payload in payloads]
-    # One copy of all of it: half a megabyte, whose pages the kernel has to find each time.
+    # Half a megabyte is copied once only: the kernel has to find pages for each copy.
     events[0] = b"".join((_HEAD, sent, events[0]))
     events[-1] += _TAIL
     return (b"," + sent).join(events)
@@ -186,7 +91,7 @@ def query(payload: Payload, milliseconds: int) -> str:
     """Return the query string of a GET; everything but letters, digits and ``_.-~`` is escaped."""
     fields = payload.fields()
     fields["stm"] = str(milliseconds)
-    # Most of an event is base64: looking for what must be escaped is quicker than escaping all.
+    # Most of an event is base64, so searching for unsafe characters is faster than escaping everything.
     return "&".join([f"{key}={_UNSAFE.sub(_escape, value)}" for key, value in fields.items()])
 
 
@@ -196,8 +101,15 @@ def _escape(unsafe: re.Match[str]) -> str:
 
 @lru_cache(maxsize=1024)
 def _escaped(text: str) -> str:
-    # Nearly all are the same few: "://", "=", "&", " ".
+    # Nearly all texts are one of a few: "://", "=", "&", " ".
     return quote(text, safe="")
+
+
+class _Request(NamedTuple):
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    data: bytes | None
 
 
 class HttpTransport(Transport):
@@ -205,25 +117,30 @@ class HttpTransport(Transport):
     Sends events to a collector.
 
     Args:
-        collector: Its addresses.
+        collector: The addresses of the collector.
 
         method: ``post``, or ``get`` for one event per request.
 
-        headers: Headers for every request, at most 4,096 bytes; ``Content-Type`` is ours.
+        headers: Headers for every request, at most 4,096 bytes in all. ``Content-Type`` is not allowed.
 
-        session: The application's own aiohttp session, which stays open; None for one of ours.
+        session: The application's own aiohttp session, which stays open; None to make one.
 
-        ssl: What aiohttp takes: True, False or an `ssl.SSLContext`.
+        ssl: True, False or an `ssl.SSLContext`, as in aiohttp.
 
         proxy: The URL of an HTTP proxy.
 
         request_timeout: Seconds for a whole request, above 0.
 
-        connections: Most connections of our own session.
+        connections: Most connections of a session that the transport makes, from 1.
 
-        clock: The wall clock in nanoseconds.
+        clock: Returns the wall clock in nanoseconds.
 
-    Raises ConfigurationError when a value is out of range.
+    Raises:
+        ConfigurationError: If an argument has the wrong type or is out of range.
+
+    Example:
+        >>> collector = Collector.at("collector.example.com", protocol=None, port=None, post_path=None)
+        >>> transport = HttpTransport(collector, request_timeout=5)
     """
 
     request_bytes: int = len(_HEAD) + len(_TAIL) - 1
@@ -267,44 +184,39 @@ class HttpTransport(Transport):
         if self._is_get and len(payloads) == 1:
             url = f"{self._collector.get_url}?{query(payloads[0], milliseconds)}"
             if len(f"GET {url} HTTP/1.1") <= MAX_REQUEST_LINE:
-                response = await self._request("GET", url, headers, None)
-                # A proxy on the way may take shorter lines than the collector.
+                response = await self._request(_Request("GET", url, headers, None))
+                # A proxy on the way may accept only shorter lines than the collector.
                 if response.status != HTTPStatus.REQUEST_URI_TOO_LONG:
                     return response
         headers["Content-Type"] = "application/json; charset=utf-8"
-        return await self._request("POST", self._collector.post_url, headers, body(payloads, milliseconds))
+        data = body(payloads, milliseconds)
+        return await self._request(_Request("POST", self._collector.post_url, headers, data))
 
-    async def _request(
-        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None
-    ) -> Response:
-        trace = SimpleNamespace(is_reused=False)
+    async def _request(self, request: _Request) -> Response:
+        """Return the answer to *request*, or why there is none that could come by trying again."""
         try:
-            try:
-                session = self._given_session or self._own_session()
-                return await self._attempt(session, method, url, headers, data, trace=trace)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                # The server closes idle connections whenever it likes. A pooled
-                # one that was closed says nothing about the server's health.
-                if not trace.is_reused or isinstance(error, aiohttp.ClientConnectorError):
-                    raise
-                # On a new connection: the others of the pool were idle as long.
-                async with _new_session(aiohttp.TCPConnector(force_close=True)) as session:
-                    return await self._attempt(session, method, url, headers, data, trace=trace)
+            return await self._send_or_resend(request)
         except aiohttp.ClientConnectorCertificateError as error:
             reason, detail = type(error).__name__, _explain(error, self._request_timeout)
             return Response(status=0, reason=reason, detail=detail, is_misconfigured=True)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise TransportError(_explain(error, self._request_timeout)) from error
 
-    async def _attempt(
-        self,
-        session: aiohttp.ClientSession,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        data: bytes | None,
-        *,
-        trace: SimpleNamespace,
+    async def _send_or_resend(self, request: _Request) -> Response:
+        """Send *request*, and once more if it went over a pooled connection that turns out to be dead."""
+        connection = SimpleNamespace(is_reused=False)
+        session = self._given_session or self._own_session()
+        try:
+            return await self._send_once(session, request, connection)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            if not _is_stale(connection, error):
+                raise
+        # The other pooled connections were idle for as long, so a new one is made.
+        async with _new_session(aiohttp.TCPConnector(force_close=True)) as session:
+            return await self._send_once(session, request, connection)
+
+    async def _send_once(
+        self, session: aiohttp.ClientSession, request: _Request, connection: SimpleNamespace
     ) -> Response:
         timeout = aiohttp.ClientTimeout(
             total=self._request_timeout,
@@ -313,12 +225,12 @@ class HttpTransport(Transport):
             ceil_threshold=math.inf,
         )
         async with session.request(
-            method,
-            URL(url, encoded=True),
-            headers=headers,
-            data=data,
+            request.method,
+            URL(request.url, encoded=True),
+            headers=request.headers,
+            data=request.data,
             timeout=timeout,
-            trace_request_ctx=trace,
+            trace_request_ctx=connection,
             **self._options,
         ) as answer:
             response = Response(
@@ -348,8 +260,17 @@ class HttpTransport(Transport):
             await session.close()
 
 
+def _is_stale(connection: SimpleNamespace, error: Exception) -> bool:
+    """
+    Return whether *error* means no more than that a pooled connection had been closed.
+
+    Servers close idle connections whenever they like. That says nothing about their health.
+    """
+    return connection.is_reused and not isinstance(error, aiohttp.ClientConnectorError)
+
+
 async def _finish(answer: aiohttp.ClientResponse) -> None:
-    """Read the body, so that the connection can be used again; nothing in it changes the answer."""
+    """Read the body, so that the connection can be reused. Nothing in the body changes the result."""
     try:
         left = _MAX_ANSWER_BYTES
         while left > 0 and (chunk := await answer.content.read(left)):
@@ -361,14 +282,14 @@ async def _finish(answer: aiohttp.ClientResponse) -> None:
 
 
 def _target(location: str | None) -> str:
-    """Return where a redirect leads, without its path and query, which may have the event in it."""
-    url = _split(location or "")
+    """Return the host that a redirect leads to. Its path and query are left out: they may have the event."""
+    url = split_url(location or "")
     host = url.netloc.rpartition("@")[2]
     return f"a redirect to {url.scheme}://{host}" if host else ""
 
 
 def _explain(error: BaseException, seconds: float) -> str:
-    """Return why there was no answer, without anything of a request."""
+    """Return why there was no answer, without any part of the request."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
             verification = error.certificate_error
@@ -395,7 +316,7 @@ def _new_session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
 
 
 def _reuse_trace() -> aiohttp.TraceConfig:
-    """Return a trace that notes on its context whether a pooled connection was used."""
+    """Return a trace that sets `is_reused` on its context if a pooled connection was used."""
 
     async def reused(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
         context.trace_request_ctx.is_reused = True
@@ -408,31 +329,24 @@ def _reuse_trace() -> aiohttp.TraceConfig:
 def _check_proxy(proxy: object) -> None:
     if proxy is None:
         return
-    url = _split(str(proxy))
-    valid = isinstance(proxy, str | URL) and url.scheme in ("http", "https") and _has_host(url.netloc)
-    # It may have credentials in it.
+    # The URL may have credentials in it.
     shown = "***" if "@" in str(proxy) else proxy
-    check_argument(
-        valid, "proxy", shown, "must be the URL of an HTTP proxy, like 'http://proxy.example.com:3128'"
-    )
+    is_url = isinstance(proxy, str | URL) and is_http_url(split_url(str(proxy)))
+    rule = "must be the URL of an HTTP proxy, like 'http://proxy.example.com:3128'"
+    check_argument(is_url, "proxy", shown, rule)
 
 
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    # Some values are secrets: they are not shown.
+    # Messages show names only: some values are secrets.
     rule = "must map strings to strings without line breaks"
     check_argument(isinstance(headers, Mapping), "headers", type(headers).__name__, rule)
     size = 0
     for name, value in headers.items():
         valid = isinstance(name, str) and isinstance(value, str) and not set("\r\n\0") & set(name + value)
         check_argument(valid, "headers", name, rule)
-        check_argument(
-            name.lower() != "content-type",
-            "headers",
-            name,
-            "must not set Content-Type: the collector needs JSON",
-        )
-        size += len(name.encode()) + len(value.encode()) + 4
-    check_argument(
-        size <= MAX_HEADERS_BYTES, "headers", size, f"must have at most {MAX_HEADERS_BYTES} bytes in all"
-    )
+        is_ours = name.lower() == "content-type"
+        check_argument(not is_ours, "headers", name, "must not set Content-Type: the collector needs JSON")
+        size += len(name.encode()) + len(value.encode()) + len(": \r\n")
+    rule = f"must have at most {MAX_HEADERS_BYTES} bytes in all"
+    check_argument(size <= MAX_HEADERS_BYTES, "headers", size, rule)
     return {"User-Agent": f"snowplow-aio/{__version__}", **headers}

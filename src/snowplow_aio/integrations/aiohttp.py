@@ -1,7 +1,7 @@
 """
 The tracker in an aiohttp service.
 
-``setup(app, make_tracker)``, and ``tracker_of(request)`` in a handler.
+`setup` gives an application its tracker. `tracker_of` finds it in a request handler.
 """
 
 from __future__ import annotations
@@ -13,57 +13,48 @@ from typing import Unpack
 from aiohttp import web
 
 from snowplow_aio.exceptions import ConfigurationError
-from snowplow_aio.integrations.life_cycle import LifeCycle, TrackerSource
+from snowplow_aio.integrations.life_cycle import TrackerSource
 from snowplow_aio.integrations.page_views import PageViews, template_of, track_page_view
 from snowplow_aio.integrations.request_head import RequestHead
-from snowplow_aio.integrations.visitor import Visitor, VisitorOptions, Visitors
+from snowplow_aio.integrations.request_scope import RequestScope
+from snowplow_aio.integrations.setup_options import Setup, SetupOptions
 from snowplow_aio.model.arguments import check_argument
 from snowplow_aio.tracking.scope import bound_scope
 from snowplow_aio.tracking.tracker import Tracker
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 TRACKER: web.AppKey[Tracker] = web.AppKey("snowplow_tracker", Tracker)
 """The key of the tracker in a running application."""
 
 
-def setup(
-    app: web.Application,
-    tracker: TrackerSource,
-    *,
-    platform: str | None = "srv",
-    timeout: float | None = None,
-    page_views: PageViews | None = None,
-    **options: Unpack[VisitorOptions],
-) -> None:
+def setup(app: web.Application, tracker: TrackerSource, **options: Unpack[SetupOptions]) -> None:
     """
-    Give *app* a tracker, from its start to its end, and say whom the events of a request are about.
+    Give *app* a tracker from its start to its end, and add the visitor of a request to its events.
 
-    It is there before what else the application starts, and is closed after every
-    other `cleanup_ctx`. What `on_cleanup` calls comes later and is too late to track.
+    The tracker is made before anything else that the application starts, and is closed
+    after every other `cleanup_ctx`. Callbacks of `on_cleanup` run later, too late to track.
 
     Args:
-        app: The application, not started; requests of its sub-applications find the tracker too.
+        app: The application, not started yet. Requests of its sub-applications find the
+            tracker too.
 
-        tracker: A function that makes the tracker, in the process that serves. Or the tracker
-            itself, for an application that starts once.
+        tracker: A function that makes the tracker, called in the process that serves. Or a
+            tracker, for an application that starts only once.
 
-        platform: The platform code of events for which neither the tracker nor a subject says one;
-            None to leave that to the tracker.
+        **options: See `SetupOptions`.
 
-        timeout: Seconds that closing takes at most; None for the emitters' own `drain_timeout`.
+    Raises:
+        ConfigurationError: If an argument has the wrong type or an unknown value.
+        InvalidEventError: If `platform` is no platform code.
 
-        page_views: Which requests are tracked as page views; None for none.
-
-        **options: How visitors are recognised, and what may be tracked of them: see `VisitorOptions`.
-
-    Raises ConfigurationError or InvalidEventError when one of these is none.
+    Example:
+        >>> app = web.Application()
+        >>> setup(app, make_tracker)
     """
     check_argument(isinstance(app, web.Application), "app", app, "must be an aiohttp.web.Application")
-    is_choice = page_views is None or isinstance(page_views, PageViews)
-    check_argument(is_choice, "page_views", page_views, "must be a PageViews, or None")
-    visitors = Visitors(**options)
-    life_cycle = LifeCycle(tracker, platform=platform, timeout=timeout)
+    given = Setup(**options)
+    policy, page_views, life_cycle = given.policy, given.page_views, given.life_cycle(tracker)
     views: set[asyncio.Task[None]] = set()
 
     async def run(app: web.Application) -> AsyncIterator[None]:
@@ -73,24 +64,24 @@ def setup(
         await life_cycle.stop()
 
     @web.middleware
-    async def bind(request: web.Request, handler: Handler) -> web.StreamResponse:
-        visitor = Visitor(visitors, _head(request), request)
-        if visitors.has_async_hooks:
-            await visitor.introduce()
-        # Stays bound: the body of a response may be made after this, and each request has a task of its own.
-        bound_scope.set(visitor)
+    async def bind(request: web.Request, handler: Answer) -> web.StreamResponse:
+        request_scope = RequestScope(policy, _head(request), request)
+        if policy.has_async_hooks:
+            await request_scope.prefetch()
+        # It stays bound, because the body of a response may be made later. Each request has its own task.
+        bound_scope.set(request_scope)
         try:
             response = await handler(request)
         except web.HTTPException as error:
-            _watch(page_views, views, visitor, request, error)
+            _track_when_sent(page_views, views, request_scope, request, error)
             raise
         finally:
-            visitor.leave()
-        _watch(page_views, views, visitor, request, response)
+            request_scope.close()
+        _track_when_sent(page_views, views, request_scope, request, response)
         return response
 
     app.middlewares.insert(0, bind)
-    # The first to be started is the last to be cleaned up.
+    # The first that is started is the last that is cleaned up.
     app.cleanup_ctx.insert(0, run)
 
 
@@ -99,14 +90,18 @@ def _head(request: web.Request) -> RequestHead:
     return RequestHead(headers, request.remote, request.scheme, request.raw_path)
 
 
-def _watch(
+def _track_when_sent(
     page_views: PageViews | None,
     views: set[asyncio.Task[None]],
-    visitor: Visitor,
+    request_scope: RequestScope,
     request: web.Request,
     response: web.StreamResponse,
 ) -> None:
-    """Have a page view tracked, if the request was one, when *response* has been sent; it is in *views*."""
+    """
+    Track a page view when *response* has been sent, if the request is one.
+
+    Its task is in *views* until it ends.
+    """
     task = asyncio.current_task()
     if page_views is None or task is None:
         return
@@ -118,7 +113,7 @@ def _watch(
 
         def track(sent: asyncio.Task[None]) -> None:
             if not sent.cancelled():
-                view = sent.get_loop().create_task(track_page_view(tracker, visitor, title))
+                view = sent.get_loop().create_task(track_page_view(tracker, request_scope, title))
                 views.add(view)
                 view.add_done_callback(views.discard)
 
@@ -128,9 +123,13 @@ def _watch(
 
 def tracker_of(request: web.Request | web.Application) -> Tracker:
     """
-    Return the tracker of the application that *request* came to.
+    Return the tracker of an application.
 
-    Raises ConfigurationError when there is none.
+    Args:
+        request: A request, or the application.
+
+    Raises:
+        ConfigurationError: If the application has no tracker.
     """
     config = request.config_dict if isinstance(request, web.Request) else request
     found = config.get(TRACKER)

@@ -1,9 +1,9 @@
 """
 The tracker in an ASGI application: Starlette, Quart, or any other.
 
-`lifespan` makes it when the application starts and closes it when it ends;
-`tracker_of` finds it; `SnowplowMiddleware` says whom the events of a request
-are about.
+`lifespan` makes the tracker when the application starts and closes it when it
+ends. `tracker_of` finds it. `SnowplowMiddleware` adds the visitor of a request to
+the events that are tracked during it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from snowplow_aio.integrations.page_views import (
     track_page_view,
 )
 from snowplow_aio.integrations.request_head import RequestHead
-from snowplow_aio.integrations.visitor import Visitor, VisitorOptions, Visitors
+from snowplow_aio.integrations.request_scope import RequestScope
+from snowplow_aio.integrations.setup_options import Setup, SetupOptions
 from snowplow_aio.model.arguments import check_argument
 from snowplow_aio.tracking.scope import bound_scope
 from snowplow_aio.tracking.tracker import Tracker
@@ -33,15 +34,15 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-# Every framework has types of its own for the three: what takes theirs and ours asks for any.
+# Every framework has types of its own for scope, receive and send.
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 log: logging.Logger = logging.getLogger("snowplow_aio.integrations")
 
-# Where the tracker is: in the state of an application, and in the scope of a request.
+# The names of the tracker in the state of an application and in the scope of a request.
 _STATE = "snowplow_tracker"
-_SCOPE = "snowplow_aio.tracking.tracker"
+_SCOPE = "snowplow_aio.tracker"
 
 
 def lifespan(
@@ -52,24 +53,30 @@ def lifespan(
     timeout: float | None = None,
 ) -> Lifespan:
     """
-    Return what Starlette and FastAPI take as `lifespan`.
+    Return a lifespan for Starlette and FastAPI that makes and closes the tracker.
 
-    When the application starts there is a tracker, which `tracker_of` finds.
-    When it ends, the last events are sent and the tracker is closed.
+    The tracker is made when the application starts, and `tracker_of` finds it. When
+    the application ends, the last events are sent and the tracker is closed.
 
     Args:
-        tracker: A function that makes the tracker, in the process that serves. Or the tracker
-            itself, for an application that starts once.
+        tracker: A function that makes the tracker, called in the process that serves. Or a
+            tracker, for an application that starts only once.
 
-        within: The application's own lifespan, which runs inside: it finds the tracker, and what it
-            tracks at its end is sent too. What it yields is passed on.
+        within: The application's own lifespan, which runs inside. It finds the tracker, and
+            the events that it tracks at its end are sent. Its state is passed on.
 
-        platform: The platform code of events for which neither the tracker nor a subject says one;
-            None to leave that to the tracker.
+        platform: The platform code of events for which neither the tracker nor a subject
+            has one; None to leave it to the tracker.
 
-        timeout: Seconds that closing takes at most; None for the emitters' own `drain_timeout`.
+        timeout: Seconds that closing takes at most, at least 0; None for the `drain_timeout`
+            of the emitters.
 
-    Raises ConfigurationError or InvalidEventError when one of these is none.
+    Raises:
+        ConfigurationError: If *tracker*, *within* or *timeout* is not allowed.
+        InvalidEventError: If *platform* is no platform code.
+
+    Example:
+        >>> app = FastAPI(lifespan=lifespan(make_tracker))
     """
     life_cycle = LifeCycle(tracker, platform=platform, timeout=timeout)
     check_argument(within is None or callable(within), "within", within, "must be a lifespan function")
@@ -87,7 +94,7 @@ def lifespan(
 
 
 def keep(app: Any, tracker: Tracker) -> None:
-    """Put *tracker* where `tracker_of` finds it: into the state of *app*."""
+    """Put *tracker* into the state of *app*, where `tracker_of` finds it."""
     setattr(app.state, _STATE, tracker)
 
 
@@ -98,9 +105,10 @@ def tracker_of(connection: Any) -> Tracker:
     Args:
         connection: A request or WebSocket of the framework, its ASGI scope, or the application.
 
-    Raises ConfigurationError when there is none.
+    Raises:
+        ConfigurationError: If the application has no tracker.
     """
-    # A request of Starlette's is a mapping too, which takes its time.
+    # A request of Starlette's is a mapping too, but a slow one.
     scope = getattr(connection, "scope", connection)
     app, found = connection, None
     if isinstance(scope, dict | Mapping):
@@ -115,89 +123,95 @@ def tracker_of(connection: Any) -> Tracker:
     return found
 
 
-class SnowplowMiddleware:
+class RequestMiddleware:
     """
-    Says whom the events are about that are tracked during a request or a WebSocket.
-
-    That is: the visitor's address, browser and language, the ids in the cookies of the JavaScript tracker
-    and the collector, the user id of the application. Events that have no page get the address of the
-    request and what it was linked from. A subject bound inside, or given to `track`, goes before.
+    Binds a `RequestScope` while *app* answers a request.
 
     Args:
         app: The application.
 
-        tracker: A function that makes the tracker, in the process that serves; or the tracker itself.
-            The middleware then starts and closes it with the application: for one that has no
-            `lifespan`. None for the tracker of the `lifespan`.
+        setup: The options.
 
-        platform: With a tracker: the platform code of events for which neither it nor a subject says
-            one; None to leave that to the tracker.
-
-        timeout: With a tracker: seconds that closing takes at most; None for the emitters' own
-            `drain_timeout`.
-
-        page_views: Which requests are tracked as page views; None for none.
-
-        **options: How visitors are recognised, and what may be tracked of them: see `VisitorOptions`.
-
-    Raises ConfigurationError or InvalidEventError when one of these is none.
+        life_cycle: Starts and closes the tracker with the application; None if something else does.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        tracker: TrackerSource | None = None,
-        *,
-        platform: str | None = "srv",
-        timeout: float | None = None,
-        page_views: PageViews | None = None,
-        **options: Unpack[VisitorOptions],
-    ) -> None:
-        check_argument(callable(app), "app", app, "must be an ASGI application")
-        is_choice = page_views is None or isinstance(page_views, PageViews)
-        check_argument(is_choice, "page_views", page_views, "must be a PageViews, or None")
+    def __init__(self, app: ASGIApp, setup: Setup, life_cycle: LifeCycle | None = None) -> None:
         self.app: ASGIApp = app
-        self._visitors = Visitors(**options)
-        self._page_views = page_views
-        self._life_cycle: LifeCycle | None = None
-        if tracker is not None:
-            self._life_cycle = LifeCycle(tracker, platform=platform, timeout=timeout)
+        self._policy = setup.policy
+        self._page_views = setup.page_views
+        self._life_cycle = life_cycle
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer one request, or live as long as the application does."""
+        """Answer one request, or run for as long as the application does."""
         life_cycle = self._life_cycle
         if scope["type"] == "lifespan":
             if life_cycle is None:
                 await self.app(scope, receive, send)
             else:
-                await _live(self.app, life_cycle, scope, receive, send)
+                await _run_lifespan(self.app, life_cycle, scope, receive, send)
             return
         if life_cycle is not None:
             scope[_SCOPE] = life_cycle.tracker
-        visitor = Visitor(self._visitors, _head(scope), scope)
-        if self._visitors.has_async_hooks:
-            await visitor.introduce()
+        request_scope = RequestScope(self._policy, _head(scope), scope)
+        if self._policy.has_async_hooks:
+            await request_scope.prefetch()
         if self._page_views is not None and scope["type"] == "http":
-            send = _watch(self._page_views, visitor, scope, send)
-        token = bound_scope.set(visitor)
+            send = _tracking_page_view(self._page_views, request_scope, scope, send)
+        token = bound_scope.set(request_scope)
         try:
             await self.app(scope, receive, send)
         finally:
             bound_scope.reset(token)
-            visitor.leave()
+            request_scope.close()
+
+
+class SnowplowMiddleware(RequestMiddleware):
+    """
+    Adds the visitor of a request or WebSocket to the events that are tracked during it.
+
+    These are the visitor's address, browser and language, the ids in the cookies of the
+    JavaScript tracker and the collector, and the user id of the application. Events without
+    a page get the address of the request and its referrer. Values of a subject that is bound
+    inside, or given to `track`, go before them.
+
+    Args:
+        app: The application.
+
+        tracker: None for the tracker of the `lifespan`, which is the usual way. For an
+            application without one, a function that makes the tracker, called in the process
+            that serves, or a tracker: the middleware then starts and closes it with the
+            application.
+
+        **options: See `SetupOptions`. `platform` and `timeout` apply only together with *tracker*.
+
+    Raises:
+        ConfigurationError: If an argument has the wrong type or an unknown value.
+        InvalidEventError: If `platform` is no platform code.
+
+    Example:
+        >>> app = FastAPI(lifespan=lifespan(make_tracker))
+        >>> app.add_middleware(SnowplowMiddleware, trusted_proxies=["10.0.0.0/8"])
+    """
+
+    def __init__(
+        self, app: ASGIApp, tracker: TrackerSource | None = None, **options: Unpack[SetupOptions]
+    ) -> None:
+        check_argument(callable(app), "app", app, "must be an ASGI application")
+        setup = Setup(**options)
+        super().__init__(app, setup, None if tracker is None else setup.life_cycle(tracker))
 
 
 def _head(scope: Scope) -> RequestHead:
     client, path, query = scope.get("client"), scope.get("raw_path"), scope.get("query_string")
-    # Some servers have the query in `raw_path` too.
+    # In some servers `raw_path` has the query too.
     target = path.decode("latin-1").partition("?")[0] if path else quote(scope["path"])
     if query:
         target = f"{target}?{query.decode('latin-1')}"
     return RequestHead(scope["headers"], client[0] if client else None, scope.get("scheme", "http"), target)
 
 
-def _watch(page_views: PageViews, visitor: Visitor, scope: Scope, send: Send) -> Send:
-    """Return *send*, after whose last message a page view is tracked if the request was one."""
+def _tracking_page_view(page_views: PageViews, request_scope: RequestScope, scope: Scope, send: Send) -> Send:
+    """Return *send* in a wrapper that tracks a page view, if the request is one, after the last message."""
     is_page_view = False
 
     async def sending(message: Message) -> None:
@@ -209,37 +223,39 @@ def _watch(page_views: PageViews, visitor: Visitor, scope: Scope, send: Send) ->
             is_page_view = page_views.match(scope["path"], scope["method"], message["status"], kind)
         elif is_page_view and not message.get("more_body", False):
             is_page_view = False
-            await _track_page_view(visitor, scope)
+            await _track_page_view(request_scope, scope)
 
     return sending
 
 
-async def _track_page_view(visitor: Visitor, scope: Scope) -> None:
+async def _track_page_view(request_scope: RequestScope, scope: Scope) -> None:
     try:
         tracker, title = tracker_of(scope), _title(scope)
     except Exception:
         log.exception("a page view could not be tracked")
     else:
-        await track_page_view(tracker, visitor, title)
+        await track_page_view(tracker, request_scope, title)
 
 
 def _title(scope: Scope) -> str | None:
-    """Return the template of the route, as the framework tells it."""
+    """Return the template of the route if the framework has put it into the scope."""
     template = scope.get("path_template")
     if isinstance(template, str):
         return template_of(template)
     route = scope.get("route")
     path = getattr(route, "path_format", None) or getattr(route, "path", None)
     if path is None and scope.get("endpoint") is not None:
-        # Starlette before 1.0 says what the parameters are, and not of which route.
+        # Starlette before 1.0 has the parameters in the scope, but not the route.
         path = ""
     if not isinstance(path, str):
         return None
     return template_behind_prefix(path, scope["path"], scope.get("path_params") or {}) or None
 
 
-async def _live(app: ASGIApp, life_cycle: LifeCycle, scope: Scope, receive: Receive, send: Send) -> None:
-    """Start and stop with *app*, which need not speak the lifespan protocol."""
+async def _run_lifespan(
+    app: ASGIApp, life_cycle: LifeCycle, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Start and stop the tracker with *app*, whether or not it speaks the lifespan protocol."""
     has_received = has_sent = False
 
     async def receiving() -> Message:
@@ -251,7 +267,7 @@ async def _live(app: ASGIApp, life_cycle: LifeCycle, scope: Scope, receive: Rece
         nonlocal has_sent
         has_sent = True
         if message["type"].startswith("lifespan.shutdown."):
-            # Before the server hears of it: that is when it ends the process.
+            # Before the message is sent: the server ends the process when it has it.
             await life_cycle.stop()
         await send(message)
 

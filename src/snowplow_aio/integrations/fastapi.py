@@ -1,8 +1,9 @@
 """
 The tracker in a FastAPI application.
 
-``FastAPI(lifespan=lifespan(make_tracker))``, `SnowplowMiddleware` for whom the
-events are about, and ``tracker: CurrentTracker`` as a parameter of an endpoint.
+`lifespan` makes and closes the tracker, and `SnowplowMiddleware` adds the visitor
+of a request to its events. An endpoint's parameter ``tracker: CurrentTracker`` is
+the tracker.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from snowplow_aio.tracking.tracker import Tracker
 __all__ = ["CurrentTracker", "PageViews", "SnowplowMiddleware", "lifespan", "tracker_of"]
 
 
-# A coroutine function: FastAPI runs others in a thread.
+# A coroutine function, because FastAPI runs plain functions in a thread.
 async def _current_tracker(connection: HTTPConnection) -> Tracker:
     return tracker_of(connection)
 
 
 CurrentTracker = Annotated[Tracker, Depends(_current_tracker)]
-"""The type of an endpoint's parameter that is the tracker of the application."""
+"""The type of an endpoint's parameter for the tracker of the application."""

@@ -1,4 +1,4 @@
-"""One tracker for each process of a service: made when it starts, closed after everything else."""
+"""One tracker for each process of a service: made when it starts, closed after all else."""
 
 from __future__ import annotations
 
@@ -18,20 +18,23 @@ TrackerSource = Tracker | Callable[[], Tracker]
 
 class LifeCycle:
     """
-    What the integrations do with a tracker between the start of a service and its end.
+    The tracker of a service between its start and its end.
 
-    A function is called at each start, in the process that serves. A tracker
-    that is given as it is can be used for one start only: after that it is closed.
+    A function is called at each start, in the process that serves. A tracker can be
+    used for one start only, because it is closed at the end.
 
     Args:
-        source: The tracker, or the function that makes it.
+        source: The tracker, or a function that makes it.
 
-        platform: The platform code of events for which neither the tracker nor a subject says one;
-            None to leave that to the tracker.
+        platform: The platform code of events for which neither the tracker nor a subject
+            has one; None to leave it to the tracker.
 
-        timeout: Seconds that closing takes at most; None for the emitters' own `drain_timeout`.
+        timeout: Seconds that closing takes at most, at least 0; None for the `drain_timeout`
+            of the emitters.
 
-    Raises ConfigurationError or InvalidEventError when one of these is none.
+    Raises:
+        ConfigurationError: If *source* or *timeout* is not allowed.
+        InvalidEventError: If *platform* is no platform code.
     """
 
     def __init__(self, source: TrackerSource, *, platform: str | None, timeout: float | None) -> None:
@@ -48,14 +51,15 @@ class LifeCycle:
 
     @property
     def tracker(self) -> Tracker:
-        """The tracker; made now where nothing has started the service, as in some tests."""
+        """The tracker. It is made now if nothing has started the service, as in some tests."""
         return self._tracker or self.start()
 
     def start(self) -> Tracker:
         """
         Return the tracker for this run of the service.
 
-        Raises ConfigurationError when the function returns something else.
+        Raises:
+            ConfigurationError: If the function does not return a tracker.
         """
         tracker = self._source if isinstance(self._source, Tracker) else self._source()
         check_argument(
@@ -69,27 +73,30 @@ class LifeCycle:
 
     async def open(self) -> Tracker:
         """
-        Return the tracker for this run, which delivers in the loop that serves from now on.
+        Return the tracker for this run. From now on it delivers in the loop that serves.
 
-        Raises what `start` raises.
+        Raises:
+            ConfigurationError: If the function does not return a tracker.
         """
         tracker = self.start()
-        # A thread has no loop to deliver in: what endpoints track in threads only would wait for the end.
+        # A thread has no loop to deliver in. Without this, events that are tracked in threads only
+        # would wait for the end of the service.
         await tracker.flush(wait=False)
         return tracker
 
     async def stop(self) -> None:
-        """Send what is left, and close. Does nothing where nothing was started, or all is closed."""
+        """Send the last events and close the tracker, if it was started and is not closed."""
         if self._tracker is None or self._is_stopped:
             return
         await self._tracker.aclose(self._timeout)
-        # A server that has heard of the end cancels who still waits: a second close must not.
+        # Set after the close: if a server cancels this one, the next call closes. If not, the next
+        # call, which servers cancel too, must not close again.
         self._is_stopped = True
-        _say_what_is_lost(self._tracker)
+        _warn_of_loss(self._tracker)
 
 
-def _say_what_is_lost(tracker: Tracker) -> None:
-    """Warn of events that the close has lost, where the emitters' own log lines reach nobody."""
+def _warn_of_loss(tracker: Tracker) -> None:
+    """Warn of events that were lost at the close, if nothing shows the emitters' own log lines."""
     for name, stats in tracker.stats().items():
         lost = stats.dropped.get("closed", 0)
         if lost and not log.hasHandlers():

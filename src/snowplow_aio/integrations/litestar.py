@@ -1,8 +1,8 @@
 """
 The tracker in a Litestar application.
 
-``Litestar(..., plugins=[SnowplowPlugin(make_tracker)])``, and ``tracker:
-CurrentTracker`` as a parameter of a handler.
+`SnowplowPlugin` gives an application its tracker. A parameter ``tracker:
+CurrentTracker`` of a route handler is the tracker.
 """
 
 from __future__ import annotations
@@ -17,61 +17,48 @@ from litestar.middleware import DefineMiddleware
 from litestar.plugins import InitPluginProtocol
 from litestar.types import Scope
 
-from snowplow_aio.integrations.asgi import SnowplowMiddleware, keep, tracker_of
+from snowplow_aio.integrations.asgi import RequestMiddleware, keep, tracker_of
 from snowplow_aio.integrations.life_cycle import LifeCycle, TrackerSource
-from snowplow_aio.integrations.page_views import PageViews
-from snowplow_aio.integrations.visitor import VisitorOptions
+from snowplow_aio.integrations.setup_options import Setup, SetupOptions
 from snowplow_aio.tracking.tracker import Tracker
 
 __all__ = ["CurrentTracker", "SnowplowPlugin", "tracker_of"]
 
-# Before 2.23 every parameter with the name of a dependency is one; Litestar 3 asks for the mark.
+# Before Litestar 2.23 every parameter with the name of a dependency is one. Litestar 3 needs it marked.
 _DEPENDENCY: Any = getattr(di, "Dependency", object)()
 
 CurrentTracker = Annotated[Tracker, _DEPENDENCY]
-"""The type of a handler's parameter ``tracker``, which is the tracker of the application."""
+"""The type of a route handler's parameter ``tracker``: the tracker of the application."""
 
 
 class SnowplowPlugin(InitPluginProtocol):
     """
-    Gives an application a tracker, from its start to its end, as the dependency ``tracker``.
+    Gives an application a tracker from its start to its end, as the dependency ``tracker``.
 
-    And says whom the events of a request are about, as `SnowplowMiddleware` does.
+    It also adds the visitor of a request to its events, as `SnowplowMiddleware` does.
 
-    It is there before what else the application starts. It is closed last:
-    after other lifespans, and after what `on_shutdown` has when the plugin is initialised.
+    The tracker is made before anything else that the application starts. It is closed
+    last: after other lifespans, and after the `on_shutdown` hooks that exist when the plugin
+    is initialised.
 
     Args:
-        tracker: A function that makes the tracker, in the process that serves. Or the tracker
-            itself, for an application that starts once.
+        tracker: A function that makes the tracker, called in the process that serves. Or a
+            tracker, for an application that starts only once.
 
-        platform: The platform code of events for which neither the tracker nor a subject says one;
-            None to leave that to the tracker.
+        **options: See `SetupOptions`.
 
-        timeout: Seconds that closing takes at most; None for the emitters' own `drain_timeout`.
+    Raises:
+        ConfigurationError: If an argument has the wrong type or an unknown value.
+        InvalidEventError: If `platform` is no platform code.
 
-        page_views: Which requests are tracked as page views; None for none.
-
-        **options: How visitors are recognised, and what may be tracked of them: see `VisitorOptions`.
-
-    Raises ConfigurationError or InvalidEventError when one of these is none.
+    Example:
+        >>> app = Litestar([add_to_cart], plugins=[SnowplowPlugin(make_tracker)])
     """
 
-    def __init__(
-        self,
-        tracker: TrackerSource,
-        *,
-        platform: str | None = "srv",
-        timeout: float | None = None,
-        page_views: PageViews | None = None,
-        **options: Unpack[VisitorOptions],
-    ) -> None:
-        # Made here too, so that a wrong option is refused at once.
-        SnowplowMiddleware(_nothing, page_views=page_views, **options)
-        self._middleware: DefineMiddleware = DefineMiddleware(
-            SnowplowMiddleware, page_views=page_views, **options
-        )
-        self._life_cycle: LifeCycle = LifeCycle(tracker, platform=platform, timeout=timeout)
+    def __init__(self, tracker: TrackerSource, **options: Unpack[SetupOptions]) -> None:
+        setup = Setup(**options)
+        self._middleware: DefineMiddleware = DefineMiddleware(RequestMiddleware, setup=setup)
+        self._life_cycle: LifeCycle = setup.life_cycle(tracker)
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add the tracker to the configuration of the application."""
@@ -85,10 +72,6 @@ class SnowplowPlugin(InitPluginProtocol):
     async def _start(self, app: Litestar) -> AsyncGenerator[None]:
         keep(app, await self._life_cycle.open())
         yield
-
-
-async def _nothing(_scope: Any, _receive: Any, _send: Any) -> None:
-    """Stand for an application."""
 
 
 async def _current_tracker(scope: Scope) -> Tracker:

@@ -1,4 +1,4 @@
-"""A page view for each request that shows a page."""
+"""Page views for the requests that show a page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fnmatch import translate
 from typing import Any
 
 from snowplow_aio.events.page import PageView
-from snowplow_aio.integrations.visitor import Visitor
+from snowplow_aio.integrations.request_scope import RequestScope
 from snowplow_aio.model.arguments import check_argument
 from snowplow_aio.tracking.tracker import Tracker
 
@@ -23,11 +23,11 @@ _HTML = frozenset({"text/html"})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageViews:
     """
-    Which requests are page views: those that all of this is true of.
+    Which requests are tracked as page views: those that meet all of these conditions.
 
-    Each is tracked when its response has been sent. Its title is the template of the route,
-    like ``/users/{user_id}``, so that the views of one kind of page can be counted; a
-    request without a route has none. Its address is that of the request.
+    A page view is tracked when the response has been sent. Its address is that of the
+    request. Its title is the template of the route, like ``/users/{user_id}``, so that the
+    views of one kind of page can be counted; a request without a route has no title.
 
     Args:
         include: Patterns of paths, of which one must match; ``*`` stands for any characters.
@@ -40,7 +40,11 @@ class PageViews:
 
         content_types: Media types of responses, in lower case and without parameters; None for any.
 
-    Raises ConfigurationError when one of these is none.
+    Raises:
+        ConfigurationError: If an argument has the wrong type.
+
+    Example:
+        >>> page_views = PageViews(exclude=["/admin/*", "/health"])
     """
 
     include: Iterable[str] = ("*",)
@@ -54,23 +58,23 @@ class PageViews:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_included", _pattern("include", self.include))
         object.__setattr__(self, "_excluded", _pattern("exclude", self.exclude))
-        _require_collection("methods", self.methods)
-        _require_collection("statuses", self.statuses)
+        _check_collection("methods", self.methods)
+        _check_collection("statuses", self.statuses)
         if self.content_types is not None:
-            _require_collection("content_types", self.content_types)
+            _check_collection("content_types", self.content_types)
 
     def match(self, path: str, method: str, status: int, content_type: str) -> bool:
         """
         Return whether a request was a page view.
 
         Args:
-            path: Its path, decoded, without a query.
+            path: The path of the request, decoded and without a query.
 
-            method: Its method.
+            method: The method of the request.
 
-            status: The status of its response.
+            status: The status of the response.
 
-            content_type: The response's header of that name, or an empty string.
+            content_type: The ``Content-Type`` of the response, or an empty string.
         """
         if method not in self.methods or status not in self.statuses:
             return False
@@ -88,27 +92,27 @@ def _pattern(name: str, patterns: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(map(translate, given)) or r"(?!)")
 
 
-def _require_collection(name: str, value: object) -> None:
+def _check_collection(name: str, value: object) -> None:
     is_collection = isinstance(value, Collection) and not isinstance(value, str | bytes)
     check_argument(is_collection, name, value, "must be a set or a list")
 
 
-async def track_page_view(tracker: Tracker, visitor: Visitor, title: str | None) -> None:
+async def track_page_view(tracker: Tracker, request_scope: RequestScope, title: str | None) -> None:
     """
-    Track that *visitor* has seen the page of their request. Whatever fails is logged.
+    Track the page of a request as viewed. An error is logged, not raised.
 
-    It waits for nothing but for global contexts and enrichers that are coroutine functions.
+    It waits for nothing but global contexts and enrichers that are coroutine functions.
     """
     try:
-        url = visitor.page().get("url")
-        # None where it breaks a rule, and the event would be lost.
+        url = request_scope.page().get("url")
+        # An address that breaks a rule is not in the scope; the event would be lost with it.
         if url is not None:
             await tracker.track(PageView(page_url=url, page_title=title))
     except Exception:
         log.exception("a page view could not be tracked")
 
 
-# ``{name}``, with what a converter may say after a colon.
+# ``{name}`` or ``{name:converter}``.
 _PARAMETER = re.compile(r"\{\s*([^}:]+?)\s*(?::[^}]*)?\}")
 
 
@@ -119,11 +123,11 @@ def template_of(template: str) -> str:
 
 def template_behind_prefix(route: str, path: str, parameters: Any) -> str:
     """
-    Return the template of the whole *path*, of which *route* is that of the end.
+    Return the template of the whole *path*, whose end has the template *route*.
 
-    Frameworks tell the route of the innermost router, and the values of the
-    *parameters* of all of them. Where the two do not explain the path, the answer is
-    *route* alone: nothing that a parameter has may show.
+    Frameworks have the route of the innermost router, but the values of the
+    *parameters* of all routers. If the two do not explain the whole path, the result
+    is *route* alone, so that it never shows the value of a parameter.
     """
     template = template_of(route)
     values = {str(name): str(value) for name, value in dict(parameters).items()}

@@ -1,10 +1,10 @@
 """
-The proxies before a service, and what they say of a request.
+The proxies in front of a service, and what their headers say of a request.
 
-Anybody can send ``Forwarded`` and ``X-Forwarded-For``. Each proxy adds at the
-right whom it has its request from, so that the list is read from there: what
-a trusted proxy has added is true, and the first address that is no trusted
-proxy is the client's. What stands left of it, the client may have made up.
+Anybody can send ``Forwarded`` and ``X-Forwarded-For``. Each proxy appends the
+address that it has the request from. So the list is read from the right: an entry
+that a trusted proxy has appended is true, and the first address that is not a
+trusted proxy is the client. The client may have made up everything left of it.
 """
 
 from __future__ import annotations
@@ -24,31 +24,33 @@ Network = IPv4Network | IPv6Network
 ForwardedHeader = Literal["forwarded", "x-forwarded-for"]
 
 UNIX = "unix"
-"""Stands in a list of proxies for whoever connects without an address, by a Unix socket."""
+"""In a list of proxies: those that connect by a Unix socket and have no address."""
 
-# RFC 7239, section 4. Unquoted values may be what many proxies send so: addresses with a port.
+# RFC 7239, section 4. Many proxies send addresses with a port without quotes, so these are read too.
 _PAIR = r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)=(?:\"((?:[^\"\\]|\\.)*)\"|([^\s\";,=\\]+))"
 _ELEMENT = re.compile(rf"[ \t]*{_PAIR}(?:[ \t]*;[ \t]*{_PAIR})*[ \t]*")
 _PAIRS = re.compile(_PAIR)
 _PORT = re.compile(r":(?:[0-9]{1,5}|_[A-Za-z0-9._-]+)")
 
-# Commas in one element of `Forwarded`, all of them within quotes. A host has none.
+# Most commas within quotes in one element of `Forwarded`. Addresses and hosts have none.
 _MAX_COMMAS = 8
-# Nobody has more proxies in a row: the rest of a list is the client's.
+# No service has more proxies in a row: the rest of a longer list was made up.
 _MAX_HOPS = 50
 
 
 class Proxies:
     """
-    The proxies that are believed.
+    The trusted proxies of a service.
 
     Args:
         trusted: Their addresses and networks, like ``10.0.0.0/8``; `UNIX` for those that
             connect by a Unix socket.
 
-        header: Which header they write; None for either. Where both come then, they must say the same.
+        header: The header that they write; None for either. If a request has both then,
+            they must name the same client.
 
-    Raises ConfigurationError when one of these is none.
+    Raises:
+        ConfigurationError: If an argument has the wrong type, or an entry is no address and no network.
     """
 
     def __init__(self, trusted: Iterable[str], header: ForwardedHeader | None) -> None:
@@ -66,7 +68,7 @@ class Proxies:
         """
         Return the client's address, the scheme and the host of a request, as the outermost proxy saw them.
 
-        The address is None where nobody knows it.
+        The address is None if it is unknown, or if the headers disagree.
         """
         peer = address_of(head.peer or "")
         scheme, host = head.scheme, head.value(b"host")
@@ -99,7 +101,7 @@ class Proxies:
     def _client(
         self, peer: Address | None, hops: Iterator[Mapping[str, str]]
     ) -> tuple[str | None, Mapping[str, str]]:
-        """Return the address of the client, and what was said with it."""
+        """Return the address of the client, and the other values of its entry."""
         address, told = peer, dict[str, str]()
         for hop in hops:
             address, told = address_of(hop.get("for", "")), dict(hop)
@@ -113,10 +115,15 @@ def _text(address: Address | None) -> str | None:
     return None if address is None else str(address)
 
 
-# The same visitors and proxies come again and again; parsing an address costs as much as an event's JSON.
+# The same visitors and proxies come again and again, and parsing an address costs as much as an event's JSON.
 @lru_cache(maxsize=1024)
 def address_of(node: str) -> Address | None:
-    """Return the address in *node*, which may have a port, or None: it is hidden, unknown or no address."""
+    """
+    Return the address in *node*, which may have a port.
+
+    Returns:
+        None for a hidden or unknown client, and for a text that is no address.
+    """
     text = node.strip()
     if text.startswith("["):
         text, closing, port = text[1:].partition("]")
@@ -129,11 +136,11 @@ def address_of(node: str) -> Address | None:
     if port and not _PORT.fullmatch(port):
         return None
     try:
-        # What follows the percent sign is an interface of the machine that saw the address.
+        # Behind a percent sign stands an interface of the machine that saw the address.
         address = ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    # What a socket for both kinds calls an IPv4 address.
+    # A socket for both kinds of addresses shows IPv4 addresses so.
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
 
@@ -152,7 +159,7 @@ def _forwarded_for(header: str) -> Iterator[Mapping[str, str]]:
 
 
 def _forwarded(header: str) -> Iterator[Mapping[str, str]]:
-    """Return the elements of *header* from the right; a malformed one says nothing and is the last."""
+    """Yield the elements of *header* from the right; a malformed one is empty and ends the list."""
     end = len(header)
     for _ in range(_MAX_HOPS):
         start = _start_of_element(header, end)
@@ -167,7 +174,7 @@ def _forwarded(header: str) -> Iterator[Mapping[str, str]]:
 
 
 def _start_of_element(header: str, end: int) -> int | None:
-    # From the right, because a quote that a client has left open must not swallow what a proxy has added.
+    # From the right, so that a quote that the client has left open does not swallow a proxy's entry.
     comma = end
     for _ in range(_MAX_COMMAS):
         comma = header.rfind(",", 0, comma)
@@ -187,7 +194,7 @@ def _last(head: RequestHead, name: bytes) -> str:
 
 
 def _scheme(scheme: str, told: str) -> str:
-    """Return the scheme that a proxy told, in the words of *scheme*: a WebSocket stays one."""
+    """Return the scheme that a proxy has *told*; a WebSocket stays one. It is *scheme* if that is unknown."""
     is_secure = {"https": True, "wss": True, "http": False, "ws": False}.get(told.lower())
     if is_secure is None:
         return scheme

@@ -1,4 +1,4 @@
-"""What a request says before its body, read when somebody asks; without a framework."""
+"""The head of a request, whatever the framework. Headers are read when they are first needed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 _LANGUAGE = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*")
 _WEIGHT = re.compile(r"q=([01](?:\.[0-9]{0,3})?)", re.IGNORECASE)
 
-# Headers that are lists, and what is between the parts of one: it may come in several lines.
+# Headers that are lists may come in several lines. These are joined by the separator of the list.
 _SEPARATORS = {
     b"accept-language": b",",
     b"cookie": b";",
@@ -25,13 +25,13 @@ class RequestHead:
     The head of one request. It refers to parts of the framework's request, never to the request.
 
     Args:
-        headers: Names, in lower case, and values as they came; a name may come again.
+        headers: Names in lower case, and values as they were sent. A name may occur several times.
 
-        peer: The address of whoever has connected; None where there is none, as with a Unix socket.
+        peer: The address of the machine that has connected; None if there is none, as with a Unix socket.
 
-        scheme: How the request came: ``http``, ``https``, ``ws`` or ``wss``.
+        scheme: The scheme of the request: ``http``, ``https``, ``ws`` or ``wss``.
 
-        target: The path of the request, still percent-encoded, with its query.
+        target: The path of the request, percent-encoded, with its query.
     """
 
     __slots__ = ("_fields", "_headers", "peer", "scheme", "target")
@@ -49,7 +49,7 @@ class RequestHead:
         """
         Return the value of the header *name*, or an empty string.
 
-        Of a list all of it, and of another header that came again the first value.
+        If it occurs several times, a header that is a list is joined; of others the first counts.
         """
         fields = self._fields
         if fields is None:
@@ -58,7 +58,7 @@ class RequestHead:
         return "" if value is None else _text(value)
 
     def cookies(self) -> dict[str, str]:
-        """Return the cookies by name; of several with one name the first, which is the nearest."""
+        """Return the cookies by name. Of several with one name the first counts: its path is the longest."""
         cookies: dict[str, str] = {}
         line = self.value(b"cookie")
         for pair in line.split(";") if line else ():
@@ -68,7 +68,7 @@ class RequestHead:
 
 
 def _fields(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
-    # ASGI promises no more than that they can be looked through.
+    # ASGI promises only that headers can be iterated.
     pairs = list(headers)
     fields = dict(pairs)
     if len(fields) == len(pairs):

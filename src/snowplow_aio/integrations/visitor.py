@@ -1,14 +1,12 @@
 """
-Who a visitor of a service is, as far as a request tells, and what may be tracked of them.
+How a service recognises its visitors, and what may be tracked of them.
 
-Without a framework: an integration makes a `Visitor` of each request and binds
-it while the request is answered. Nothing is read before an event is tracked.
+It knows no framework: an integration makes one `VisitorPolicy`, and a scope of
+each request.
 """
 
 from __future__ import annotations
 
-import inspect
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Literal, TypedDict
@@ -16,13 +14,11 @@ from uuid import UUID
 
 from snowplow_aio.integrations.proxies import ForwardedHeader, Proxies
 from snowplow_aio.integrations.request_head import RequestHead, preferred_language
+from snowplow_aio.integrations.request_hook import RequestHook
 from snowplow_aio.model.arguments import check_argument
-from snowplow_aio.model.atomic import TEXT_LIMITS, exceeds, is_unicode, is_usual_url, url_fault
+from snowplow_aio.model.atomic import TEXT_LIMITS, exceeds, is_unicode
 from snowplow_aio.model.subject import cookie_fields, valid_fields
-from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
-from snowplow_aio.tracking.scope import Permission, TrackingScope
-
-log: QuietLogger = quiet_logger("snowplow_aio.integrations")
+from snowplow_aio.tracking.scope import Permission
 
 UserId = str | int | UUID | None
 UserIdHook = Callable[[Any], UserId | Awaitable[UserId]]
@@ -32,37 +28,46 @@ WithoutConsent = Literal["nothing", "anonymous"]
 
 class VisitorOptions(TypedDict, total=False):
     """
-    What an integration may be told about visitors and their privacy.
+    How an integration recognises visitors, and what it may track of them.
 
-    A hook is a function, or a coroutine function, of the request: of its scope in an
-    ASGI application, of the `aiohttp.web.Request` in aiohttp. A function is called when the
-    first event is tracked, and at the latest when the request ends; a coroutine
-    function before the application sees the request. One that raises is logged.
+    A hook is a function, or a coroutine function, of the request: of the scope in an
+    ASGI application, of the `aiohttp.web.Request` in aiohttp. A plain function is
+    called when the first event is tracked, or at the end of the request. A coroutine
+    function is called before the application sees the request. If a hook raises, the
+    error is logged and the request goes on.
 
     Args:
-        trusted_proxies: Addresses and networks of the proxies before the service; ``unix`` for one
-            that connects by a Unix socket. Without them, ``Forwarded`` and its kin are ignored.
+        trusted_proxies: Addresses and networks of the proxies in front of the service;
+            ``unix`` for a proxy that connects by a Unix socket. Without them, ``Forwarded``
+            and similar headers are ignored.
 
-        forwarded_header: Which header these proxies write, ``forwarded`` or ``x-forwarded-for``. None for
-            either; where a request has both, they must then agree on the client.
+        forwarded_header: The header that these proxies write, ``forwarded`` or
+            ``x-forwarded-for``. None for either: if a request has both, they must
+            agree on the client.
 
-        user_id: A hook that returns the application's id of the user, or None. A function
-            that has returned None is called again for the next event.
+        user_id: A hook that returns the application's id of the user, or None. A plain
+            function that has returned None is called again for the next event.
 
-        consent: A hook that returns whether the visitor may be tracked. Where it raises, they may not.
+        consent: A hook that returns whether the visitor may be tracked. If it raises, the
+            visitor may not be tracked.
 
-        privacy_signals: Whether ``DNT: 1`` and ``Sec-GPC: 1`` mean that the visitor may not be tracked.
+        privacy_signals: Whether ``DNT: 1`` and ``Sec-GPC: 1`` mean that the visitor may not
+            be tracked. The default is True.
 
-        opt_out_cookie: The name of a cookie that means the same.
+        opt_out_cookie: The name of a cookie with the same meaning.
 
-        without_consent: What is tracked of a visitor who may not be tracked: ``nothing``, or
-            ``anonymous`` events. That holds for everything that is tracked during the request.
+        without_consent: What is tracked of a visitor who may not be tracked: ``nothing``, the
+            default, or ``anonymous`` events. It holds for all that is tracked during the request.
 
         anonymous: Whether all events that are tracked during requests are anonymous.
+            The default is False.
 
-        cookie_prefix: What the JavaScript tracker's ``cookieName`` is.
+        cookie_prefix: The ``cookieName`` of the JavaScript tracker. The default is ``_sp_``.
 
-        network_cookie: The name of the collector's cookie.
+        network_cookie: The name of the collector's cookie. The default is ``sp``.
+
+    Example:
+        >>> app.add_middleware(SnowplowMiddleware, trusted_proxies=["10.0.0.0/8"], opt_out_cookie="no")
     """
 
     trusted_proxies: Iterable[str]
@@ -77,11 +82,23 @@ class VisitorOptions(TypedDict, total=False):
     network_cookie: str
 
 
-class Visitors:
+class VisitorPolicy:
     """
-    How the visitors of a service are recognised; `VisitorOptions` says what the arguments mean.
+    How the visitors of a service are recognised. `VisitorOptions` describes the arguments.
 
-    Raises ConfigurationError when one of these is none.
+    Attributes:
+        proxies: The trusted proxies.
+
+        user_id: The hook for the user's id, or None.
+
+        consent: The hook for consent, or None.
+
+        hooks: Those of the two that there are.
+
+        has_async_hooks: Whether one of them is a coroutine function.
+
+    Raises:
+        ConfigurationError: If an argument has the wrong type or an unknown value.
     """
 
     def __init__(
@@ -110,29 +127,26 @@ class Visitors:
         self.proxies: Proxies = Proxies(trusted_proxies, forwarded_header)
         self._cookie_prefix: str = cookie_prefix
         self._network_cookie: str = network_cookie
-        self._heeds_signals: bool = privacy_signals
-        self._opt_out: str | None = opt_out_cookie
+        self._privacy_signals: bool = privacy_signals
+        self._opt_out_cookie: str | None = opt_out_cookie
         self._refused: Permission = without_consent
         self._granted: Permission = "anonymous" if anonymous else "all"
-        self.user_id: Hook | None = None if user_id is None else Hook("user_id", user_id)
-        self.consent: Hook | None = None if consent is None else Hook("consent", consent)
-        self.hooks: list[Hook] = [hook for hook in (self.user_id, self.consent) if hook is not None]
+        self.user_id: RequestHook | None = None if user_id is None else RequestHook("user_id", user_id)
+        self.consent: RequestHook | None = None if consent is None else RequestHook("consent", consent)
+        self.hooks: list[RequestHook] = [hook for hook in (self.user_id, self.consent) if hook is not None]
         self.has_async_hooks: bool = any(hook.is_async for hook in self.hooks)
 
-    def permission(self, head: RequestHead) -> Permission:
-        """Return what the request permits to be tracked, whatever the `consent` hook says."""
-        has_signal = self._heeds_signals and (head.value(b"dnt") == "1" or head.value(b"sec-gpc") == "1")
-        if has_signal or (self._opt_out is not None and self._opt_out in head.cookies()):
-            return self._refused
-        return self._granted
+    def permission(self, head: RequestHead, *, has_consent: bool) -> Permission:
+        """Return what may be tracked during a request whose visitor has, or has not, given consent."""
+        return self._granted if has_consent and not self._has_objection(head) else self._refused
 
-    @property
-    def refused(self) -> Permission:
-        """What may be tracked of somebody who may not be."""
-        return self._refused
+    def _has_objection(self, head: RequestHead) -> bool:
+        if self._privacy_signals and (head.value(b"dnt") == "1" or head.value(b"sec-gpc") == "1"):
+            return True
+        return self._opt_out_cookie is not None and self._opt_out_cookie in head.cookies()
 
     def fields(self, head: RequestHead, address: str | None, user_id: str | None) -> dict[str, str]:
-        """Return whom the events of the request are about; what breaks a rule is left out."""
+        """Return the protocol fields of the visitor; a value that breaks a rule is left out."""
         fields = dict(_browser(head.value(b"user-agent"), head.value(b"accept-language")))
         if address is not None:
             fields["ip"] = address
@@ -143,147 +157,14 @@ class Visitors:
         return fields
 
 
-# Many visitors have the same; of a single one it tells next to nothing.
+# Many visitors have the same values.
 @lru_cache(maxsize=1024)
 def _browser(useragent: str, languages: str) -> Mapping[str, str]:
     return valid_fields({"useragent": useragent, "lang": preferred_language(languages)})
 
 
-def _page(head: RequestHead, scheme: str, host: str) -> Mapping[str, str]:
-    """Return the address of a request, and what it was linked from; what breaks a rule is left out."""
-    found = {"refr": head.value(b"referer")}
-    if host and head.target.startswith("/"):
-        found["url"] = f"{scheme}://{host}{head.target}"
-    return {key: url for key, url in found.items() if url and _is_address(key, url)}
-
-
-def _is_address(key: str, url: str) -> bool:
-    if is_usual_url(url):
-        return True
-    return not exceeds(url, TEXT_LIMITS[key]) and url_fault(key, url) is None
-
-
-class Hook:
-    """A function of the application's that is asked about a request, and that cannot make it fail."""
-
-    def __init__(self, name: str, function: Callable[[Any], Any]) -> None:
-        check_argument(callable(function), name, function, "must be a function of the request")
-        self._name: str = name
-        self._function: Callable[[Any], Any] = function
-        # One that fails may do so at each request.
-        self._throttled = ThrottledLog(log)
-        self.is_async: bool = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
-
-    def ask(self, request: Any) -> Any:
-        """Return what the function says, or None where it fails."""
-        try:
-            answer = self._function(request)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the request goes on
-            self.complain("failed", error)
-            return None
-        if not inspect.isawaitable(answer):
-            return answer
-        if inspect.iscoroutine(answer):
-            answer.close()
-        self.complain("returned an awaitable: it must be a coroutine function itself")
-        return None
-
-    async def ask_and_wait(self, request: Any) -> Any:
-        """Return the same for a coroutine function."""
-        try:
-            return await self._function(request)
-        except Exception as error:  # noqa: BLE001 - likewise
-            self.complain("failed", error)
-            return None
-
-    def complain(self, fault: str, error: BaseException | None = None) -> None:
-        """Log what is wrong with the function, unless that was said a moment ago."""
-        self._throttled.log(fault, logging.ERROR, f"the hook %s {fault}", self._name, error=error)
-
-
-class Visitor(TrackingScope):
-    """
-    Whoever has sent one request.
-
-    Args:
-        visitors: How they are recognised.
-
-        head: What the request says.
-
-        request: What the hooks get; forgotten when the request ends.
-    """
-
-    __slots__ = ("_fields", "_head", "_page", "_permission", "_request", "_seen", "_user_id", "_visitors")
-
-    def __init__(self, visitors: Visitors, head: RequestHead, request: Any) -> None:
-        self._visitors: Visitors = visitors
-        self._head: RequestHead = head
-        self._request: Any = request
-        self._seen: tuple[str | None, str, str] | None = None
-        self._permission: Permission | None = None
-        self._user_id: str | None = None
-        self._fields: Mapping[str, str] | None = None
-        self._page: Mapping[str, str] | None = None
-
-    async def introduce(self) -> None:
-        """Ask the hooks that are coroutine functions."""
-        visitors = self._visitors
-        if visitors.consent is not None and visitors.consent.is_async:
-            self._decide(await visitors.consent.ask_and_wait(self._request))
-        # Nobody is asked who it is when nothing will be said of them.
-        is_asked = visitors.user_id is not None and visitors.user_id.is_async
-        if is_asked and visitors.user_id is not None and self._permission in (None, "all"):
-            answer = await visitors.user_id.ask_and_wait(self._request)
-            self._user_id = _as_user_id(visitors.user_id, answer)
-
-    def leave(self) -> None:
-        """
-        Ask what has not been asked, and forget the request.
-
-        Tasks that go on have the visitor still, and perhaps for as long as the process lives.
-        """
-        if self._request is not None and self._visitors.hooks and self.permission() == "all":
-            self._ask_user_id()
-        self._request = None
-
-    def permission(self) -> Permission:  # noqa: D102 - see Occasion
-        if self._permission is None:
-            consent = self._visitors.consent
-            self._decide(consent is None or consent.ask(self._request))
-        return self._permission or self._visitors.refused
-
-    def _decide(self, has_consent: object) -> None:
-        visitors = self._visitors
-        self._permission = visitors.permission(self._head) if has_consent else visitors.refused
-
-    def fields(self) -> Mapping[str, str]:  # noqa: D102 - see Occasion
-        user_id = self._ask_user_id()
-        fields = self._fields
-        # Two threads may do this at the same time: whatever one leaves here, the next call makes good.
-        if fields is None or fields.get("uid") != user_id:
-            fields = self._fields = self._visitors.fields(self._head, self._outside()[0], user_id)
-        return fields
-
-    def _ask_user_id(self) -> str | None:
-        hook, request = self._visitors.user_id, self._request
-        if self._user_id is None and hook is not None and not hook.is_async and request is not None:
-            self._user_id = _as_user_id(hook, hook.ask(request))
-        return self._user_id
-
-    def page(self) -> Mapping[str, str]:  # noqa: D102 - see Occasion
-        if self._page is None:
-            self._page = _page(self._head, *self._outside()[1:])
-        return self._page
-
-    def _outside(self) -> tuple[str | None, str, str]:
-        """Return address, scheme and host as the outermost proxy saw them."""
-        if self._seen is None:
-            self._seen = self._visitors.proxies.seen_by(self._head)
-        return self._seen
-
-
-def _as_user_id(hook: Hook, answer: Any) -> str | None:
-    """Return *answer*, that of *hook*, as the subject takes it, or None."""
+def as_user_id(hook: RequestHook, answer: Any) -> str | None:
+    """Return the answer of the hook `user_id` as text, or None if it is no user id."""
     if answer is None or answer == "":
         return None
     text = str(answer) if isinstance(answer, str | int | UUID) and not isinstance(answer, bool) else ""

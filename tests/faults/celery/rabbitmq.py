@@ -14,7 +14,7 @@ from typing import Self
 from tests.celery.worker import wait_until
 from tests.ports import free_port
 
-# Debian's program on the PATH changes to a user and folders of its own; this is what it starts.
+# Debian's program on the PATH changes the user and uses fixed folders. It starts this one.
 _PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", shutil.which("rabbitmq-server"))
 
 PROGRAM: str | None = next((path for path in _PROGRAMS if path and Path(path).exists()), None)
@@ -66,7 +66,7 @@ class RabbitMQ:
             "LANG": "C.UTF-8",
             # For the cookie.
             "HOME": str(folder),
-            # Erlang's port mapper: it outlives the server, so it must not be anyone else's.
+            # Erlang's port mapper outlives the server, so it must be ours alone.
             "ERL_EPMD_PORT": str(mapper),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODENAME": f"snowplow-{self.port}@localhost",
@@ -113,7 +113,7 @@ class RabbitMQ:
     def _end(self) -> None:
         if self._process.poll() is None:
             self.kill()
-        # It does not end as long as it knows of a server, and takes a moment to hear of the end of one.
+        # The port mapper ends only when it has noticed that the server is gone.
         wait_until(self._has_no_mapper, lambda: "epmd does not end")
 
     def _has_no_mapper(self) -> bool:
@@ -123,7 +123,7 @@ class RabbitMQ:
         return "Killed" in asked.stdout or "Cannot connect" in asked.stdout + asked.stderr
 
     def _signal(self, number: int) -> None:
-        # The session is its own: nothing else is in the group.
+        # The server has a session of its own, so nothing else is in the group.
         os.killpg(self._process.pid, number)
 
     def kill(self) -> None:
@@ -132,11 +132,11 @@ class RabbitMQ:
         self._process.wait()
 
     def start(self) -> None:
-        """Start it again, with what it has on its disk."""
+        """Start it again with the data on its disk."""
         assert self._starts(), self._log()
 
     def freeze(self) -> None:
-        """Stop it: the system still takes connections and bytes for it."""
+        """Suspend it. The system still takes connections and bytes for it."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:

@@ -1,4 +1,4 @@
-"""The same with RabbitMQ as the broker."""
+"""With RabbitMQ as the broker: no event is lost when it, a worker or the collector fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from celery import Celery
 
-from snowplow_aio import CeleryEmitter, PageView, Tracker
+from snowplow_aio import CeleryEmitter, PageView, Retry, Tracker
 from tests.celery.worker import Worker, wait_until
 from tests.faults.celery.rabbitmq import PROGRAM, RabbitMQ
 from tests.faults.server import CollectorProcess, Faults
@@ -19,6 +19,13 @@ pytestmark = [
 ]
 
 _PAGE = "https://example.com/"
+
+# Seconds for which a worker tries to deliver one batch to a collector that never answers. A request is given
+# up after ten seconds, so nearly all the time one is under way, with less than a second between two. The
+# worker gets through one batch after the other in this time, so none is tried more than a few times before
+# the worker is killed. The pause of a batch that went back to the broker, which doubles from one second up
+# to a minute, therefore stays far below the time that the test waits.
+_ATTEMPT_SECONDS = 12
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +43,7 @@ def _settings(rabbit: RabbitMQ, collector: CollectorProcess, seconds: float) -> 
 
 
 def _dead(rabbit: RabbitMQ) -> int:
-    """Return how many messages wait in the queue of the dead."""
+    """Return the number of messages in the queue of dead letters."""
     with Celery(broker=rabbit.url, set_as_current=False).connection_for_read() as connection:
         queue = connection.SimpleQueue("snowplow.dead")
         count: int = queue.qsize()
@@ -68,20 +75,21 @@ async def test_every_event_is_delivered_or_put_aside_though_broker_and_collector
 
     wait_until(lambda: collector.counts().distinct == 599, worker.log)
     wait_until(lambda: _dead(rabbit) == 1, worker.log)
-    # What it has not acknowledged would come back in the next test.
+    # Messages that it has not acknowledged would come back in the next test.
     assert worker.terminate() == 0
 
 
 async def test_nothing_is_lost_when_broker_and_worker_are_killed(
     rabbit: RabbitMQ, collector: CollectorProcess, new_worker: Callable[..., Worker]
 ) -> None:
-    first = new_worker(_settings(rabbit, collector, 60), "--pool=solo")
+    first = new_worker(_settings(rabbit, collector, _ATTEMPT_SECONDS), "--pool=solo")
     app = Celery(broker=rabbit.url, set_as_current=False)
-    emitter = CeleryEmitter(app, max_batch=10, publish_timeout=0.5)
+    # Pauses are short: a broker that is killed closes its connections, so that no time-out is waited for.
+    emitter = CeleryEmitter(app, max_batch=10, retry=Retry(initial_delay=0.1, max_delay=1))
     async with Tracker(emitter, namespace="t", app_id="a") as tracker:
         for _ in range(300):
             await tracker.track(PageView(page_url=_PAGE))
-        # In the midst of it.
+        # The broker is killed in the middle of the delivery.
         await asyncio.to_thread(wait_until, lambda: collector.counts().distinct > 0, first.log)
         await asyncio.to_thread(rabbit.kill)
         collector.do(Faults(manner="never"))
@@ -89,11 +97,12 @@ async def test_nothing_is_lost_when_broker_and_worker_are_killed(
             await tracker.track(PageView(page_url=_PAGE))
         await asyncio.to_thread(rabbit.start)
         assert (await tracker.flush(30)).pending == 0
+    # Celery tries to reconnect after two seconds, then four, then six, and so on: that is soon enough.
     await asyncio.to_thread(wait_until, lambda: collector.counts().under_way >= 1, first.log)
 
     first.kill()
     collector.do(Faults())
-    second = new_worker(_settings(rabbit, collector, 60), "--pool=solo")
+    second = new_worker(_settings(rabbit, collector, _ATTEMPT_SECONDS), "--pool=solo")
 
     wait_until(lambda: collector.counts().distinct == 400, second.log)
 

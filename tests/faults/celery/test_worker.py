@@ -22,7 +22,7 @@ NewWorker = Callable[..., Worker]
 
 _PAGE = "https://example.com/"
 
-# What a worker holds is given to others after two seconds, and looked for every second.
+# After two seconds the messages of a worker are given to others, who look for such messages every second.
 _SOON = {"visibility_timeout": 2, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
 
 
@@ -35,11 +35,11 @@ def _settings(broker: RedisServer, collector: CollectorProcess, seconds: float) 
 
 
 def _configure(folder: Path, source: str) -> None:
-    """Write the module that workers in *folder* read besides the environment."""
+    """Write the module that configures workers in *folder* in addition to the environment."""
     (folder / "snowplow_celery_config.py").write_text(source)
 
 
-# systemd asks every process of a service to end, where it is not told otherwise.
+# By default systemd sends SIGTERM to every process of a service.
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_batch_whose_process_is_killed_is_delivered_by_the_next(
     broker: RedisServer, collector: CollectorProcess, new_worker: NewWorker, number: int
@@ -69,7 +69,7 @@ def test_a_batch_whose_worker_is_killed_is_delivered_by_another_after_the_visibi
 
     first.kill()
     collector.do(Faults())
-    # Not before: it may take longer than the message stays invisible, and both would deliver it.
+    # Not earlier: if it took longer than the message stays invisible, both would deliver it.
     second = new_worker(settings, "--pool=solo")
 
     wait_until(lambda: collector.counts().distinct == 10, second.log)
@@ -81,7 +81,7 @@ def test_a_limit_that_the_application_has_for_its_tasks_ends_no_delivery(
     broker: RedisServer, collector: CollectorProcess, new_worker: NewWorker, tmp_path: Path
 ) -> None:
     _configure(tmp_path, "task_time_limit = 0.1\ntask_soft_time_limit = 0.1\n")
-    # As long as it takes to be refused, the limit is over.
+    # The limit passes while requests are refused.
     collector.do(Faults(refused=1))
     worker = new_worker(_settings(broker, collector, 0.3), "--pool=prefork", "-c1")
     track(broker.url, *[_PAGE] * 10)
@@ -103,7 +103,7 @@ def test_a_worker_that_is_asked_to_end_leaves_to_others_what_it_has_not_delivere
 
     assert worker.terminate() == 0
 
-    # What was under way waits for another worker, and so does what had not begun.
+    # The batch that was under way waits for another worker, and so do the others.
     assert collector.counts().processed == 0
     assert len({event["eid"] for message in messages(broker) for event in message["body"][0][0]}) == 60
 
@@ -120,8 +120,8 @@ async def test_a_broker_that_is_frozen_and_one_that_is_killed_between_two_messag
     async with Tracker(CeleryEmitter(app, max_batch=10, publish_timeout=3), app_id="a") as tracker:
         for fault in (None, broker.freeze, broker.thaw, broker.kill, broker.start):
             if fault == broker.kill:
-                # With Redis, Celery takes a message out of the queue and only then notes that it
-                # has it: killed in between, the broker forgets it, whatever this library does.
+                # With Redis, Celery takes a message out of the queue and records it afterwards. If the
+                # broker is killed in between, the message is lost, whatever this library does.
                 await asyncio.to_thread(wait_until, lambda: collector.counts().distinct == 300, worker.log)
                 await asyncio.to_thread(wait_for_acknowledgement, broker, worker)
             if fault is not None:
@@ -131,14 +131,14 @@ async def test_a_broker_that_is_frozen_and_one_that_is_killed_between_two_messag
                 started = time.monotonic()
                 await tracker.track(PageView(page_url=_PAGE))
                 slowest = max(slowest, time.monotonic() - started)
-            # Let it meet the fault.
+            # Wait until two requests have met the fault.
             async with asyncio.timeout(30):
                 while tracker.stats()["celery"].requests < before + 2:  # noqa: ASYNC110 - a broker is waited for
                     await asyncio.sleep(0.01)
         assert (await tracker.flush(30)).pending == 0
 
-    # Not by the queues alone: a message that is out of one is in the other only a moment later.
+    # The queues alone do not show it: for a moment a message is in neither of them.
     await asyncio.to_thread(wait_until, lambda: collector.counts().distinct == 500, worker.log)
     await asyncio.to_thread(wait_for_acknowledgement, broker, worker)
-    # Far above what a busy machine needs, below what one publish to a frozen broker takes.
+    # Far longer than a busy machine needs, shorter than one publish to a frozen broker.
     assert slowest < 2

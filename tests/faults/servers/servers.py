@@ -1,4 +1,4 @@
-"""Web servers in process groups of their own, and the visitors of what they serve."""
+"""Web servers in process groups of their own, and their visitors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.ports import HOST, held_port
 
 ROOT = Path(__file__).parents[3]
 
-# Far longer than any server takes to start or to end: what reaches it hangs.
+# Far longer than any server takes to start or to end: one that takes longer hangs.
 GENEROUS_SECONDS = scale(50, 120)
 
 CLOSE_SECONDS = 5
@@ -31,7 +31,7 @@ GONE = (ConnectionError, asyncio.IncompleteReadError)
 
 Stop = tuple[signal.Signals, Literal["leader", "group"]]
 
-# Docker and Kubernetes tell the first process, systemd all of them; so does a terminal, by an interrupt.
+# Docker and Kubernetes signal the first process, systemd all of them. A terminal interrupts all of them.
 STOPS: tuple[Stop, ...] = (
     (signal.SIGTERM, "leader"),
     (signal.SIGTERM, "group"),
@@ -45,13 +45,13 @@ class Server:
     A server and what it serves.
 
     Attributes:
-        command: What Python is told to run; ``{port}`` stands for the port.
+        command: The arguments of Python; ``{port}`` stands for the port.
 
-        paths: Where the application tracks in different ways.
+        paths: Paths at which the application tracks, each in another way.
 
-        processes: How many processes have a tracker.
+        processes: The number of processes with a tracker.
 
-        stops: How it can be stopped in order.
+        stops: The ways to stop it in order.
     """
 
     command: str
@@ -64,10 +64,10 @@ def _served(application: str) -> str:
     return f"tests.faults.servers.served.{application}"
 
 
-# Its control socket would lie in the home directory.
+# The control socket would be in the home directory.
 _GUNICORN = "-m gunicorn --no-control-socket -k uvicorn_worker.UvicornWorker -w 2 -b 127.0.0.1:{port}"
 
-# A shell that runs us in the background has made us deaf to interrupts, and whom we start as well.
+# A shell that runs the tests in the background makes them and their children ignore interrupts.
 _HEARING = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -85,11 +85,11 @@ SERVERS = {
     ),
     "gunicorn": Server(f"{_GUNICORN} {_served('starlette_app:app')}", processes=2),
     "gunicorn-preload": Server(f"{_GUNICORN} --preload {_served('starlette_app:app')}", processes=2),
-    # A SIGTERM of its own kills the process that it starts.
+    # On SIGTERM it kills the process that it has started.
     "hypercorn": Server(
         f"-m hypercorn -b 127.0.0.1:{{port}} {_served('starlette_app:app')}", stops=(STOPS[0], STOPS[2])
     ),
-    # Its only process, not one that it starts.
+    # Serves in its only process and starts none.
     "hypercorn-bare": Server(
         f"-m hypercorn -w 0 -b 127.0.0.1:{{port}} {_served('bare_app:app')}", ("/awaited", "/threaded")
     ),
@@ -99,7 +99,7 @@ SERVERS = {
 
 @dataclass(frozen=True)
 class Ended:
-    """How a server ended, what it said until then, and how long that took from the signal on."""
+    """How a server ended: its exit code, its output, and the seconds from the signal to the end."""
 
     code: int
     said: str
@@ -107,7 +107,7 @@ class Ended:
 
     @property
     def losses(self) -> list[int]:
-        """The numbers of events that messages call lost, one for each message."""
+        """The numbers of lost events, one for each message about them."""
         return [int(number) for number in re.findall(r"(\d+) events undelivered", self.said)]
 
 
@@ -135,12 +135,12 @@ class Running:
                 await asyncio.sleep(0.02)
 
     def tell(self, number: signal.Signals, whom: Literal["leader", "group"] = "leader") -> None:
-        """Send a signal to the process that was started, or to all that it has started as well."""
+        """Send a signal to the first process, or to all processes of the server."""
         self._told_at = time.monotonic()
         (os.kill if whom == "leader" else os.killpg)(self.process.pid, number)
 
     async def ended(self) -> Ended:
-        """Wait until the server has ended, and see that it leaves nobody behind."""
+        """Wait until the server has ended, and check that no process of it is left."""
         async with asyncio.timeout(GENEROUS_SECONDS):
             code = await self.process.wait()
             seconds = time.monotonic() - self._told_at
@@ -148,7 +148,7 @@ class Running:
         return Ended(code, self.said(), seconds)
 
     def said(self) -> str:
-        """Return what the server has said."""
+        """Return the output of the server."""
         self.log.seek(0)
         return self.log.read().decode(errors="replace")
 
@@ -165,7 +165,7 @@ def _is_there(group: int) -> bool:
 async def serving(
     server: Server, collector: str | None, *, close_seconds: float = CLOSE_SECONDS, batch_size: int = 50
 ) -> AsyncGenerator[Running, None]:
-    """Run *server*; its application tracks to *collector*, or not at all."""
+    """Run *server*. Its application tracks to *collector*; if that is None, it does not track."""
     environment = os.environ | {
         "SHOP_CLOSE_SECONDS": str(close_seconds),
         "SHOP_BATCH_SIZE": str(batch_size),
@@ -196,7 +196,7 @@ def _command(server: Server, port: int) -> list[str]:
 
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> str | None:
-    """Ask for *path*; return the answer's text, None for an answer that is not 200."""
+    """Request *path*; return the text of the answer, or None if its status is not 200."""
     writer.write(f"GET {path} HTTP/1.1\r\nHost: shop.example\r\n\r\n".encode())
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     length = re.search(rb"\r\ncontent-length: *(\d+)", head)
@@ -208,7 +208,7 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: 
 @dataclass
 class Visitors:
     """
-    Those who ask all the while, each over a connection of their own.
+    Clients that send requests all the time, each over its own connection.
 
     Attributes:
         answered: The event ids in all answers of 200.
@@ -220,14 +220,14 @@ class Visitors:
     _is_leaving: bool = field(default=False)
 
     def leave(self) -> None:
-        """Have each ask no more, and close its connection."""
+        """Make each client stop and close its connection."""
         self._is_leaving = True
 
     async def come(self, *, count: int, rate: float, turns: int | None = None) -> None:
         """
-        Have *count* of them ask *rate* times a second together.
+        Let *count* clients send *rate* requests a second together.
 
-        Each asks *turns* times, or as long as the server is there.
+        Each sends *turns* requests, or goes on for as long as the server runs.
         """
         start = asyncio.get_running_loop().time()
         async with asyncio.timeout(GENEROUS_SECONDS), asyncio.TaskGroup() as group:
@@ -237,7 +237,7 @@ class Visitors:
                 group.create_task(self._visit(self.paths[number % len(self.paths)], due))
 
     async def _visit(self, path: str, due: Iterator[float]) -> None:
-        """Ask whenever it is *due*, over a new connection where one has ended."""
+        """Send a request whenever one is *due*, over a new connection if the last one has ended."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -245,7 +245,7 @@ class Visitors:
             except ConnectionRefusedError:
                 return
             except ConnectionError:
-                # It was in the queue when the server closed that: a reset.
+                # The server has reset a connection that it had not accepted yet.
                 continue
             try:
                 for moment in due:

@@ -1,4 +1,4 @@
-"""A service under a real server, and what the pipeline makes of its events."""
+"""A service under a real server, and its events in the pipeline."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SESSION = "21c2a0dd-892d-42d1-b156-3a9d4e147eef"
 
 @asynccontextmanager
 async def served(app: Any) -> AsyncGenerator[str]:
-    """Have uvicorn serve *app* until the end; its address."""
+    """Serve *app* with uvicorn while the context is open; yield its address."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         config = uvicorn.Config(app, log_level="warning", proxy_headers=False, ws="websockets-sansio")

@@ -1,8 +1,8 @@
 """
-P26, P28 and P30 under real servers: one that is stopped while visitors come loses no event.
+A server that is stopped under load loses no event of a request that it has answered.
 
-Each server runs in a process group of its own, beside the same application
-without a tracker, whose exit code is the one that ours must have.
+Real servers run in process groups of their own. Each must end with the exit code of
+the same application without a tracker.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ Report = Callable[..., None]
 DEAD = "http://127.0.0.1:9"
 
 RUNS = scale(1, 20)
-# Which of them meet a dead collector: in a short run, one of each kind.
+# The servers that are tried with a dead collector: in a short run, one of each kind.
 MEETING_THE_DEAD = scale(["uvicorn", "gunicorn", "hypercorn", "aiohttp"], [*SERVERS])
 RATE = scale(200, 500)
 SECONDS = scale(0.4, 1.0)
 
-# How much longer than without a tracker, and than closing takes, a server may take to end: what
-# PROMISES.md has as a second on a machine that is free.
+# How much longer a server may take to end than without a tracker, besides the time for closing. A
+# second is promised on a machine that is free.
 MARGIN_SECONDS = 15
 
-# How long visitors go on asking a server that has been told to stop.
+# How long visitors go on sending requests to a server that has been told to stop.
 LEAVE_SECONDS = 2
 
 
@@ -57,7 +57,7 @@ async def stop_under_load(
     running: Running, server: Server, run: int = 0, *, rate: int = RATE
 ) -> tuple[Ended, list[str]]:
     """
-    Stop a server while visitors come; return how it ended, and what they were answered.
+    Stop a server under load; return how it ended, and the answers of its visitors.
 
     Each *run* stops it in another way.
     """
@@ -67,8 +67,8 @@ async def stop_under_load(
         group.create_task(visitors.come(count=rate // 10, rate=rate))
         await eventually(lambda: len(visitors.answered) > rate * SECONDS)
         running.tell(*server.stops[run % len(server.stops)])
-        # A connection that is made at that very moment uvicorn does not know of when it closes them all: it
-        # serves it on, and waits for it, for as long as anybody asks.
+        # uvicorn may overlook a connection that is made at this very moment. It then serves it, and
+        # waits for it, for as long as requests come.
         asyncio.get_running_loop().call_later(LEAVE_SECONDS, visitors.leave)
     return await running.ended(), visitors.answered
 
@@ -121,7 +121,7 @@ async def test_a_server_with_a_dead_collector_ends_in_time_and_says_once_what_is
 async def test_workers_forked_from_a_process_that_has_tracked_send_only_their_own(
     collector: Collector,
 ) -> None:
-    """The parent has delivered one event before the fork; a second one it can only speak of."""
+    """The parent delivers one event before the fork. It can only report the second one as lost."""
     for _ in range(RUNS):
         collector.accepted.clear()
         collector.requests.clear()
@@ -148,7 +148,7 @@ async def test_workers_that_are_replaced_under_load_lose_no_event(collector: Col
 
 @pytest.mark.parametrize("name", ["uvicorn", "aiohttp"])
 async def test_events_of_threads_alone_are_sent_at_once(collector: Collector, name: str) -> None:
-    """Nothing else wakes the loop, nor has anything in it been awaited on the tracker before."""
+    """Nothing else wakes the loop, and no method of the tracker was awaited before."""
     async with serving(SERVERS[name], collector.url, batch_size=1) as running:
         await running.ready()
         visitors = Visitors(running.port, ["/threaded"])

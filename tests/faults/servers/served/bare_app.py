@@ -1,4 +1,4 @@
-"""An ASGI application without a framework, whose answers are event ids: the middleware closes its tracker."""
+"""An ASGI application without a framework. Its answers are event ids; the middleware closes its tracker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Send = Callable[[Scope], Awaitable[None]]
 
 async def answer(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
-        # The protocol's way to say that one has none.
+        # This is how an application says that it has no lifespan.
         raise NotImplementedError
     status, event_id = 200, ""
     if scope["path"] == "/threaded":

@@ -1,4 +1,4 @@
-"""The Starlette application with a tracker that is made, and used, before the server forks its workers."""
+"""The Starlette application with a tracker that is made and used before the server forks its workers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def begin() -> None:
 
 
 asyncio.run(begin())
-# Waits while the workers are forked. Nothing of the parent awaits anything afterwards.
+# This event waits while the workers are forked. Afterwards nothing in the parent delivers it.
 tracker.track_nowait(PARENT)
 
 app = Starlette(routes=routes, lifespan=lifespan(tracker))

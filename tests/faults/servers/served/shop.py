@@ -1,4 +1,4 @@
-"""What the served applications share: where their events go, and a page that each answer tracks."""
+"""The tracker and the page that the served applications share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 from snowplow_aio import HttpEmitter, PageView, Retry, Tracker
 
-# Without a collector, each application is what it would be without a tracker.
+# Without a collector, the applications have no tracker.
 COLLECTOR = os.environ.get("SHOP_COLLECTOR")
 CLOSE_SECONDS = float(os.environ.get("SHOP_CLOSE_SECONDS", "5"))
 BATCH_SIZE = int(os.environ.get("SHOP_BATCH_SIZE", "50"))
@@ -20,7 +20,7 @@ PAGE = PageView(page_url="https://shop.example/shoes")
 def make_tracker() -> Tracker:
     """Return a tracker of this process."""
     assert COLLECTOR is not None
-    # Only a batch that is full is sent before the end: what is left then is not little.
+    # Only full batches are sent before the end, so that many events are left for it.
     emitter = HttpEmitter(
         COLLECTOR, batch_size=BATCH_SIZE, flush_interval=None, retry=Retry(initial_delay=0.05)
     )

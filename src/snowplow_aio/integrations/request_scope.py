@@ -1,0 +1,107 @@
+"""One request as a tracking scope: its visitor, its page, and what may be tracked during it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from snowplow_aio.integrations.request_head import RequestHead
+from snowplow_aio.integrations.visitor import VisitorPolicy, as_user_id
+from snowplow_aio.model.atomic import TEXT_LIMITS, exceeds, is_usual_url, url_fault
+from snowplow_aio.tracking.scope import Permission, TrackingScope
+
+
+class RequestScope(TrackingScope):
+    """
+    The visitor and the page of one request, for the events that are tracked during it.
+
+    An integration binds it while the request is answered. Headers and cookies are
+    read when the first event is tracked.
+
+    Args:
+        policy: How visitors are recognised.
+
+        head: The head of the request.
+
+        request: The request as the hooks get it. It is forgotten when the request ends.
+    """
+
+    __slots__ = ("_fields", "_head", "_origin", "_page", "_permission", "_policy", "_request", "_user_id")
+
+    def __init__(self, policy: VisitorPolicy, head: RequestHead, request: Any) -> None:
+        self._policy: VisitorPolicy = policy
+        self._head: RequestHead = head
+        self._request: Any = request
+        self._origin: tuple[str | None, str, str] | None = None
+        self._permission: Permission | None = None
+        self._user_id: str | None = None
+        self._fields: Mapping[str, str] | None = None
+        self._page: Mapping[str, str] | None = None
+
+    async def prefetch(self) -> None:
+        """Ask the hooks that are coroutine functions, before the application sees the request."""
+        policy, consent, user_id = self._policy, self._policy.consent, self._policy.user_id
+        if consent is not None and consent.is_async:
+            answer = await consent.ask_and_wait(self._request)
+            self._permission = policy.permission(self._head, has_consent=bool(answer))
+        # If nothing is tracked, or anonymous events only, no user id is needed.
+        if user_id is not None and user_id.is_async and self._permission in (None, "all"):
+            self._user_id = as_user_id(user_id, await user_id.ask_and_wait(self._request))
+
+    def close(self) -> None:
+        """
+        Ask the hooks that have not been asked, and forget the request.
+
+        Tasks that go on keep this scope, perhaps for as long as the process lives.
+        """
+        if self._request is not None and self._policy.hooks and self.permission() == "all":
+            self._ask_user_id()
+        self._request = None
+
+    def permission(self) -> Permission:  # noqa: D102 - see TrackingScope
+        permission = self._permission
+        if permission is None:
+            consent = self._policy.consent
+            has_consent = consent is None or bool(consent.ask(self._request))
+            permission = self._permission = self._policy.permission(self._head, has_consent=has_consent)
+        return permission
+
+    def fields(self) -> Mapping[str, str]:  # noqa: D102 - see TrackingScope
+        user_id = self._ask_user_id()
+        fields = self._fields
+        # Two threads may do this at the same time. If one leaves a value without the user id here,
+        # the next call replaces it.
+        if fields is None or fields.get("uid") != user_id:
+            fields = self._fields = self._policy.fields(self._head, self._seen_outside()[0], user_id)
+        return fields
+
+    def page(self) -> Mapping[str, str]:  # noqa: D102 - see TrackingScope
+        if self._page is None:
+            self._page = _page(self._head, *self._seen_outside()[1:])
+        return self._page
+
+    def _ask_user_id(self) -> str | None:
+        hook, request = self._policy.user_id, self._request
+        if self._user_id is None and hook is not None and not hook.is_async and request is not None:
+            self._user_id = as_user_id(hook, hook.ask(request))
+        return self._user_id
+
+    def _seen_outside(self) -> tuple[str | None, str, str]:
+        """Return address, scheme and host as the outermost proxy saw them."""
+        if self._origin is None:
+            self._origin = self._policy.proxies.seen_by(self._head)
+        return self._origin
+
+
+def _page(head: RequestHead, scheme: str, host: str) -> Mapping[str, str]:
+    """Return the URL of a request and its referrer; a value that breaks a rule is left out."""
+    found = {"refr": head.value(b"referer")}
+    if host and head.target.startswith("/"):
+        found["url"] = f"{scheme}://{host}{head.target}"
+    return {key: url for key, url in found.items() if url and _is_valid(key, url)}
+
+
+def _is_valid(key: str, url: str) -> bool:
+    if is_usual_url(url):
+        return True
+    return not exceeds(url, TEXT_LIMITS[key]) and url_fault(key, url) is None

@@ -1,0 +1,72 @@
+"""The options that the integrations share."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from snowplow_aio.integrations.life_cycle import LifeCycle, TrackerSource
+from snowplow_aio.integrations.page_views import PageViews
+from snowplow_aio.integrations.visitor import VisitorOptions, VisitorPolicy
+from snowplow_aio.model.arguments import check_argument
+
+
+class SetupOptions(VisitorOptions, total=False):
+    """
+    The options of an integration: these three, and those of `VisitorOptions`.
+
+    Args:
+        platform: The platform code of events for which neither the tracker nor a subject
+            has one; None to leave it to the tracker. The default is ``srv``.
+
+        timeout: Seconds that closing the tracker takes at most, at least 0; None, the default,
+            for the `drain_timeout` of its emitters.
+
+        page_views: Which requests are tracked as page views; None, the default, for no request.
+
+    Example:
+        >>> options = SetupOptions(timeout=5, page_views=PageViews(), privacy_signals=False)
+        >>> app.add_middleware(SnowplowMiddleware, tracker=make_tracker, **options)
+    """
+
+    platform: str | None
+    timeout: float | None
+    page_views: PageViews | None
+
+
+class Setup:
+    """
+    The options of an integration, checked.
+
+    Attributes:
+        policy: How visitors are recognised.
+
+        page_views: Which requests are tracked as page views, or None.
+
+    Raises:
+        ConfigurationError: If an option has the wrong type or an unknown value.
+    """
+
+    def __init__(
+        self,
+        *,
+        platform: str | None = "srv",
+        timeout: float | None = None,
+        page_views: PageViews | None = None,
+        **options: Unpack[VisitorOptions],
+    ) -> None:
+        is_choice = page_views is None or isinstance(page_views, PageViews)
+        check_argument(is_choice, "page_views", page_views, "must be a PageViews, or None")
+        self.page_views: PageViews | None = page_views
+        self.policy: VisitorPolicy = VisitorPolicy(**options)
+        self._platform = platform
+        self._timeout = timeout
+
+    def life_cycle(self, tracker: TrackerSource) -> LifeCycle:
+        """
+        Return the life cycle of *tracker* with these options.
+
+        Raises:
+            ConfigurationError: If *tracker* or `timeout` is not allowed.
+            InvalidEventError: If `platform` is no platform code.
+        """
+        return LifeCycle(tracker, platform=self._platform, timeout=self._timeout)
