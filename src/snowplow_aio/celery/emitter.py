@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 from snowplow_aio.delivery.emitter import BufferedEmitter
-from snowplow_aio.delivery.options import EmitterOptions
+from snowplow_aio.delivery.options import EmitterOptions, with_short_pauses
 from snowplow_aio.model.arguments import check_argument, check_count, check_seconds
-from snowplow_aio.policies import Batching, Retry
+from snowplow_aio.policies import Batching
 from snowplow_aio.settings import Settings
 
 if TYPE_CHECKING:
@@ -81,14 +81,11 @@ class CeleryEmitter(BufferedEmitter):
             settings = Settings.read()
             app, queue = app or new_app(settings), queue or settings.celery_queue
         transport = CeleryTransport(app, queue=queue, publish_timeout=publish_timeout)
-        batching = Batching(
+        # Celery's connections are made for one thread each.
+        batching = Batching.one_at_a_time(
             batch_size=batch_size,
             max_batch=max_batch,
             byte_limit=byte_limit,
             flush_interval=flush_interval,
-            # Celery's connections are made for one thread each; and so the order of the events is kept.
-            max_connections=1,
         )
-        if options.get("retry") is None:
-            options["retry"] = Retry(initial_delay=0.1, max_delay=5.0)
-        super().__init__(transport, batching=batching, name=name, **options)
+        super().__init__(transport, batching=batching, name=name, **with_short_pauses(options))
