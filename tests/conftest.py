@@ -13,6 +13,7 @@ import redis.asyncio
 from hypothesis import HealthCheck, settings
 
 from snowplow_aio.micro import Micro
+from snowplow_aio.redis.writer import RedisWriter
 from tests.collector import Collector, running_collector
 from tests.conformance.oracle import NO_PUBLIC_SCHEMAS, Oracle, public_schemas
 from tests.redis.servers import Proxy, RedisServer, proxy_to
@@ -92,7 +93,9 @@ def time_to_tidy_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
     For tests that look at all keys afterwards. The others keep the short time that an application has.
     """
-    monkeypatch.setattr("snowplow_aio.redis.writer._TIDY_SECONDS", 2.0)
+    defaults = RedisWriter.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "tidy_timeout", 2.0)
     monkeypatch.setattr("snowplow_aio.delivery.emitter._CLOSE_SECONDS", 3.0)
 
 

@@ -358,27 +358,22 @@ class LocalStore(EventStore):
 
 class SharedStore(EventStore):
     """
-    A store outside the process: some put events into it, others take them out and deliver them.
+    A store outside the process, in which others put the events that this process takes out and delivers.
 
-    Whoever takes holds a number of events; `lease` hands out of these. Held
-    events of a process that dies are given to others.
+    The store holds a number of events for this process, of which `lease` hands out some. The held events
+    of a process that dies are given to others.
     """
 
     @abstractmethod
-    async def put(self, payloads: Sequence[Payload]) -> Response:
-        """
-        Make one attempt to store all of *payloads*, at least one, or none of them.
-
-        Raises TransportError when there was no answer.
-        """
-
-    @abstractmethod
-    def take_for(self, accept: Callable[[int], int]) -> None:
+    def take_for(self, taken: Callable[[int], int], gone: Callable[[int], None]) -> None:
         """
         Begin to take events out.
 
         Args:
-            accept: Called with the number of events that were taken; returns their window.
+            taken: Called with the number of events that were taken; returns their flush window.
+
+            gone: Called with the number of taken events that others have now, so that they are not
+                settled here.
         """
 
     @abstractmethod
@@ -408,7 +403,11 @@ class Transport(ABC):
         """
         Make one attempt to send *payloads*, at least one, in one request.
 
-        Raises TransportError when there was no answer.
+        Events of an attempt that failed come again: in any division, in other objects perhaps, and always
+        with the same bytes (`Payload.json`). A transport that wants to recognise them compares these.
+
+        Raises:
+            TransportError: If there was no answer.
         """
 
     def abandon(self) -> None:  # noqa: B027 - most transports hold nothing

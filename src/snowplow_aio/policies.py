@@ -134,6 +134,19 @@ class Batching:
         check_count("max_connections", self.max_connections)
         check_seconds("flush_interval", self.flush_interval, optional=True)
 
+    @classmethod
+    def one_at_a_time(
+        cls, *, batch_size: int, max_batch: int, byte_limit: int, flush_interval: float | None
+    ) -> Self:
+        """Return the values for a destination that gets one request after the other, in the events' order."""
+        return cls(
+            batch_size=batch_size,
+            max_batch=max_batch,
+            byte_limit=byte_limit,
+            flush_interval=flush_interval,
+            max_connections=1,
+        )
+
     def is_due(
         self, *, waiting: int, waiting_bytes: int, waited: float, in_flight: int, flushing: bool
     ) -> bool:

@@ -1,4 +1,4 @@
-"""A worker: takes events out of Redis and delivers them."""
+"""The worker that takes events out of Redis and delivers them, at the path that programs import."""
 
 from snowplow_aio.redis.worker import RedisWorker
 

@@ -53,7 +53,7 @@ async def test_a_signal_ends_it_with_0_when_what_it_holds_is_delivered(
     assert collector.accepted
     assert set(collector.accepted.values()) == {1}
     assert set(await rdb.keys()) <= {b"snowplow"}
-    assert "INFO snowplow_aio.redis.worker: worker: started as" in log
+    assert "INFO snowplow_aio.redis: worker: started as" in log
     assert "worker: stopped; " in log
     assert "Traceback" not in log
 
@@ -206,7 +206,7 @@ async def test_a_redis_that_comes_later_is_waited_for(
     async with command(*options(server, collector)) as worker:
         assert worker.process.stderr is not None
         async with asyncio.timeout(20):
-            while b"WARNING snowplow_aio.redis.store" not in await worker.process.stderr.readline():
+            while b"WARNING snowplow_aio.redis" not in await worker.process.stderr.readline():
                 pass
         with server:
             event_ids = await put(server.url, 3)

@@ -158,7 +158,9 @@ async def test_events_may_be_put_back_and_settled_in_the_midst_of_any_line() -> 
         draw, books = random.Random(seed), Books(Overflow.DROP_NEW, capacity=10_000)
         held: list[StoredEvent] = []
 
-        def give_back(draw: random.Random = draw, books: Books = books, held: list[StoredEvent] = held) -> None:
+        def give_back(
+            draw: random.Random = draw, books: Books = books, held: list[StoredEvent] = held
+        ) -> None:
             if held and draw.random() < 0.1:
                 one = held.pop()
                 ending = books.store.release([one]) if draw.random() < 0.5 else books.settle([one])

@@ -9,20 +9,19 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
+import redis.asyncio
 
 from snowplow_aio import (
     ConfigurationError,
     PageView,
     RedisEmitter,
-    RedisListStore,
-    RedisStreamStore,
     Retry,
     StructuredEvent,
     Tracker,
 )
 from snowplow_aio.http.transport import HttpTransport
 from snowplow_aio.outcomes import Outcome
-from snowplow_aio.redis.worker import RedisWorker
+from snowplow_aio.redis.worker import RedisWorker, store_class
 from tests.collector import OK, Answer, Collector, Request, running_collector
 from tests.faults.conftest import internal_tasks
 from tests.redis.reading import PAGE, stored_ids
@@ -313,9 +312,8 @@ async def test_a_worker_under_an_old_name_goes_on_with_what_it_held(
     server: RedisServer, rdb: Any, collector: Collector, mode: Any
 ) -> None:
     event_ids = await put(server.url, 100, mode=mode)
-    kind = {"list": RedisListStore, "stream": RedisStreamStore}[mode]
-    before = kind(server.url, worker_id="pod-0", takeover_after=1_000)
-    before.take_for(lambda _count: 0)
+    before = store_class(mode)(server.url, worker_id="pod-0", takeover_after=1_000)
+    before.take_for(lambda _count: 0, lambda _count: None)
     await before.wait(count=100, size=1e9, timeout=10)
     await before.aclose()
     assert await left(rdb) == 100
@@ -335,16 +333,15 @@ async def test_what_was_sent_while_redis_stood_still_is_not_sent_again(
         return OK
 
     collector.rule = rule
-    worker = worker_of(server, collector, mode, sending={"max_connections": 1})
-    worker._store._redis._timeout = 0.2
-    async with working(worker):
+    url = f"{server.url}?socket_timeout=0.2"
+    worker = RedisWorker(sending(collector, max_connections=1), client=url, mode=mode)
+    async with working(worker), redis.asyncio.Redis(port=server.port) as rdb:
         await until(lambda: worker.stats().delivered == 100)
         assert not worker.is_ready
         server.thaw()
         await until(lambda: worker.is_ready)
-        async with asyncio.timeout(20):
-            while worker._store._owes():  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.01)
+        # Redis is told what was settled meanwhile.
+        await until_in_redis(lambda: is_empty(rdb))
     assert collector.accepted == dict.fromkeys(event_ids, 1)
 
 

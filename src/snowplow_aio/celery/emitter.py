@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 from snowplow_aio.delivery.emitter import BufferedEmitter
-from snowplow_aio.delivery.options import EmitterOptions
+from snowplow_aio.delivery.options import EmitterOptions, with_short_pauses
 from snowplow_aio.model.arguments import check_argument, check_count, check_seconds
-from snowplow_aio.policies import Batching, Retry
+from snowplow_aio.policies import Batching
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -86,14 +86,11 @@ class CeleryEmitter(BufferedEmitter):
         if app is None or queue is None:
             app, queue = from_environment(app, queue)
         transport = CeleryTransport(app, queue=queue, publish_timeout=publish_timeout)
-        batching = Batching(
+        # A connection of Celery's is for one thread, and one batch at a time keeps the order of events.
+        batching = Batching.one_at_a_time(
             batch_size=batch_size,
             max_batch=max_batch,
             byte_limit=byte_limit,
             flush_interval=flush_interval,
-            # A connection of Celery's is for one thread. And one batch at a time keeps the order of events.
-            max_connections=1,
         )
-        if options.get("retry") is None:
-            options["retry"] = Retry(initial_delay=0.1, max_delay=5.0)
-        super().__init__(transport, batching=batching, name=name, **options)
+        super().__init__(transport, batching=batching, name=name, **with_short_pauses(options))

@@ -1,4 +1,4 @@
-"""``snowplow-aio worker``: delivers the events that others have put into Redis."""
+"""The command ``snowplow-aio worker``: delivers the events that emitters have put into Redis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the sub-command to *subparsers*; `run` does what the parsed arguments say."""
+    """Add the sub-command to *subparsers*; the parsed arguments are for `run`."""
     parser = subparsers.add_parser(
         "worker",
         help="deliver events from Redis to a collector",
@@ -70,7 +70,7 @@ def _port(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Deliver until SIGINT or SIGTERM; return the exit status, 1 when it cannot start."""
+    """Deliver until SIGINT or SIGTERM; return the exit status, which is 1 if the worker cannot start."""
     try:
         settings = _settings(args)
         worker = _worker(settings)
@@ -91,12 +91,12 @@ def _fail(message: str) -> int:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    """Return what *args* say, and the environment where they say nothing."""
+    """Return the settings of the environment, replaced by those that *args* have."""
     from snowplow_aio.settings import Settings  # noqa: PLC0415 - only this command reads the environment
 
     names = {field.name for field in dataclasses.fields(Settings)}
-    said = vars(args) | {"redis_key": args.key, "redis_mode": args.mode}
-    given = {name: value for name, value in said.items() if name in names and value is not None}
+    values = vars(args) | {"redis_key": args.key, "redis_mode": args.mode}
+    given = {name: value for name, value in values.items() if name in names and value is not None}
     settings = dataclasses.replace(Settings.read(), **given)
     if settings.collector is None:
         raise ConfigurationError("collector: must be given, as --collector or SNOWPLOW_COLLECTOR")
@@ -107,7 +107,7 @@ def _worker(settings: Settings) -> RedisWorker:
     from snowplow_aio.http.emitter import HttpEmitter  # noqa: PLC0415 - loads aiohttp
     from snowplow_aio.redis.worker import RedisWorker  # noqa: PLC0415 - loads redis-py
 
-    assert settings.collector is not None  # noqa: S101 - for the type checker; `_settings` has looked
+    assert settings.collector is not None  # noqa: S101 - for the type checker; `_settings` has checked it
     return RedisWorker(
         HttpEmitter(settings.collector, method=settings.method),
         client=settings.redis_url,
@@ -121,14 +121,14 @@ def _worker(settings: Settings) -> RedisWorker:
 async def _serve(worker: RedisWorker, settings: Settings) -> None:
     from snowplow_aio.instrumentation.health import HealthEndpoint  # noqa: PLC0415 - loads a web server
 
-    told: list[int] = []
+    received: list[int] = []
 
     def stop(signum: int) -> None:
-        if told:
-            # Not by the signal itself, which cannot end the first process of a container. What
-            # is held stays noted in Redis, and is taken over.
+        if received:
+            # Not with the signal itself, which cannot end the first process of a container. The held
+            # events stay noted in Redis, and other workers take them over.
             os._exit(128 + signum)
-        told.append(signum)
+        received.append(signum)
         worker.stop()
 
     loop = asyncio.get_running_loop()

@@ -284,7 +284,8 @@ class EventBuffer:
 
     def _is_due(self) -> bool:
         return (
-            self.count - self._leased >= self.wanted_count or self.size - self._leased_size >= self.wanted_size
+            self.count - self._leased >= self.wanted_count
+            or self.size - self._leased_size >= self.wanted_size
         )
 
     def _wake(self) -> None:

@@ -19,3 +19,20 @@ class EmitterOptions(TypedDict, total=False):
     on_failure: OnFailure | None
     hooks: Iterable[Hook]
     drain_timeout: float
+
+
+class BatchingOptions(TypedDict, total=False):
+    """The arguments of `Batching`, for a function that hands them on; None is the same as leaving one out."""
+
+    batch_size: int | None
+    max_batch: int | None
+    byte_limit: int | None
+    flush_interval: float | None
+    max_connections: int | None
+
+
+def with_short_pauses(options: EmitterOptions) -> EmitterOptions:
+    """Return *options*, with short pauses where they have no `retry`: a queue is near, and back soon."""
+    if options.get("retry") is not None:
+        return options
+    return {**options, "retry": Retry(initial_delay=0.1, max_delay=5.0)}

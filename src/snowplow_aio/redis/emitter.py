@@ -1,22 +1,18 @@
-"""Hands events over to Redis, from which a worker delivers them."""
+"""The emitter that hands events over to Redis, from which a worker delivers them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Unpack
 
 from snowplow_aio.delivery.emitter import BufferedEmitter
-from snowplow_aio.delivery.options import EmitterOptions
-from snowplow_aio.model.arguments import check_argument, check_count
-from snowplow_aio.policies import Batching, Retry
-from snowplow_aio.redis.list_store import RedisListStore
-from snowplow_aio.redis.stream_store import RedisStreamStore
+from snowplow_aio.delivery.options import EmitterOptions, with_short_pauses
+from snowplow_aio.model.arguments import check_count
+from snowplow_aio.policies import Batching
 from snowplow_aio.redis.transport import RedisTransport
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
     from redis.asyncio.cluster import RedisCluster
-
-_STORES = {"list": RedisListStore, "stream": RedisStreamStore}
 
 
 class RedisEmitter(BufferedEmitter):
@@ -26,19 +22,19 @@ class RedisEmitter(BufferedEmitter):
     Events wait in memory until Redis has taken them. One batch is one command.
 
     Args:
-        client: A client of ``redis.asyncio`` (standalone, Sentinel or Cluster), whose settings
-            are used for connections of our own; it stays as it is, and open. Or a URL:
-            ``redis://``, ``rediss://`` or ``unix://``. None for ``redis://127.0.0.1:6379/0``.
+        client: A URL: ``redis://``, ``rediss://`` or ``unix://``. Or a client of ``redis.asyncio``
+            (standalone, Sentinel or Cluster): its settings are used for connections of our own, and the
+            client itself is not used, changed or closed. None for ``redis://127.0.0.1:6379/0``.
 
-        key: The list or the stream; anonymous events go to ``<key>:anonymous``.
+        key: The list or the stream. Anonymous events go to ``<key>:anonymous``.
 
         mode: ``list`` of JSON strings, as workers of other trackers read them, or ``stream``.
 
-        deduplicate: Whether a lost answer stores nothing twice. Its scripts need the rights to
-            run, and to use keys like ``{snowplow}:fence:*``.
+        deduplicate: Whether a lost answer stores nothing twice. Its scripts need the rights to run, and to
+            use keys like ``{snowplow}:fence:*``.
 
-        max_length: Most events in the list or the stream, from 1, or None. What finds no room
-            waits in memory.
+        max_length: Most events in the list or the stream, from 1, or None. Events for which there is no
+            room wait in memory.
 
         command_timeout: Seconds for one command, above 0.
 
@@ -46,16 +42,24 @@ class RedisEmitter(BufferedEmitter):
 
         max_batch: Most events in one command, from 1.
 
-        byte_limit: Most bytes of one command's events, from 1. An event that is larger travels alone.
+        byte_limit: Most bytes of one command's events, from 1. A larger event travels alone.
 
-        flush_interval: Seconds after which a waiting event is handed over in any case; None for never.
+        flush_interval: Seconds after which a waiting event is handed over in any case, above 0. None for
+            never.
 
-        name: What statistics and logs call the emitter.
+        name: The name of the emitter in statistics and logs.
 
-        **options: The rest of what `BufferedEmitter` takes. Where there is no `retry`, pauses
-            are up to five seconds: Redis is near, and back soon.
+        **options: The other arguments of `BufferedEmitter`. Without `retry`, pauses are up to five
+            seconds: Redis is near, and back soon.
 
-    Raises ConfigurationError when a value is out of range, or the client is a synchronous one.
+    Raises:
+        ConfigurationError: If an argument is out of range, or the client is a synchronous one.
+
+    Example:
+        ::
+
+            async with Tracker(RedisEmitter("redis://127.0.0.1:6379/0", "snowplow")) as tracker:
+                await tracker.track(PageView(page_url="https://shop.example/"))
     """
 
     def __init__(
@@ -74,27 +78,23 @@ class RedisEmitter(BufferedEmitter):
         name: str = "redis",
         **options: Unpack[EmitterOptions],
     ) -> None:
-        check_argument(mode in _STORES, "mode", mode, "must be 'list' or 'stream'")
         if max_length is not None:
             check_count("max_length", max_length)
             check_count("max_batch", max_batch)
             # A larger batch would never find room.
             max_batch = min(max_batch, max_length)
-        store = _STORES[mode](
+        transport = RedisTransport(
             client,
             key,
+            mode=mode,
             deduplicate=deduplicate,
             max_length=max_length,
             command_timeout=command_timeout,
         )
-        batching = Batching(
+        batching = Batching.one_at_a_time(
             batch_size=batch_size,
             max_batch=max_batch,
             byte_limit=byte_limit,
             flush_interval=flush_interval,
-            # One command after the other, so that the order of the events is kept.
-            max_connections=1,
         )
-        if options.get("retry") is None:
-            options["retry"] = Retry(initial_delay=0.1, max_delay=5.0)
-        super().__init__(RedisTransport(store), batching=batching, name=name, **options)
+        super().__init__(transport, batching=batching, name=name, **with_short_pauses(options))

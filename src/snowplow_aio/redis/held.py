@@ -1,230 +1,190 @@
-"""What a process has of a key in Redis, how an entry is read, and what is written of one that is given up."""
+"""The events of one key that this process holds, and what Redis and the process know of each other."""
 
 from __future__ import annotations
 
-import asyncio
-import math
 import os
-import random
 import re
 import secrets
 import socket
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import orjson
-
-from snowplow_aio.delivery.fifo import Lane
-from snowplow_aio.exceptions import InvalidEventError
-from snowplow_aio.model.payload import Payload
-from snowplow_aio.model.stored_event import StoredEvent
+from snowplow_aio.model.arguments import check_argument
+from snowplow_aio.model.stored_event import StoredEvent, size_of
 from snowplow_aio.redis.connections import beside
 
-# A script runs a few milliseconds with so many events, and nothing else does meanwhile.
-CHUNK = 500
-CHUNK_BYTES = 4 * 2**20
-
-WORKER_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
-
-# Between two attempts with a Redis that fails, in seconds.
-_SHORTEST_REST = 0.1
-_LONGEST_REST = 5.0
-
-# Parts of scripts. The time is that of the server, in milliseconds: clocks of workers may differ.
-NOW = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-"""
-# KEYS[2]: the dead letters. ARGV[1]: most of them.
-TRIM = """
-local surplus = redis.call('LLEN', KEYS[2]) - ARGV[1]
-if surplus <= 0 then return 0 end
-redis.call('LTRIM', KEYS[2], surplus, -1)
-return surplus
-"""
-
-# How an entry, which may be anything, is shown in a dead letter.
-_MAX_SHOWN = 100_000
-
-# What was taken: its handle, and the bytes as they were, or None where Redis has lost them.
-Taken = tuple[bytes, bytes | None]
-
-# What a script is given besides keys.
-Words = Sequence[str | bytes | float]
-
-
-class Queue:
-    """
-    One key in Redis, and what this process has of it.
-
-    Args:
-        key: The key.
-
-        worker: The id of this process.
-
-        anonymous: Whether its events travel with ``SP-Anonymous``.
-
-    Attributes:
-        held: Events that are noted in Redis as ours and not settled.
-
-        owed: Settled events that Redis still notes as ours: their dead letters, or None.
-
-        lane: The held events that are not leased.
-
-        dead: Workers whose events are to be taken over.
-
-        length: How many events waited in Redis when it was last asked.
-
-        is_unsure: Whether Redis may note other events as ours than we know of.
-    """
-
-    def __init__(self, key: str, worker: str, *, anonymous: bool) -> None:
-        self.key: str = key
-        self.anonymous: bool = anonymous
-        self.workers: str = beside(key, "workers")
-        self.dead_letters: str = beside(key, "dead")
-        self.processing: str = self.processing_of(worker)
-        self.held: dict[bytes, StoredEvent] = {}
-        self.owed: dict[bytes, bytes | None] = {}
-        self.lane: Lane = Lane()
-        self.dead: list[str] = []
-        self.length: int = 0
-        self.is_unsure: bool = False
-
-    def processing_of(self, worker: str) -> str:
-        """Return the key of what *worker* holds."""
-        return beside(self.key, f"processing:{worker}")
-
-    def waiting(self) -> Sequence[StoredEvent]:
-        """Return the held events that are not leased, in their order."""
-        entries, _ = self.lane.take(len(self.held), sys.maxsize, 0)
-        self.lane.put_back(reversed(entries))
-        return entries
-
-    def forget(self, is_gone: Callable[[StoredEvent], bool]) -> Sequence[StoredEvent]:
-        """Let go of waiting events; return those that went."""
-        waiting = self.waiting()
-        gone = [entry for entry in waiting if is_gone(entry)]
-        if gone:
-            self.lane = Lane()
-            for entry in gone:
-                del self.held[entry.handle]
-            for entry in waiting:
-                if entry.handle in self.held:
-                    self.lane.put(entry)
-        return gone
-
-    def known(self) -> int:
-        """Return how many events Redis should note as ours."""
-        return len(self.held) + len(self.owed)
-
-
-class Rest:
-    """
-    For how long a Redis that fails is left alone.
-
-    Attributes:
-        failures: Failed attempts in a row.
-    """
-
-    def __init__(self) -> None:
-        self.failures: int = 0
-        self._ends_at = 0.0
-
-    def begin(self) -> float:
-        """Note a failure; return the seconds until the next attempt."""
-        longest = min(_LONGEST_REST, _SHORTEST_REST * 2.0 ** min(self.failures, 16))
-        self.failures += 1
-        pause = longest * (1 + random.random()) / 2  # noqa: S311 - jitter, not a secret
-        self._ends_at = time.monotonic() + pause
-        return pause
-
-    def left(self) -> float:
-        """Return the seconds until the next attempt, 0 where it may be made."""
-        return max(0.0, self._ends_at - time.monotonic())
-
-
-async def ring_within(bell: asyncio.Event, seconds: float) -> None:
-    """Return when *bell* rings, not later than after *seconds*."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(None if seconds == math.inf else seconds):
-            await bell.wait()
-
-
-@dataclass(frozen=True, slots=True)
-class Pulse:
-    """
-    What Redis says to a sign of life.
-
-    Attributes:
-        noted: How many events it notes as ours.
-
-        length: How many wait.
-
-        dead: Workers that it has not heard of for too long.
-    """
-
-    noted: int
-    length: int
-    dead: Sequence[str]
+_WORKER_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
 def new_worker_id() -> str:
-    """Return an id that nobody else has, and that says to an operator which process it is."""
+    """Return a unique id in which an operator recognises the host and the process."""
     host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:60]
     return f"{host}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
-def parts(sizes: bytes, joined: bytes) -> Iterator[bytes]:
-    """Return what was *joined*, given the *sizes*: one text is read much faster than many."""
-    start = 0
-    for size in map(int, sizes.split()):
-        yield joined[start : start + size]
-        start += size
-
-
-def read(raw: bytes, *, anonymous: bool) -> Payload:
+def check_worker_id(worker_id: object) -> None:
     """
-    Return the event of an entry, whoever wrote it; older trackers write spaces, ``stm`` and numbers.
+    Check the argument *worker_id*.
 
-    Raises InvalidEventError when it is none.
+    Raises:
+        ConfigurationError: If it is no id and not None.
     """
-    try:
-        fields: Any = orjson.loads(raw)
-    except ValueError:
-        raise InvalidEventError("entry: must be JSON in UTF-8") from None
-    if not isinstance(fields, dict):
-        raise InvalidEventError("entry: must be a JSON object")
-    ours = Payload.stored(raw, fields, anonymous=anonymous)
-    if ours is not None:
-        return ours
-    return Payload({key: _text(value) for key, value in fields.items()}, anonymous=anonymous)
+    rule = "must be up to 100 letters, digits, dots, dashes and underscores, or None"
+    valid = isinstance(worker_id, str) and _WORKER_ID.fullmatch(worker_id) is not None
+    check_argument(worker_id is None or valid, "worker_id", worker_id, rule)
 
 
-def _text(value: Any) -> Any:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return str(value) if is_number else value
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """
+    The answer of Redis to a sign of life.
+
+    Attributes:
+        held: Events that Redis notes as ours.
+
+        queue_length: Events that wait in the key.
+
+        dead_workers: Workers that have shown no sign of life for too long.
+    """
+
+    held: int
+    queue_length: int
+    dead_workers: Sequence[str]
 
 
-def letter(event: Payload | bytes, reason: str, status: int | None) -> bytes:
-    """Return the dead letter of *event*, or of an entry that is none."""
-    said: Mapping[str, object] = {
-        "event": orjson.Fragment(event.json) if isinstance(event, Payload) else _shown(event),
-        "reason": reason,
-        "status": status,
-        "at": time.time_ns() // 1_000_000,
-    }
-    return orjson.dumps(said)
+class HeldEvents:
+    """
+    The events of one key that Redis notes as ours.
 
+    An event waits here until it is leased. When it is settled it is moved to `unacknowledged`, until Redis
+    knows that it is settled too. All methods are plain and synchronous, so that no cancellation can fall
+    between a change and its record.
 
-def _shown(raw: bytes) -> object:
-    """Return the object that *raw* is, or its text."""
-    try:
-        value = orjson.loads(raw)
-    except ValueError:
-        value = None
-    return value if isinstance(value, dict) else raw[:_MAX_SHOWN].decode(errors="backslashreplace")
+    Args:
+        key: The list or the stream.
+
+        worker_id: The id of this process in Redis.
+
+        anonymous: Whether the events travel with ``SP-Anonymous``.
+
+    Attributes:
+        key: The list or the stream.
+
+        workers_key: The key with the workers' last signs of life.
+
+        dead_letters_key: The key with the dead letters.
+
+        processing_key: The key with the events of a list that this process holds.
+
+        pending: Events that wait here.
+
+        pending_bytes: The bytes of their JSON.
+
+        leased: Events that are leased.
+
+        leased_bytes: The bytes of their JSON.
+
+        unacknowledged: Settled events that Redis still notes as ours: each handle with its dead letter, or
+            with None where nothing was given up.
+
+        dead_workers: Workers whose events are to be taken over.
+
+        queue_length: Events that waited in the key when Redis was last asked.
+
+        is_uncertain: Whether Redis may note other events as ours than we hold.
+    """
+
+    def __init__(self, key: str, worker_id: str, *, anonymous: bool) -> None:
+        self.key: str = key
+        self.anonymous: bool = anonymous
+        self.workers_key: str = beside(key, "workers")
+        self.dead_letters_key: str = beside(key, "dead")
+        self.processing_key: str = self.processing_key_of(worker_id)
+        self.pending: int = 0
+        self.pending_bytes: int = 0
+        self.leased: int = 0
+        self.leased_bytes: int = 0
+        self.unacknowledged: dict[bytes, bytes | None] = {}
+        self.dead_workers: list[str] = []
+        self.queue_length: int = 0
+        self.is_uncertain: bool = False
+        # Waiting and leased events by their handles; and those that wait, in their order.
+        self._events: dict[bytes, StoredEvent] = {}
+        self._waiting: deque[StoredEvent] = deque()
+
+    def processing_key_of(self, worker_id: str) -> str:
+        """Return the key with the events of a list that *worker_id* holds."""
+        return beside(self.key, f"processing:{worker_id}")
+
+    @property
+    def known(self) -> int:
+        """How many events Redis should note as ours."""
+        return len(self._events) + len(self.unacknowledged)
+
+    def unknown(self, handles: Iterable[bytes]) -> Sequence[bytes]:
+        """Return those of *handles* that are neither held nor settled, in their order."""
+        return [h for h in handles if h not in self._events and h not in self.unacknowledged]
+
+    def add(self, event: StoredEvent) -> None:
+        """Hold one more event, which waits behind the others."""
+        self._events[event.handle] = event
+        self._waiting.append(event)
+        self.pending += 1
+        self.pending_bytes += event.size
+
+    def oldest(self) -> StoredEvent | None:
+        """Return the event that has waited longest, or None."""
+        return self._waiting[0] if self._waiting else None
+
+    def lease(self, max_events: int, max_bytes: int, event_bytes: int) -> Sequence[StoredEvent]:
+        """Lease the events that have waited longest, as `EventStore.lease` says."""
+        leased: list[StoredEvent] = []
+        room = max_bytes
+        while self._waiting and len(leased) < max_events:
+            room -= self._waiting[0].size + event_bytes
+            if leased and room < 0:
+                break
+            leased.append(self._waiting.popleft())
+        self._count_as_leased(len(leased), size_of(leased))
+        return leased
+
+    def release(self, event: StoredEvent) -> bool:
+        """Put a leased *event* back in front. Return False, and change nothing, if it is settled already."""
+        if self._events.get(event.handle) is not event:
+            return False
+        self._waiting.appendleft(event)
+        self._count_as_leased(-1, -event.size)
+        return True
+
+    def _count_as_leased(self, count: int, size: int) -> None:
+        self.pending -= count
+        self.pending_bytes -= size
+        self.leased += count
+        self.leased_bytes += size
+
+    def settle(self, event: StoredEvent, dead_letter: bytes | None) -> None:
+        """Hold a leased *event* no more; it is counted as leased until `count_out`."""
+        del self._events[event.handle]
+        self.unacknowledged[event.handle] = dead_letter
+
+    def count_out(self, events: Sequence[StoredEvent]) -> None:
+        """Count settled *events* as leased no more."""
+        self.leased -= len(events)
+        self.leased_bytes -= size_of(events)
+
+    def forget(self, is_gone: Callable[[StoredEvent], bool]) -> int:
+        """Hold waiting events no more for which *is_gone* is true: others have them. Return how many."""
+        gone = [event for event in self._waiting if is_gone(event)]
+        if gone:
+            for event in gone:
+                del self._events[event.handle]
+            self._waiting = deque(event for event in self._waiting if event.handle in self._events)
+            self.pending -= len(gone)
+            self.pending_bytes -= size_of(gone)
+        return len(gone)
+
+    def leased_handles(self) -> Sequence[bytes]:
+        """Return the handles of the leased events."""
+        waiting = {event.handle for event in self._waiting}
+        return [handle for handle in self._events if handle not in waiting]

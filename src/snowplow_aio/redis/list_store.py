@@ -1,8 +1,8 @@
 """
-A list in Redis of events as JSON, which the trackers of other languages and versions know.
+A list of events as JSON, which the workers of other trackers can read too.
 
-What a worker holds is beside the list in a hash of its own, number to event:
-removing it by its number is quick, may be repeated, and sends no event again.
+The events that a worker holds are in a hash beside the list, each under a number. Removing an event by its
+number is quick, can be repeated, and sends no event over the network again.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import time
 from collections.abc import Sequence
 from typing import ClassVar
 
-from snowplow_aio.redis.connections import Script
-from snowplow_aio.redis.held import CHUNK, CHUNK_BYTES, NOW, TRIM, Pulse, Queue, Taken, Words, parts
+from snowplow_aio.redis.entries import Mode, Taken, divided
+from snowplow_aio.redis.held import Heartbeat, HeldEvents
+from snowplow_aio.redis.scripts import CHUNK, CHUNK_BYTES, NOW, TRIM, Script, Word
 from snowplow_aio.redis.store import RedisStore
-from snowplow_aio.redis.writer import Mode
 
-# KEYS: the list, ours, the workers. ARGV: our id, most events, most bytes, the number of the first.
+# In the comments below "ours" is the hash of the events that this worker holds.
+
+# KEYS: the list, ours, the workers. ARGV: our id, most events, most bytes, the number of the first event.
 _TAKE = Script(
     NOW
     + """
@@ -35,8 +37,8 @@ return {table.concat(sizes, ' '), table.concat(taken)}
 """
 )
 
-# KEYS: ours, the dead letters. ARGV: most dead letters, how many numbers, these, then
-# numbers with their letters.
+# KEYS: ours, the dead letters. ARGV: most dead letters, a count, that many numbers of delivered events, then
+# the number and the dead letter of each event that was given up.
 _REMOVE = Script(
     """
 local count = tonumber(ARGV[2])
@@ -48,7 +50,8 @@ end
     + TRIM
 )
 
-# KEYS: the workers, ours, the list. ARGV: our id, when a silent worker is dead, whether we may take over.
+# KEYS: the workers, ours, the list. ARGV: our id, the milliseconds after which a silent worker is dead,
+# whether we may take over.
 _BEAT = Script(
     NOW
     + """
@@ -62,8 +65,9 @@ return {redis.call('HLEN', KEYS[2]), redis.call('LLEN', KEYS[3]), dead}
 """
 )
 
-# KEYS: the list, somebody's, the workers. ARGV: whose, when a silent worker is dead or 0, most events,
-# numbers that stay. The latest go first, each before the last: so the earliest is the first in the end.
+# KEYS: the list, the hash of a worker, the workers. ARGV: the worker's id, the milliseconds after which it
+# is dead or 0, most events, the numbers of events that stay. The latest event is put in front first and the
+# earliest last, so that the list has its old order.
 _RETURN = Script(
     NOW
     + """
@@ -85,61 +89,67 @@ return {count, #numbers - count}
 """
 )
 
-
-# KEYS: ours. As a script the answer is the same from every client and protocol.
+# KEYS: ours. A script, because its answer is the same for every client and protocol.
 _NOTED = Script("return redis.call('HGETALL', KEYS[1])")
 
 
 class RedisListStore(RedisStore):
     """
-    Events in a list, oldest first.
+    Events in a list in Redis, the oldest first.
 
-    What it survives: what the server persists. Its arguments are those of `RedisStore`.
+    An event survives what the server persists. The arguments are those of `RedisStore`.
+
+    Example:
+        ::
+
+            store = RedisListStore("redis://127.0.0.1:6379/0", "snowplow")
+            await store.put(payloads)
     """
 
     mode: ClassVar[Mode] = "list"
-    # Numbers never come twice, not even for a process that takes an old id: they begin with the time.
+    # Numbers start with the time, so that none comes twice even if a process takes over an old id.
     _number: int = 0
 
-    async def _take(self, queue: Queue, count: int) -> Sequence[Taken]:
+    async def _take(self, held: HeldEvents, count: int) -> Sequence[Taken]:
         first = max(self._number, time.time_ns() // 1000)
         self._number = first + count
-        words: Words = [self._worker, count, CHUNK_BYTES, first]
-        keys = [queue.key, queue.processing, queue.workers]
+        words: Sequence[Word] = [self._worker_id, count, CHUNK_BYTES, first]
+        keys = [held.key, held.processing_key, held.workers_key]
         sizes, joined = await self._redis.run(_TAKE, keys, words)
-        return [(b"%d" % number, event) for number, event in enumerate(parts(sizes, joined), first)]
+        return [(b"%d" % number, event) for number, event in enumerate(divided(joined, sizes), first)]
 
-    async def _remove(self, queue: Queue, handles: Sequence[bytes], letters: Sequence[bytes]) -> int:
-        words: Words = [self._max_dead, len(handles), *handles, *letters]
-        trimmed: int = await self._redis.run(_REMOVE, [queue.processing, queue.dead_letters], words)
+    async def _remove(self, held: HeldEvents, handles: Sequence[bytes], letters: Sequence[bytes]) -> int:
+        words: Sequence[Word] = [self._max_dead, len(handles), *handles, *letters]
+        keys = [held.processing_key, held.dead_letters_key]
+        trimmed: int = await self._redis.run(_REMOVE, keys, words)
         return trimmed
 
-    async def _beat(self, queue: Queue, *, may_take_over: bool) -> Pulse:
-        words: Words = [self._worker, self._takeover_ms, int(may_take_over)]
-        keys = [queue.workers, queue.processing, queue.key]
+    async def _beat(self, held: HeldEvents, *, may_take_over: bool) -> Heartbeat:
+        words: Sequence[Word] = [self._worker_id, self._takeover_ms, int(may_take_over)]
+        keys = [held.workers_key, held.processing_key, held.key]
         noted, length, dead = await self._redis.run(_BEAT, keys, words)
-        return Pulse(noted, length, [worker.decode() for worker in dead])
+        return Heartbeat(noted, length, [worker_id.decode() for worker_id in dead])
 
-    async def _noted(self, queue: Queue) -> Sequence[Taken]:
-        both: Sequence[bytes] = await self._redis.run(_NOTED, [queue.processing], [])
+    async def _noted(self, held: HeldEvents) -> Sequence[Taken]:
+        both: Sequence[bytes] = await self._redis.run(_NOTED, [held.processing_key], [])
         return sorted(zip(both[::2], both[1::2], strict=True), key=lambda pair: int(pair[0]))
 
-    async def _take_over(self, queue: Queue) -> None:
-        while queue.dead:
-            moved, left = await self._move_back(queue, queue.dead[-1], self._takeover_ms)
-            self._took_over(moved)
+    async def _take_over(self, held: HeldEvents) -> None:
+        while held.dead_workers:
+            moved, left = await self._move_back(held, held.dead_workers[-1], self._takeover_ms)
+            self.taken_over += moved
             if not left:
-                queue.dead.pop()
+                held.dead_workers.pop()
 
-    async def _return(self, queue: Queue, *, but: Sequence[bytes]) -> None:
+    async def _return(self, held: HeldEvents, *, but: Sequence[bytes]) -> None:
         left = 1
         while left:
-            _, left = await self._move_back(queue, self._worker, 0, but)
+            _, left = await self._move_back(held, self._worker_id, 0, but)
 
     async def _move_back(
-        self, queue: Queue, worker: str, silence: int, but: Sequence[bytes] = ()
+        self, held: HeldEvents, worker_id: str, silence: int, but: Sequence[bytes] = ()
     ) -> tuple[int, int]:
-        """Put events of *worker* back in front of the list; return how many, and how many are left."""
-        keys = [queue.key, queue.processing_of(worker), queue.workers]
-        moved, left = await self._redis.run(_RETURN, keys, [worker, silence, CHUNK, *but])
+        """Put events of *worker_id* back in front of the list; return how many, and how many are left."""
+        keys = [held.key, held.processing_key_of(worker_id), held.workers_key]
+        moved, left = await self._redis.run(_RETURN, keys, [worker_id, silence, CHUNK, *but])
         return moved, left

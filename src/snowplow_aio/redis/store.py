@@ -1,10 +1,10 @@
 """
-What the stores in Redis share: events that this process holds, what it owes to Redis, and who is alive.
+Taking events out of Redis: the part that a list and a stream share.
 
-Redis is the truth. Whoever takes events has them noted in Redis under its own
-name, and shows from time to time that it is alive; the events of one that does
-not are given to others. What is settled here and not yet there is *owed*: it is
-never delivered again by this process, and Redis is told as soon as it answers.
+Redis decides who has an event. A worker has the events that it takes noted in Redis under its own id, and
+shows regularly that it is alive; the events of a worker that shows nothing are given to others. An event
+that is settled here is *unacknowledged* until Redis knows it too: this process never delivers it again,
+and tells Redis as soon as Redis answers.
 """
 
 from __future__ import annotations
@@ -12,82 +12,86 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import random
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import ClassVar
 
 from snowplow_aio.abc import Response, SharedStore, StoreStatistics
 from snowplow_aio.exceptions import InvalidEventError, TransportError
 from snowplow_aio.model.arguments import check_argument, check_count, check_seconds
 from snowplow_aio.model.payload import Payload
-from snowplow_aio.model.stored_event import StoredEvent, size_of
-from snowplow_aio.redis.connections import COMMAND_TIMEOUT, Connections, Refusal, require_key
-from snowplow_aio.redis.held import (
-    CHUNK,
-    WORKER_ID,
-    Pulse,
-    Queue,
-    Rest,
-    Taken,
-    letter,
-    new_worker_id,
-    read,
-    ring_within,
-)
-from snowplow_aio.redis.writer import Mode, Push
+from snowplow_aio.model.stored_event import StoredEvent
+from snowplow_aio.policies import Retry
+from snowplow_aio.redis.connections import COMMAND_TIMEOUT, Connections, check_key
+from snowplow_aio.redis.dead_letters import dead_letter
+from snowplow_aio.redis.entries import Mode, Taken, read_entry
+from snowplow_aio.redis.errors import Refusal
+from snowplow_aio.redis.held import Heartbeat, HeldEvents, check_worker_id, new_worker_id
+from snowplow_aio.redis.scripts import CHUNK
+from snowplow_aio.redis.writer import RedisWriter
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
+from snowplow_aio.runtime.wake_up import WakeUp
 
 log: QuietLogger = quiet_logger("snowplow_aio.redis")
 
 # Most bytes that are held, whatever the number of events.
 _HELD_BYTES = 32 * 2**20
 
-# Between two looks into an empty queue, in seconds: the longest is what an event waits at most.
-_SHORTEST_PAUSE = 0.05
-_LONGEST_PAUSE = 0.5
+# Seconds between two looks into an empty queue. The longest is how late an event can be seen.
+_SHORTEST_LOOK = 0.05
+_LONGEST_LOOK = 0.5
 
-# Of the time after which a silent worker counts as dead: two may be late.
+# Signs of life in the time after which a silent worker counts as dead: two of them may be late.
 _BEATS = 3
+
+# How long a Redis that fails is left alone.
+_RETRY = Retry(initial_delay=0.1, max_delay=5.0)
 
 
 class RedisStore(SharedStore):
     """
-    Events in Redis, which some processes put there and others deliver.
+    Events in Redis, from which this process takes some and delivers them.
+
+    This is the part that `RedisListStore` and `RedisStreamStore` share.
 
     Args:
-        client: A client of ``redis.asyncio``, a URL or None, as `Connections` takes it.
+        client: A URL (``redis://``, ``rediss://``, ``unix://``), a client of ``redis.asyncio`` whose
+            settings are used, or None for ``redis://127.0.0.1:6379/0``.
 
-        key: The key; anonymous events are in another one, ``<key>:anonymous``.
+        key: The list or the stream. Anonymous events are in ``<key>:anonymous``.
 
-        deduplicate: Whether a put whose answer was lost stores nothing twice.
+        deduplicate: For `put`: whether a lost answer stores nothing twice.
 
-        max_length: Most events in the key, or None.
+        max_length: For `put`: most events in the key, from 1, or None.
 
-        command_timeout: Seconds for one command.
+        command_timeout: Seconds for one command, above 0.
 
-        takeover_after: Seconds after which the events of a worker that is not heard of are given to others.
+        takeover_after: Seconds without a sign of life after which a worker's events are given to others,
+            above 0.
 
         prefetch: Most events that this process holds, from 1.
 
         max_dead: Most dead letters that are kept, from 1.
 
-        worker_id: What Redis calls this process, up to 100 letters, digits and ``._-``;
-            never the same for two that run. A new one where it is None.
+        worker_id: The id of this process in Redis: up to 100 letters, digits and ``._-``, never the same
+            for two processes that run. None for a new one.
 
-        name: What the logs call it.
+        name: The name of the store in logs.
 
     Attributes:
         poison: Entries that were no events.
 
-        trimmed: Dead letters that made room for newer ones.
+        trimmed: Dead letters that were deleted to make room for newer ones.
 
-        taken_over: Events of dead workers that were given to others.
+        taken_over: Events of dead workers that were given to others, or taken.
 
-    Raises ConfigurationError when a value is out of range.
+    Raises:
+        ConfigurationError: If an argument is out of range.
     """
 
-    # The kind of queue, as `Push` knows it.
+    # The kind of queue, as `RedisWriter` calls it.
     mode: ClassVar[Mode]
 
     def __init__(
@@ -104,112 +108,111 @@ class RedisStore(SharedStore):
         worker_id: str | None = None,
         name: str = "redis",
     ) -> None:
-        require_key(key)
+        check_key(key)
         check_seconds("takeover_after", takeover_after)
         check_count("prefetch", prefetch)
         check_count("max_dead", max_dead)
         check_argument(isinstance(name, str) and name != "", "name", name, "must be a non-empty string")
-        rule = "must be up to 100 letters, digits, dots, dashes and underscores, or None"
-        valid = isinstance(worker_id, str) and WORKER_ID.fullmatch(worker_id) is not None
-        check_argument(worker_id is None or valid, "worker_id", worker_id, rule)
+        check_worker_id(worker_id)
         self._name = name
         self._redis = Connections(client, command_timeout=command_timeout)
-        self._push = Push(self._redis, key, mode=self.mode, deduplicate=deduplicate, max_length=max_length)
+        self._writer = RedisWriter(
+            self._redis, key, mode=self.mode, deduplicate=deduplicate, max_length=max_length
+        )
         self._key = key
-        self._worker = worker_id or new_worker_id()
+        self._worker_id = worker_id or new_worker_id()
         self._takeover_ms = math.ceil(takeover_after * 1000)
-        self._interval = takeover_after / _BEATS
+        self._beat_interval = takeover_after / _BEATS
         self._prefetch = prefetch
         self._max_dead = max_dead
         self._throttled = ThrottledLog(log)
         self.poison: int = 0
         self.trimmed: int = 0
         self.taken_over: int = 0
-        self._empty()
+        self._begin()
 
-    def _empty(self) -> None:
-        self._queues = {
-            False: Queue(self._key, self._worker, anonymous=False),
-            True: Queue(f"{self._key}:anonymous", self._worker, anonymous=True),
+    def _begin(self) -> None:
+        """Hold nothing."""
+        self._held = {
+            False: HeldEvents(self._key, self._worker_id, anonymous=False),
+            True: HeldEvents(f"{self._key}:anonymous", self._worker_id, anonymous=True),
         }
-        self._pending = self._pending_bytes = 0
-        self._leased = self._leased_bytes = 0
-        self._accept: Callable[[int], int] = lambda _count: 0
+        self._taken: Callable[[int], int] = lambda _count: 0
+        self._gone: Callable[[int], None] = lambda _count: None
         self._is_taking = False
         self._has_beaten = False
-        self._pause = _SHORTEST_PAUSE
-        self._rest = Rest()
-        self._bind(None)
-
-    def _bind(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        self._loop = loop
+        self._look_pause = _SHORTEST_LOOK
+        self._failures = 0
+        self._not_before = 0.0
         # One command at a time, so that what we know is what Redis notes.
         self._turn = asyncio.Lock()
-        self._bell = asyncio.Event()
-        self._trouble = asyncio.Event()
+        # Has `wait` return; has `maintain` look again.
+        self._news = WakeUp()
+        self._trouble = WakeUp()
 
     @property
     def worker_id(self) -> str:
-        """What Redis calls this process."""
-        return self._worker
+        """The id of this process in Redis."""
+        return self._worker_id
 
     @property
     def is_answering(self) -> bool:
         """Whether Redis has answered the latest command."""
-        return self._rest.failures == 0 and self._has_beaten
+        return self._failures == 0 and self._has_beaten
 
     @property
     def length(self) -> int:
         """How many events waited in Redis when it was last asked."""
-        return sum(queue.length for queue in self._queues.values())
-
-    # --- the side that puts
+        return sum(held.queue_length for held in self._held.values())
 
     async def put(self, payloads: Sequence[Payload]) -> Response:
-        return await self._push.put(payloads)
+        """
+        Make one attempt to store all of *payloads* or none, as `RedisWriter.put` does.
 
-    # --- what the two kinds do in their own way: scripts, each of which is one step
+        Raises:
+            TransportError: If there was no answer.
+        """
+        return await self._writer.put(payloads)
+
+    # --- the steps that a list and a stream take in different ways, each of them one script
 
     @abstractmethod
-    async def _take(self, queue: Queue, count: int) -> Sequence[Taken]:
+    async def _take(self, held: HeldEvents, count: int) -> Sequence[Taken]:
         """Have up to *count* events noted as ours."""
 
     @abstractmethod
-    async def _remove(self, queue: Queue, handles: Sequence[bytes], letters: Sequence[bytes]) -> int:
+    async def _remove(self, held: HeldEvents, handles: Sequence[bytes], letters: Sequence[bytes]) -> int:
         """
-        Forget the events *handles*, which are noted as ours; return how many dead letters were trimmed.
+        Remove settled events from Redis, and return how many dead letters were trimmed.
 
-        *letters* has a handle and its dead letter in turn: these are forgotten too.
+        *letters* has handles and dead letters in turn: these events are removed too.
         """
 
     @abstractmethod
-    async def _beat(self, queue: Queue, *, may_take_over: bool) -> Pulse:
+    async def _beat(self, held: HeldEvents, *, may_take_over: bool) -> Heartbeat:
         """Show that we are alive."""
 
     @abstractmethod
-    async def _noted(self, queue: Queue) -> Sequence[Taken]:
-        """Return everything that is noted as ours."""
+    async def _noted(self, held: HeldEvents) -> Sequence[Taken]:
+        """Return everything that Redis notes as ours."""
 
     @abstractmethod
-    async def _take_over(self, queue: Queue) -> None:
-        """Give the events of `queue.dead` to others, or to us."""
-
-    def _took_over(self, count: int) -> None:
-        self.taken_over += count
+    async def _take_over(self, held: HeldEvents) -> None:
+        """Give the events of `held.dead_workers` to others, or to us."""
 
     @abstractmethod
-    async def _return(self, queue: Queue, *, but: Sequence[bytes]) -> None:
-        """Give all that is noted as ours to others, *but* these; where that is all, leave no trace."""
+    async def _return(self, held: HeldEvents, *, but: Sequence[bytes]) -> None:
+        """Give everything that is noted as ours to others, except *but*; leave no trace if that is all."""
 
-    # --- the side that takes
+    # --- taking
 
-    def take_for(self, accept: Callable[[int], int]) -> None:
-        self._accept = accept
-        self._bind(asyncio.get_running_loop())
+    def take_for(self, taken: Callable[[int], int], gone: Callable[[int], None]) -> None:
+        self._taken, self._gone = taken, gone
+        self._turn = asyncio.Lock()
         self._is_taking = True
-        # A process that runs again, or under a name of its own, may have left something there.
-        for queue in self._queues.values():
-            queue.is_unsure = True
+        # Events may be noted already: of an earlier run, or of an earlier process with the same id.
+        for held in self._held.values():
+            held.is_uncertain = True
 
     def stop_taking(self) -> None:
         self._is_taking = False
@@ -218,281 +221,273 @@ class RedisStore(SharedStore):
     async def wait(self, *, count: float, size: float, timeout: float | None) -> None:
         loop = asyncio.get_running_loop()
         deadline = math.inf if timeout is None else loop.time() + timeout
-        while not self._bell.is_set() and self._pending < count and self._pending_bytes < size:
-            # Who waits for anything but events gets none: they would lie here for nothing.
+        while self._is_short_of(count, size) and not self._news.is_notified:
+            # A caller that waits for no number of events has no use for more: they would only lie here.
             pause = await self._refill() if count < math.inf else math.inf
-            rest = deadline - loop.time()
-            if rest <= 0:
-                break
+            left = deadline - loop.time()
             if pause > 0:
-                await ring_within(self._bell, min(pause, rest))
-        self._bell.clear()
+                seconds = max(0.0, min(pause, left))
+                await self._news.wait(None if seconds == math.inf else seconds)
+                return
+            if left <= 0:
+                break
+        if self._news.is_notified:
+            # Returns at once; what it was notified of is seen by the caller.
+            await self._news.wait()
+
+    def _is_short_of(self, count: float, size: float) -> bool:
+        both = self._held.values()
+        return sum(held.pending for held in both) < count and sum(held.pending_bytes for held in both) < size
 
     def notify(self) -> None:
-        loop = self._loop
-        if loop is None or asyncio._get_running_loop() is loop:  # noqa: SLF001 - public in C, and does not raise
-            self._bell.set()
-        else:
-            # A loop that was closed waits for nothing.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._bell.set)
+        self._news.notify()
 
     async def _refill(self) -> float:
-        """Take what there is room for; return the seconds after which to look again, 0 for at once."""
+        """Take as many events as there is room for; return the seconds until the next look, 0 for at once."""
         if not self._is_taking or self._room() <= 0:
             return math.inf
-        if (rest := self._rest.left()) > 0:
-            return rest
+        if (pause := self._pause_left()) > 0:
+            return pause
         try:
             async with self._turn:
-                before = self._pending
-                for queue in self._queues.values():
-                    await self._fill(queue)
+                more = sum([await self._fill(held) for held in self._held.values()])
         except TransportError as error:
             return self._failed(error)
         self._succeeded()
-        if self._pending > before:
-            self._pause = _SHORTEST_PAUSE
+        if more > 0:
+            self._look_pause = _SHORTEST_LOOK
             return 0
-        pause, self._pause = self._pause, min(_LONGEST_PAUSE, self._pause * 1.5)
+        pause, self._look_pause = self._look_pause, min(_LONGEST_LOOK, self._look_pause * 1.5)
         return pause
 
     def _room(self) -> int:
-        if self._pending_bytes + self._leased_bytes >= _HELD_BYTES:
+        if sum(held.pending_bytes + held.leased_bytes for held in self._held.values()) >= _HELD_BYTES:
             return 0
-        return self._prefetch - sum(queue.known() for queue in self._queues.values())
+        return self._prefetch - sum(held.known for held in self._held.values())
 
-    async def _fill(self, queue: Queue) -> None:
-        if queue.is_unsure:
-            await self._look_again(queue)
+    async def _fill(self, held: HeldEvents) -> int:
+        """Take events of one key; return by how many more wait here."""
+        before = held.pending
+        if held.is_uncertain:
+            await self._compare(held)
         count = min(CHUNK, self._room())
         if self._is_taking and count > 0:
-            # Until the answer is here: it may be lost, or we may be cancelled.
-            queue.is_unsure = True
-            taken = await self._take(queue, count)
-            queue.is_unsure = False
-            self._adopt(queue, taken)
-            await self._pay(queue)
+            # Until the answer is here: it can be lost, and this task can be cancelled.
+            held.is_uncertain = True
+            taken = await self._take(held, count)
+            held.is_uncertain = False
+            self._adopt(held, taken)
+            await self._send_acknowledgements(held)
+        return held.pending - before
 
-    async def _look_again(self, queue: Queue) -> None:
-        """Take in what Redis notes as ours: more than we know of, or less."""
-        noted = dict(await self._noted(queue))
-        queue.is_unsure = False
-        unknown = noted.keys() - queue.held.keys() - queue.owed.keys()
-        # In the order of Redis.
-        self._adopt(queue, [(handle, noted[handle]) for handle in noted if handle in unknown])
-        self._forget(queue, lambda entry: entry.handle not in noted)
+    async def _compare(self, held: HeldEvents) -> None:
+        """Hold what Redis notes as ours, no more and no less."""
+        noted = dict(await self._noted(held))
+        held.is_uncertain = False
+        self._adopt(held, [(handle, noted[handle]) for handle in held.unknown(noted)])
+        self._forget(held, lambda event: event.handle not in noted)
 
-    def _adopt(self, queue: Queue, taken: Iterable[Taken]) -> None:
-        """Hold the events that were *taken*, and put aside what is none."""
+    def _adopt(self, held: HeldEvents, taken: Iterable[Taken]) -> None:
+        """Hold the events that were *taken*. Entries that are no events become dead letters."""
         payloads: list[tuple[bytes, Payload]] = []
         for handle, raw in taken:
             if raw is None:
-                queue.owed[handle] = None
+                held.unacknowledged[handle] = None
                 continue
             try:
-                payloads.append((handle, read(raw, anonymous=queue.anonymous)))
+                payloads.append((handle, read_entry(raw, anonymous=held.anonymous)))
             except InvalidEventError as error:
                 self.poison += 1
-                queue.owed[handle] = letter(raw, str(error), None)
+                held.unacknowledged[handle] = dead_letter(raw, str(error), None)
                 self._throttled.log("poison", logging.ERROR, "%s: an entry is no event", self._name)
-        if not payloads:
-            return
-        window, now = self._accept(len(payloads)), asyncio.get_running_loop().time()
-        for handle, payload in payloads:
-            entry = queue.held[handle] = StoredEvent(payload, now, window, handle)
-            queue.lane.put(entry)
-            self._pending_bytes += payload.size
-        self._pending += len(payloads)
+        if payloads:
+            window, now = self._taken(len(payloads)), asyncio.get_running_loop().time()
+            for handle, payload in payloads:
+                held.add(StoredEvent(payload, now, window, handle))
 
-    def _forget(self, queue: Queue, is_gone: Callable[[StoredEvent], bool]) -> int:
-        """Let go of waiting events that others have now; return how many."""
-        gone = queue.forget(is_gone)
-        self._pending -= len(gone)
-        self._pending_bytes -= size_of(gone)
-        # They are counted where they are delivered.
-        self._accept(-len(gone))
-        return len(gone)
+    def _forget(self, held: HeldEvents, is_gone: Callable[[StoredEvent], bool]) -> int:
+        """Let go of waiting events that others have now, and that are counted there; return how many."""
+        count = held.forget(is_gone)
+        self._gone(count)
+        return count
+
+    # --- delivering
 
     async def lease(self, *, max_events: int, max_bytes: int, event_bytes: int) -> Sequence[StoredEvent]:
-        queue = self._front()
-        if queue is None:
-            return []
-        entries, size = queue.lane.take(max_events, max_bytes, event_bytes)
-        self._move(-len(entries), -size)
-        return entries
+        held = self._first_in_line()
+        return [] if held is None else held.lease(max_events, max_bytes, event_bytes)
 
-    def _move(self, count: int, size: int) -> None:
-        """Count *count* events as waiting that were leased, or the other way round."""
-        self._pending += count
-        self._pending_bytes += size
-        self._leased -= count
-        self._leased_bytes -= size
-
-    def _front(self) -> Queue | None:
-        """Return the queue whose first event has waited longest, or None."""
+    def _first_in_line(self) -> HeldEvents | None:
+        """Return the key whose first event has waited longest, or None."""
         firsts = [
-            (entry.accepted_at, queue)
-            for queue in self._queues.values()
-            if (entry := queue.lane.first()) is not None
+            (event.accepted_at, held) for held in self._held.values() if (event := held.oldest()) is not None
         ]
         return min(firsts, key=lambda first: first[0])[1] if firsts else None
 
     def oldest(self) -> StoredEvent | None:
-        queue = self._front()
-        return None if queue is None else queue.lane.first()
+        held = self._first_in_line()
+        return None if held is None else held.oldest()
 
     async def release(self, events: Sequence[StoredEvent]) -> None:
-        for entry in reversed(events):
-            queue = self._queues[entry.payload.anonymous]
-            if queue.held.get(entry.handle) is entry:
-                queue.lane.put_back((entry,))
-                self._move(1, entry.size)
-            else:
-                # It is settled: who did that was cancelled before it could count it.
-                self._count_out((entry,))
-                self._accept(-1)
+        for event in reversed(events):
+            held = self._held[event.payload.anonymous]
+            if not held.release(event):
+                # It is settled, and the call that settled it was cancelled before it could be counted.
+                held.count_out((event,))
+                self._gone(1)
 
     async def ack(self, events: Sequence[StoredEvent]) -> None:
-        for entry in events:
-            self._owe(entry, None)
-        await self._pay_all()
+        for event in events:
+            self._held[event.payload.anonymous].settle(event, None)
+        await self._acknowledge()
         self._count_out(events)
 
     async def give_up(self, events: Sequence[StoredEvent], *, reason: str, status: int | None) -> None:
-        for entry in events:
-            self._owe(entry, letter(entry.payload, reason, status))
-        await self._pay_all()
+        for event in events:
+            letter = dead_letter(event.payload, reason, status)
+            self._held[event.payload.anonymous].settle(event, letter)
+        await self._acknowledge()
         self._count_out(events)
 
-    def _owe(self, entry: StoredEvent, text: bytes | None) -> None:
-        queue = self._queues[entry.payload.anonymous]
-        del queue.held[entry.handle]
-        queue.owed[entry.handle] = text
+    def _count_out(self, events: Sequence[StoredEvent]) -> None:
+        """Count settled *events* as leased no more, in one step with the caller's counters."""
+        for anonymous, held in self._held.items():
+            held.count_out([event for event in events if event.payload.anonymous == anonymous])
 
-    def _count_out(self, entries: Sequence[StoredEvent]) -> None:
-        """Count leased *entries* as gone, in one step with the caller's books."""
-        self._leased -= len(entries)
-        self._leased_bytes -= size_of(entries)
-
-    async def _pay_all(self) -> None:
-        """Tell Redis what is settled. Where it does not answer, `tend` tells it later."""
+    async def _acknowledge(self) -> None:
+        """Tell Redis which events are settled. Where it does not answer, `maintain` does so later."""
         try:
             async with self._turn:
                 # A Redis that fails is left alone for a while.
-                if self._rest.left() <= 0 and self._owes():
-                    for queue in self._queues.values():
-                        await self._pay(queue)
+                if self._pause_left() <= 0 and self._is_behind():
+                    for held in self._held.values():
+                        await self._send_acknowledgements(held)
                     self._succeeded()
         except TransportError as error:
             self._failed(error)
         finally:
-            if self._owes():
-                self._trouble.set()
+            if self._is_behind():
+                self._trouble.notify()
 
-    def _owes(self) -> bool:
-        return any(queue.owed for queue in self._queues.values())
+    def _is_behind(self) -> bool:
+        """Whether Redis does not know yet of every event that is settled."""
+        return any(held.unacknowledged for held in self._held.values())
 
-    async def _pay(self, queue: Queue) -> None:
-        while queue.owed:
-            part = list(queue.owed.items())[:CHUNK]
-            handles = [handle for handle, text in part if text is None]
-            letters = [word for handle, text in part if text is not None for word in (handle, text)]
-            trimmed = await self._remove(queue, handles, letters)
+    async def _send_acknowledgements(self, held: HeldEvents) -> None:
+        while held.unacknowledged:
+            part = list(held.unacknowledged.items())[:CHUNK]
+            handles = [handle for handle, letter in part if letter is None]
+            letters = [word for handle, letter in part if letter is not None for word in (handle, letter)]
+            trimmed = await self._remove(held, handles, letters)
             for handle, _ in part:
-                del queue.owed[handle]
+                del held.unacknowledged[handle]
             # There is room again.
             self.notify()
-            if trimmed:
-                self.trimmed += trimmed
-                message = "%s: the oldest dead letters are deleted: there are more than %d"
-                self._throttled.log(
-                    "trimmed", logging.WARNING, message, self._name, self._max_dead, count=trimmed
-                )
+            self._count_trimmed(trimmed)
 
-    # --- being alive
+    def _count_trimmed(self, count: int) -> None:
+        if count:
+            self.trimmed += count
+            message = "%s: the oldest dead letters are deleted: there are more than %d"
+            self._throttled.log("trimmed", logging.WARNING, message, self._name, self._max_dead, count=count)
 
-    async def tend(self) -> None:
-        """Show that we are alive, take over from those that are not, repeat what is owed; until cancelled."""
+    # --- staying alive
+
+    async def maintain(self) -> None:
+        """
+        Show that we are alive, take over from workers that are not, and repeat acknowledgements.
+
+        It goes on until it is cancelled.
+        """
         while True:
-            self._trouble.clear()
-            pause = self._rest.left() or await self._tend_once()
-            await ring_within(self._trouble, pause)
+            pause = self._pause_left() or await self._maintain_all()
+            await self._trouble.wait(pause)
 
-    async def _tend_once(self) -> float:
+    async def _maintain_all(self) -> float:
+        """Do it once; return the seconds until the next time."""
         try:
             async with self._turn:
-                for queue in self._queues.values():
-                    await self._tend(queue)
+                for held in self._held.values():
+                    await self._maintain(held)
                 self._has_beaten = True
         except TransportError as error:
             return self._failed(error)
         self._succeeded()
-        return self._interval
+        return self._beat_interval
 
-    async def _tend(self, queue: Queue) -> None:
-        # After an outage everybody is late: the first beat of each comes before the first takeover.
-        pulse = await self._beat(queue, may_take_over=self._has_beaten and self._is_taking)
-        queue.length, queue.dead = pulse.length, list(pulse.dead)
-        if pulse.noted != queue.known():
-            await self._look_again(queue)
-        await self._pay(queue)
-        if queue.dead:
-            log.info("%s: %d workers are not heard of and count as dead", self._name, len(queue.dead))
-            await self._take_over(queue)
-        # There may be more than before, here or there.
+    async def _maintain(self, held: HeldEvents) -> None:
+        # After an outage all workers are late: each shows that it is alive before it takes over from others.
+        heartbeat = await self._beat(held, may_take_over=self._has_beaten and self._is_taking)
+        held.queue_length, held.dead_workers = heartbeat.queue_length, list(heartbeat.dead_workers)
+        if heartbeat.held != held.known:
+            await self._compare(held)
+        await self._send_acknowledgements(held)
+        if held.dead_workers:
+            count = len(held.dead_workers)
+            log.info("%s: %d workers are not heard of and count as dead", self._name, count)
+            await self._take_over(held)
+        # More events may wait than before, in Redis or here.
         self.notify()
 
     def _failed(self, error: TransportError) -> float:
-        pause = self._rest.begin()
+        """Note that Redis failed with *error*; return the seconds until the next attempt."""
+        self._failures += 1
+        # At least half of the pause: many workers spread out, and none tries again at once.
+        pause = _RETRY.pause_after(self._failures, random=(1 + random.random()) / 2)  # noqa: S311 - jitter, not a secret
+        self._not_before = time.monotonic() + pause
         is_misconfigured = isinstance(error, Refusal) and error.response.is_misconfigured
         level = logging.ERROR if is_misconfigured else logging.WARNING
         message = "%s: Redis: %s; next attempt in %.1f s"
         self._throttled.log(type(error).__name__, level, message, self._name, error, pause)
-        self._trouble.set()
+        self._trouble.notify()
         return pause
 
+    def _pause_left(self) -> float:
+        """Return the seconds for which a Redis that failed is still left alone, or 0."""
+        return max(0.0, self._not_before - time.monotonic())
+
     def _succeeded(self) -> None:
-        if self._rest.failures:
+        if self._failures:
             log.info("%s: Redis answers again", self._name)
-        self._rest = Rest()
+        self._failures, self._not_before = 0, 0.0
 
     # --- the end
 
     async def give_back(self) -> int:
         self._is_taking = False
         given = 0
-        for queue in self._queues.values():
-            given += await self._give_back(queue)
+        for held in self._held.values():
+            given += await self._give_back(held)
         return given
 
-    async def _give_back(self, queue: Queue) -> int:
-        """Try until it is done; whoever has no time for that cancels."""
+    async def _give_back(self, held: HeldEvents) -> int:
+        """Try until it is done; a caller that has no time for that cancels."""
         while True:
             try:
                 async with self._turn:
-                    await self._pay(queue)
-                    leased = queue.held.keys() - {entry.handle for entry in queue.waiting()}
-                    await self._return(queue, but=list(leased))
+                    await self._send_acknowledgements(held)
+                    await self._return(held, but=held.leased_handles())
                     self._succeeded()
-                    return self._forget(queue, lambda _entry: True)
+                    return self._forget(held, lambda _event: True)
             except TransportError as error:
                 await asyncio.sleep(self._failed(error))
 
     def statistics(self) -> StoreStatistics:
+        both = self._held.values()
+        pending_bytes = sum(held.pending_bytes for held in both)
         return StoreStatistics(
-            pending=self._pending,
-            leased=self._leased,
-            pending_bytes=self._pending_bytes,
-            bytes=self._pending_bytes + self._leased_bytes,
+            pending=sum(held.pending for held in both),
+            leased=sum(held.leased for held in both),
+            pending_bytes=pending_bytes,
+            bytes=pending_bytes + sum(held.leased_bytes for held in both),
         )
 
     def abandon(self) -> None:
         self._redis.abandon()
-        self._push.abandon()
-        self._worker = new_worker_id()
-        self._empty()
+        self._writer.abandon()
+        self._worker_id = new_worker_id()
+        self._begin()
 
     async def aclose(self) -> None:
-        await self._push.aclose()
+        await self._writer.aclose()
         await self._redis.aclose()

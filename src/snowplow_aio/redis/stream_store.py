@@ -1,8 +1,8 @@
 """
-A stream in Redis, read through a consumer group: what a worker holds is pending there under its name.
+A stream, read through a consumer group, in which the events that a worker holds are pending.
 
-An event that is settled is acknowledged *and* deleted; an acknowledged entry
-would stay in the stream for ever.
+An event that is settled is acknowledged *and* deleted; an entry that is only acknowledged stays in the
+stream for ever.
 """
 
 from __future__ import annotations
@@ -10,26 +10,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from snowplow_aio.redis.connections import Script
-from snowplow_aio.redis.held import CHUNK, CHUNK_BYTES, NOW, TRIM, Pulse, Queue, Taken, Words, parts
+from snowplow_aio.redis.entries import STREAM_FIELD, Mode, Taken, divided
+from snowplow_aio.redis.held import Heartbeat, HeldEvents
+from snowplow_aio.redis.scripts import CHUNK, CHUNK_BYTES, NOW, TRIM, Script, Word
 from snowplow_aio.redis.store import RedisStore
-from snowplow_aio.redis.writer import FIELD, Mode
 
 GROUP = "snowplow"
 
-# An entry that others wrote may have other fields: it is shown as it is. Deleted ones have none.
+# Returns the event of an entry. An entry of somebody else can have other fields: these are returned as JSON.
+# A deleted entry has no fields.
 _EVENT_OF = f"""
 local function event_of(fields)
   if not fields or #fields == 0 then return false end
   for i = 1, #fields, 2 do
-    if fields[i] == '{FIELD}' then return fields[i + 1] end
+    if fields[i] == '{STREAM_FIELD}' then return fields[i + 1] end
   end
   return cjson.encode(fields)
 end
 """
 
 # KEYS: the stream, the workers. ARGV: the group, our id, most events, most bytes.
-# A group begins with the first entry; it is made where there is a stream, and again where it was lost.
+# The group is made as soon as there is a stream, and again if it was lost; it begins with the first entry.
 _TAKE = Script(
     NOW
     + _EVENT_OF
@@ -59,8 +60,8 @@ return {table.concat(ids, ' '), table.concat(sizes, ' '), table.concat(events)}
 """
 )
 
-# KEYS: the stream, the dead letters. ARGV: most dead letters, the group, how many ids, these,
-# then ids with letters.
+# KEYS: the stream, the dead letters. ARGV: most dead letters, the group, a count, that many ids of delivered
+# events, then the id and the dead letter of each event that was given up.
 _REMOVE = Script(
     """
 local count = tonumber(ARGV[3])
@@ -76,9 +77,9 @@ end
     + TRIM
 )
 
-# KEYS: the workers, the stream. ARGV: our id, when a silent worker is dead, whether we may take over,
-# the group.
-# Who reads in our group and shows no sign of life at all counts as dead when it has been idle for as long.
+# KEYS: the workers, the stream. ARGV: our id, the milliseconds after which a silent worker is dead, whether
+# we may take over, the group.
+# A consumer of our group that has never shown a sign of life counts as dead after it was idle for that time.
 _BEAT = Script(
     NOW
     + """
@@ -104,8 +105,8 @@ return {noted, redis.call('XLEN', KEYS[2]) - pending, dead}
 """
 )
 
-# KEYS: the stream, the workers. ARGV: the group, our id, the dead worker, when a silent worker is dead,
-# most events.
+# KEYS: the stream, the workers. ARGV: the group, our id, the dead worker, the milliseconds after which a
+# silent worker is dead, most events.
 _CLAIM = Script(
     NOW
     + _EVENT_OF
@@ -143,8 +144,8 @@ return noted
 """
 )
 
-# KEYS: the stream, the workers. ARGV: the group, our id, most events, ids that stay.
-# What is given back is added anew, so that others get it at once, and not only when we count as dead.
+# KEYS: the stream, the workers. ARGV: the group, our id, most events, the ids of events that stay.
+# Events are given back by adding them anew: so others get them at once, not only when we count as dead.
 _RETURN = Script(
     """
 local stays = {}
@@ -162,7 +163,7 @@ for _, entry in ipairs(pending) do
     count = count + 1
   end
 end
--- What a deleted consumer has pending nobody gets any more: all of it has been seen, and is given back.
+-- Nobody would ever get the pending events of a deleted consumer, so it is deleted only when none is left.
 if count == #pending and count < most then
   redis.pcall('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
   redis.call('ZREM', KEYS[2], ARGV[2])
@@ -174,51 +175,59 @@ return count
 
 class RedisStreamStore(RedisStore):
     """
-    Events in a stream: entries with the field ``e``, which holds the JSON.
+    Events in a stream in Redis: entries with the field ``e``, which holds the JSON.
 
-    What it survives: what the server persists. Its arguments are those of `RedisStore`.
+    An event survives what the server persists. The arguments are those of `RedisStore`.
+
+    Example:
+        ::
+
+            store = RedisStreamStore("redis://127.0.0.1:6379/0", "snowplow")
+            await store.put(payloads)
     """
 
     mode: ClassVar[Mode] = "stream"
 
-    async def _take(self, queue: Queue, count: int) -> Sequence[Taken]:
-        if claimed := await self._claim(queue, count):
+    async def _take(self, held: HeldEvents, count: int) -> Sequence[Taken]:
+        if claimed := await self._claim(held, count):
             return claimed
-        words: Words = [GROUP, self._worker, count, CHUNK_BYTES]
-        ids, sizes, joined = await self._redis.run(_TAKE, [queue.key, queue.workers], words)
-        return list(zip(ids.split(), parts(sizes, joined), strict=True))
+        words: Sequence[Word] = [GROUP, self._worker_id, count, CHUNK_BYTES]
+        ids, sizes, joined = await self._redis.run(_TAKE, [held.key, held.workers_key], words)
+        return list(zip(ids.split(), divided(joined, sizes), strict=True))
 
-    async def _claim(self, queue: Queue, count: int) -> Sequence[Taken]:
+    async def _claim(self, held: HeldEvents, count: int) -> Sequence[Taken]:
         """Have up to *count* events of dead workers noted as ours."""
-        while queue.dead:
-            words: Words = [GROUP, self._worker, queue.dead[-1], self._takeover_ms, min(count, CHUNK)]
-            has_more, claimed = await self._redis.run(_CLAIM, [queue.key, queue.workers], words)
+        keys = [held.key, held.workers_key]
+        while held.dead_workers:
+            dead = held.dead_workers[-1]
+            words: Sequence[Word] = [GROUP, self._worker_id, dead, self._takeover_ms, min(count, CHUNK)]
+            has_more, claimed = await self._redis.run(_CLAIM, keys, words)
             if has_more:
-                self._took_over(len(claimed))
+                self.taken_over += len(claimed)
                 return _pairs(claimed)
-            queue.dead.pop()
+            held.dead_workers.pop()
         return []
 
-    async def _remove(self, queue: Queue, handles: Sequence[bytes], letters: Sequence[bytes]) -> int:
-        words: Words = [self._max_dead, GROUP, len(handles), *handles, *letters]
-        trimmed: int = await self._redis.run(_REMOVE, [queue.key, queue.dead_letters], words)
+    async def _remove(self, held: HeldEvents, handles: Sequence[bytes], letters: Sequence[bytes]) -> int:
+        words: Sequence[Word] = [self._max_dead, GROUP, len(handles), *handles, *letters]
+        trimmed: int = await self._redis.run(_REMOVE, [held.key, held.dead_letters_key], words)
         return trimmed
 
-    async def _beat(self, queue: Queue, *, may_take_over: bool) -> Pulse:
-        words: Words = [self._worker, self._takeover_ms, int(may_take_over), GROUP]
-        noted, length, dead = await self._redis.run(_BEAT, [queue.workers, queue.key], words)
-        return Pulse(noted, length, [worker.decode() for worker in dead])
+    async def _beat(self, held: HeldEvents, *, may_take_over: bool) -> Heartbeat:
+        words: Sequence[Word] = [self._worker_id, self._takeover_ms, int(may_take_over), GROUP]
+        noted, length, dead = await self._redis.run(_BEAT, [held.workers_key, held.key], words)
+        return Heartbeat(noted, length, [worker_id.decode() for worker_id in dead])
 
-    async def _noted(self, queue: Queue) -> Sequence[Taken]:
-        return _pairs(await self._redis.run(_NOTED, [queue.key], [GROUP, self._worker]))
+    async def _noted(self, held: HeldEvents) -> Sequence[Taken]:
+        return _pairs(await self._redis.run(_NOTED, [held.key], [GROUP, self._worker_id]))
 
-    async def _take_over(self, queue: Queue) -> None:  # noqa: ARG002
-        # `_take` claims them, as far as there is room.
+    async def _take_over(self, held: HeldEvents) -> None:  # noqa: ARG002
+        # `_take` claims their events, as far as there is room.
         return
 
-    async def _return(self, queue: Queue, *, but: Sequence[bytes]) -> None:
-        words: Words = [GROUP, self._worker, CHUNK, *but]
-        while await self._redis.run(_RETURN, [queue.key, queue.workers], words) == CHUNK:
+    async def _return(self, held: HeldEvents, *, but: Sequence[bytes]) -> None:
+        words: Sequence[Word] = [GROUP, self._worker_id, CHUNK, *but]
+        while await self._redis.run(_RETURN, [held.key, held.workers_key], words) == CHUNK:
             pass
 
 

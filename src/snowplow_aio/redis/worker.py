@@ -1,4 +1,4 @@
-"""A worker: takes events out of Redis and delivers them, until it is told to stop."""
+"""The worker: it takes events out of Redis and delivers them until it is told to stop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Unpack
 
 from anyio import move_on_after
 
@@ -18,10 +18,12 @@ from snowplow_aio.delivery.counters import Counters
 from snowplow_aio.delivery.emitter import BufferedEmitter
 from snowplow_aio.delivery.hooks import Hooks
 from snowplow_aio.delivery.loop import DeliveryLoop
+from snowplow_aio.delivery.options import BatchingOptions
 from snowplow_aio.exceptions import ConfigurationError
 from snowplow_aio.model.arguments import check_argument, check_seconds
 from snowplow_aio.outcomes import EmitterStats, State
 from snowplow_aio.policies import Batching, Retry
+from snowplow_aio.redis.entries import Mode, check_mode
 from snowplow_aio.redis.list_store import RedisListStore
 from snowplow_aio.redis.store import RedisStore
 from snowplow_aio.redis.stream_store import RedisStreamStore
@@ -29,71 +31,81 @@ from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
 
 log: QuietLogger = quiet_logger("snowplow_aio.redis")
 
-_STORES: dict[str, type[RedisStore]] = {"list": RedisListStore, "stream": RedisStreamStore}
-
 # How long a task that was cancelled from outside, or has failed, stays down.
 _REVIVE_SECONDS = 0.05
 
-# How long a worker that is cancelled goes on, to give back what it holds.
+# How long a cancelled worker goes on to give back the events that it holds.
 _LAST_SECONDS = 1.0
 
-# What is left of the drain time to give back what was not delivered: a part of it, as far as
-# a Redis that answers needs so long. Beyond the drain time it takes at most the last.
+# The part of the drain time that is reserved to give back undelivered events, and the most seconds that it
+# needs with a Redis that answers. Giving back takes at most these seconds beyond the drain time.
 _GIVE_BACK_PART = 0.1
 _GIVE_BACK_SECONDS = 0.5
 
 _SUMMARY_SECONDS = 60.0
 
 
+def store_class(mode: Mode) -> type[RedisStore]:
+    """
+    Return the class of the store for *mode*.
+
+    Raises:
+        ConfigurationError: If *mode* is neither ``list`` nor ``stream``.
+    """
+    check_mode(mode)
+    return RedisListStore if mode == "list" else RedisStreamStore
+
+
 class RedisWorker:
     """
-    Delivers the events that others have put into Redis.
+    Delivers the events that emitters have put into Redis.
 
-    An event leaves Redis when it is delivered, or when it is given up: then it
-    goes to the list ``{<key>}:dead``, with the reason. Any number of workers
-    share the work; what one of them holds when it dies is taken over by others.
-    It installs no signal handlers: `stop` is there for those of the application.
+    An event leaves Redis when it is delivered or given up. An event that is given up goes to the list
+    ``{<key>}:dead``, with the reason. Any number of workers share the work; the events that a worker holds
+    when it dies are taken over by others. The worker installs no signal handlers: an application's own
+    call `stop`.
 
     Args:
-        transport: How events are sent: a `Transport`, or an emitter like
-            `HttpEmitter`, whose transport, batches, retries and hooks are used.
+        transport: How events are sent: a `Transport`, or an emitter like `HttpEmitter`, whose transport,
+            batches, retries and hooks are used.
 
-        client: A client of ``redis.asyncio``, a URL, or None for ``redis://127.0.0.1:6379/0``;
-            connections of its own are made with its settings.
+        client: A URL (``redis://``, ``rediss://``, ``unix://``), a client of ``redis.asyncio`` whose
+            settings are used for connections of our own, or None for ``redis://127.0.0.1:6379/0``.
 
-        key: Where the events are; anonymous ones are in ``<key>:anonymous``.
+        key: The list or the stream. Anonymous events are in ``<key>:anonymous``.
 
         mode: ``list`` or ``stream``.
 
-        takeover_after: Seconds after which the events of a worker that is not
-            heard of are given to others, above 0; the same for all workers.
+        takeover_after: Seconds without a sign of life after which a worker's events are given to others,
+            above 0; the same for all workers of a key.
 
         prefetch: Most events that it holds, from 1.
 
         max_dead: Most dead letters that are kept, from 1.
 
-        drain_timeout: Seconds that it goes on delivering when it is told to stop, at least 0.
+        drain_timeout: Seconds for which it goes on delivering after `stop`, at least 0.
 
-        worker_id: What Redis calls it; a new one where it is None.
+        worker_id: Its id in Redis: up to 100 letters, digits and ``._-``, never the same for two workers
+            that run. None for a new one.
 
-        batch_size: Waiting events that make a request due, from 1; 50 where it is None.
+        retry: What happens to events that were not delivered. None for `Retry()`.
 
-        max_batch: Most events in a request, from 1; 500 where it is None.
+        hooks: Functions that are called with every outcome.
 
-        byte_limit: Most bytes in a request; 500,000 where it is None.
+        name: The name of the worker in statistics and logs.
 
-        flush_interval: Seconds after which a waiting event is sent in any case; 1 where it is None.
+        **batching: The arguments of `Batching`: `batch_size`, `max_batch`, `byte_limit`, `flush_interval`
+            and `max_connections`. Here None is the same as leaving an argument out.
 
-        max_connections: Most requests at the same time, from 1; 16 where it is None.
+    Raises:
+        ConfigurationError: If an argument is out of range; or if an emitter is given together with
+            `retry`, `hooks` or one of `batching`, which the emitter has itself.
 
-        retry: What happens to events that were not delivered.
+    Example:
+        ::
 
-        hooks: Called with every outcome.
-
-        name: What statistics and logs call it.
-
-    Raises ConfigurationError when a value is out of range, or an emitter is
-    given together with what it says itself.
+            worker = RedisWorker(HttpEmitter("https://collector.example.com"), key="snowplow")
+            await worker.run()
     """
 
     def __init__(
@@ -102,27 +114,22 @@ class RedisWorker:
         *,
         client: object = None,
         key: str = "snowplow",
-        mode: Literal["list", "stream"] = "list",
+        mode: Mode = "list",
         takeover_after: float = 30.0,
         prefetch: int = 2_000,
         max_dead: int = 100_000,
         drain_timeout: float = 5.0,
         worker_id: str | None = None,
-        batch_size: int | None = None,
-        max_batch: int | None = None,
-        byte_limit: int | None = None,
-        flush_interval: float | None = None,
-        max_connections: int | None = None,
         retry: Retry | None = None,
         hooks: Iterable[Hook] = (),
         name: str = "worker",
+        **batching: Unpack[BatchingOptions],
     ) -> None:
         check_seconds("drain_timeout", drain_timeout, zero=True)
         check_argument(isinstance(name, str) and name != "", "name", name, "must be a non-empty string")
-        check_argument(isinstance(mode, str) and mode in _STORES, "mode", mode, "must be 'list' or 'stream'")
         self.name: str = name
         self._drain_timeout = drain_timeout
-        self._store = _STORES[mode](
+        self._store = store_class(mode)(
             client,
             key,
             takeover_after=takeover_after,
@@ -132,15 +139,7 @@ class RedisWorker:
             name=name,
         )
         self._counters = Counters()
-        options = {
-            "batch_size": batch_size,
-            "max_batch": max_batch,
-            "byte_limit": byte_limit,
-            "flush_interval": flush_interval,
-            "max_connections": max_connections,
-        }
-        given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
-        self._delivery = self._new_delivery(transport, given, retry, hooks)
+        self._hooks, self._delivery = self._new_delivery(transport, batching, retry, hooks)
         self._run: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Event | None = None
@@ -151,38 +150,37 @@ class RedisWorker:
     def _new_delivery(
         self,
         transport: Transport | BufferedEmitter,
-        batching: dict[str, Any],
+        batching: BatchingOptions,
         retry: Retry | None,
         hooks: Iterable[Hook],
-    ) -> DeliveryLoop:
+    ) -> tuple[Hooks, DeliveryLoop]:
         rule = "must be a sequence of functions"
         check_argument(isinstance(hooks, Iterable), "hooks", hooks, rule)
         hooks = tuple(hooks)
         check_argument(all(map(callable, hooks)), "hooks", hooks, rule)
         check_argument(retry is None or isinstance(retry, Retry), "retry", retry, "must be a Retry")
+        given: dict[str, Any] = {name: value for name, value in batching.items() if value is not None}
         if isinstance(transport, BufferedEmitter):
-            own = [*batching, *(["retry"] if retry else []), *(["hooks"] if hooks else [])]
-            for argument in own:
+            for argument in (*given, *(["retry"] if retry else []), *(["hooks"] if hooks else [])):
                 raise ConfigurationError(f"{argument}: must be given to the emitter, whose settings are used")
-            self._hooks = transport.hooks
-            return transport.new_delivery(self._store, self._counters)
+            return transport.hooks, transport.new_delivery(self._store, self._counters)
         rule = "must be a Transport, or an emitter that has one, like HttpEmitter(...)"
         check_argument(isinstance(transport, Transport), "transport", transport, rule)
-        self._hooks = Hooks(hooks)
-        return DeliveryLoop(
+        told = Hooks(hooks)
+        return told, DeliveryLoop(
             name=self.name,
             store=self._store,
             transport=transport,
-            batching=Batching(**batching),
+            batching=Batching(**given),
             retry=retry or Retry(),
             counters=self._counters,
-            hooks=self._hooks,
+            hooks=told,
         )
 
     def __repr__(self) -> str:
         return f"<RedisWorker {self.name!r}: {self.stats().summary}>"
 
-    # --- what it says
+    # --- its state
 
     @property
     def is_running(self) -> bool:
@@ -202,7 +200,7 @@ class RedisWorker:
 
     @property
     def summary(self) -> str:
-        """What there is to know in one line."""
+        """The state of the worker in one line."""
         if not self.is_running:
             return "not running"
         if self._is_told:
@@ -212,12 +210,12 @@ class RedisWorker:
 
     @property
     def queue_length(self) -> int:
-        """How many events waited in Redis, besides those that workers hold, when it was last asked."""
+        """How many events, without those that workers hold, waited in Redis when it was last asked."""
         return self._store.length
 
     @property
     def taken_over(self) -> int:
-        """How many events of dead workers this one has given to others, or taken."""
+        """How many events of dead workers this one gave to others, or took."""
         return self._store.taken_over
 
     @property
@@ -229,7 +227,7 @@ class RedisWorker:
         """
         Return the worker's numbers; cheap and never waits.
 
-        `pending` and `leased` are what it holds. Entries that were no events are
+        `pending` and `leased` count the events that it holds. Entries that were no events count as
         rejected, with the reason ``poison``.
         """
         loop, poison = self._loop, self._store.poison
@@ -244,17 +242,17 @@ class RedisWorker:
             state=state,
         )
 
-    # --- what it does
+    # --- running
 
     def stop(self) -> None:
         """
-        Have `run` end: it takes no more, delivers what it holds for a while, and gives the rest back.
+        Have `run` end: it takes no more events, goes on delivering those it holds, and gives the rest back.
 
         Safe from any thread and from signal handlers.
         """
         self._is_told = True
         if self._loop is not None and self._stopped is not None:
-            # A loop that was closed waits for nothing.
+            # A closed loop raises, and waits for nothing.
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._stopped.set)
 
@@ -262,9 +260,10 @@ class RedisWorker:
         """
         Deliver until `stop` is called.
 
-        When it is cancelled it gives back what it holds, for at most a second, and raises.
+        A cancelled call gives back the events that it holds, which takes at most a second, and raises.
 
-        Raises ConfigurationError when it is running already.
+        Raises:
+            ConfigurationError: If the worker is running already.
         """
         if self.is_running:
             raise ConfigurationError("run: must be called once at a time, this worker is running")
@@ -272,7 +271,7 @@ class RedisWorker:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
         if self._is_told:
             self._stopped.set()
-        self._store.take_for(self._counters.accept)
+        self._store.take_for(self._counters.accept, self._take_back)
         log.info("%s: started as %s", self.name, self._store.worker_id)
         try:
             await self._work(self._stopped)
@@ -287,9 +286,13 @@ class RedisWorker:
             self._delivery.breaker.ends_at = None
             log.info("%s: stopped; %s", self.name, self._delivery.stats(self._loop.time()).summary)
 
+    def _take_back(self, count: int) -> None:
+        """Count *count* events as not accepted after all: other workers have them."""
+        self._counters.refuse(self._counters.window, count)
+
     async def _work(self, stopped: asyncio.Event) -> None:
         tasks: dict[asyncio.Task[Any], Callable[[], Coroutine[Any, Any, Any]]] = {
-            self._started(self._store.tend()): self._store.tend,
+            self._started(self._store.maintain()): self._store.maintain,
             self._started(self._delivery.deliver()): self._delivery.deliver,
             self._started(self._summarise()): self._summarise,
             self._started(stopped.wait()): stopped.wait,
@@ -308,7 +311,7 @@ class RedisWorker:
             await self._give_back()
 
     def _started(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        # An empty context: what runs for months keeps nothing of its starter alive.
+        # An empty context, so that a task that runs for months keeps nothing of its starter alive.
         return asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
 
     async def _revive(
@@ -329,7 +332,7 @@ class RedisWorker:
             tasks[self._started(work())] = work
 
     async def _drain(self) -> None:
-        """Deliver what is held, as far as the time goes."""
+        """Deliver the events that are held, within the drain time."""
         loop = asyncio.get_running_loop()
         self._store.stop_taking()
         self._ends_at = loop.time() + self._drain_timeout
@@ -363,18 +366,18 @@ class RedisWorker:
                 log.warning("%s: %d events are left to be taken over: Redis does not answer", self.name, held)
 
     async def _summarise(self) -> None:
-        """Say once a minute what happened, if something did."""
-        said = -1
+        """Log a summary once a minute, if there was something to do."""
+        requests = -1
         while True:
             await asyncio.sleep(_SUMMARY_SECONDS)
             stats = self.stats()
-            if stats.requests != said or stats.pending:
-                said = stats.requests
+            if stats.requests != requests or stats.pending:
+                requests = stats.requests
                 log.info("%s: %s", self.name, self.summary)
 
 
 async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel *tasks* and wait until they have ended, whatever happens to the caller meanwhile."""
+    """Cancel *tasks* and wait until they have ended, also if the caller is cancelled meanwhile."""
     tasks = list(tasks)
     for task in tasks:
         task.cancel()

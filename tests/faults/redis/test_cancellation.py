@@ -1,4 +1,4 @@
-"""P33 (Redis): a command that is cancelled half-way takes nobody else's answer, and keeps no connection."""
+"""A command that is cancelled half-way takes no other command's answer, and keeps no connection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 from snowplow_aio import RedisEmitter, RedisListStore, Tracker
 from snowplow_aio.model.payload import Payload
-from snowplow_aio.redis.connections import Connections, Script
+from snowplow_aio.redis.connections import Connections
+from snowplow_aio.redis.scripts import Script
 from tests.faults.conftest import lasting, scale
 from tests.redis.reading import PAGE, QUICK, stored_ids
 from tests.redis.servers import Proxy

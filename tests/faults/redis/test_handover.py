@@ -1,7 +1,7 @@
 """
-P32 over the whole way: emitter, Redis, workers, collector, with workers and Redis killed all the while.
+The whole way: emitter, Redis, workers, collector, while workers and Redis are killed again and again.
 
-And that it can go on so for months: nothing grows.
+And that it can go on like that for months: nothing grows.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import gc
 import random
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -36,6 +36,12 @@ SECONDS = scale(5, 60)
 BURST = EVENTS // (SECONDS * 15)
 # What one holds at most, `prefetch` by default.
 HELD = 2_000
+
+# Good events in a round of the test that nothing grows, the rounds that fill caches and the dead letters,
+# and the rounds before and after which are compared.
+ROUND = 500
+WARM_UP = 4
+BASELINES = 3
 
 
 @pytest.fixture
@@ -148,34 +154,41 @@ async def test_nothing_grows(
         worker = RedisWorker(sending(collector, batch_size=50), client=server.url, mode=mode, max_dead=50)
         async with working(worker):
             delivered, seen = 0, []
-            for number in range(scale(8, 200)):
+            for number in range(WARM_UP + scale(9, 200)):
                 await round_of_a_month(server, rdb, collector, mode, chance)
-                delivered += 500
+                delivered += ROUND
                 await until_delivered(worker, delivered)
                 await until_in_redis(lambda: is_empty(rdb))
                 collector.requests.clear()
                 collector.accepted.clear()
                 gc.collect()
-                # The first rounds fill caches and the dead letters.
-                if number >= 3:
+                if number >= WARM_UP:
                     seen.append(await sizes(rdb))
-    report(**{name: (seen[0][name], seen[-1][name]) for name in seen[0]})
-    first, last = seen[0], seen[-1]
+    first, last = smallest(seen[:BASELINES]), smallest(seen[-BASELINES:])
+    report(**{name: (first[name], last[name]) for name in first})
+    events = ROUND * (len(seen) - BASELINES)
     assert (last["keys"], last["scripts"]) == (first["keys"], first["scripts"])
     assert last["connections"] <= first["connections"]
-    # Dead letters differ by some bytes.
-    assert last["bytes in Redis"] <= first["bytes in Redis"] * 1.05
-    assert last["objects here"] <= first["objects here"] * 1.02
+    # A leak keeps at least a byte or an object of each event. Smaller growth is not of the events: an
+    # allocation of a thousand bytes more for a buffer, some objects of a cache.
+    assert last["bytes in Redis"] - first["bytes in Redis"] < events / 2
+    assert last["objects here"] - first["objects here"] < events / 2
+
+
+def smallest(seen: Sequence[dict[str, int]]) -> dict[str, int]:
+    """Return the least of each number: what is larger in one round only does not grow."""
+    return {name: min(sizes[name] for sizes in seen) for name in seen[0]}
 
 
 async def round_of_a_month(
     server: RedisServer, rdb: Any, collector: Collector, mode: Any, chance: random.Random
 ) -> None:
-    """Put 500 events, among them poison, and have another worker begin and end meanwhile."""
+    """Put events, among them poison, and have another worker begin and end meanwhile."""
     for _ in range(20):
-        entry = chance.randbytes(20)
+        # All dead letters have the same length.
+        entry = b"poison " + chance.randbytes(10).hex().encode()
         await (rdb.rpush("snowplow", entry) if mode == "list" else rdb.xadd("snowplow", {"e": entry}))
-    await put(server.url, 500, mode=mode)
+    await put(server.url, ROUND, mode=mode)
     other = RedisWorker(sending(collector), client=server.url, mode=mode, max_dead=50)
     other.stop()
     await other.run()
