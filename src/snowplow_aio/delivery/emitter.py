@@ -194,7 +194,7 @@ class BufferedEmitter(AcceptingEmitter):
 
     def _drop_at_the_door(self, entries: Sequence[StoredEvent], reason: str = "queue_full") -> None:
         # A hook that gives back what it was told of must not hear of it again and again.
-        self._delivery.drop(entries, reason, is_told=not self._hooks.are_calling())
+        self._delivery.reporter.dropped(entries, reason, calls_hooks=not self._hooks.are_calling())
 
     def _refuse_closed(self, payloads: Sequence[Payload]) -> None:
         window = self._counters.accept(len(payloads))
@@ -212,7 +212,7 @@ class BufferedEmitter(AcceptingEmitter):
 
     def watch(self, payload: Payload) -> Awaitable[str | None]:
         self._attach(asyncio.get_running_loop())
-        return self._delivery.confirmations.watch(payload)
+        return self._delivery.reporter.confirmations.watch(payload)
 
     # --- process, loop and root task
 
@@ -277,7 +277,7 @@ class BufferedEmitter(AcceptingEmitter):
         if left and left != self._said_left:
             self._said_left = left
             message = "%s: ended without aclose(), with %d events undelivered (last error: %s)"
-            leftovers.announce(log, message, self.name, left, self._delivery.last_error)
+            leftovers.announce(log, message, self.name, left, self._delivery.reporter.last_error)
 
     def _left(self) -> int:
         if self._is_closed or not self._process_marker[0]:
@@ -290,8 +290,7 @@ class BufferedEmitter(AcceptingEmitter):
         left, old = self._delivery.abandon(), self._delivery
         self._transport.abandon()
         self._delivery = self.new_delivery(self._store, self._counters)
-        self._delivery.requests, self._delivery.retries = old.requests, old.retries
-        self._delivery.last_error, self._delivery.last_success = old.last_error, old.last_success
+        self._delivery.reporter.continue_from(old.reporter)
         self._restarts += old.restarts + 1
         return left
 
@@ -319,7 +318,7 @@ class BufferedEmitter(AcceptingEmitter):
             log.error("%s: the delivery failed and starts again", self.name, exc_info=error)
         if self._is_closed:
             # A sender that took longer to end than the close waits for has given its events back only now.
-            self._delivery.drop(self._store.withdraw(), "closed")
+            self._delivery.reporter.dropped(self._store.withdraw(), "closed")
             return
         if self._loop is None or self._loop.is_closed():
             return
@@ -406,7 +405,7 @@ class BufferedEmitter(AcceptingEmitter):
         leftovers.forget(self)
         with suppress(asyncio.CancelledError), move_on_after(_CLOSE_SECONDS, shield=True):
             await self._end()
-        self._delivery.drop(self._store.withdraw(), "closed")
+        self._delivery.reporter.dropped(self._store.withdraw(), "closed")
         # What the hooks do with the last events may take the rest of the time.
         rest = max(_CLOSE_SECONDS / 2, deadline - asyncio.get_running_loop().time())
         with suppress(asyncio.CancelledError), move_on_after(rest, shield=True):
@@ -437,7 +436,7 @@ class BufferedEmitter(AcceptingEmitter):
                 "%s: closed with %d events undelivered (last error: %s)",
                 self.name,
                 lost,
-                self._delivery.last_error,
+                self._delivery.reporter.last_error,
             )
         elif result.dropped == 0:
             log.info("%s: closed, everything is delivered", self.name)
