@@ -12,6 +12,7 @@ import pytest
 import redis.asyncio
 from hypothesis import HealthCheck, settings
 
+from snowplow_aio.delivery.emitter import BufferedEmitter
 from snowplow_aio.micro import Micro
 from snowplow_aio.redis.writer import RedisWriter
 from tests.collector import Collector, running_collector
@@ -96,7 +97,7 @@ def time_to_tidy_up(monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = RedisWriter.__init__.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "tidy_timeout", 2.0)
-    monkeypatch.setattr("snowplow_aio.delivery.emitter._CLOSE_SECONDS", 3.0)
+    monkeypatch.setattr(BufferedEmitter, "close_seconds", 3.0)
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def time_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
     For tests that count what a close leaves at once. The others keep the short time that an application has.
     """
-    monkeypatch.setattr("snowplow_aio.delivery.emitter._CLOSE_SECONDS", 3.0)
+    monkeypatch.setattr(BufferedEmitter, "close_seconds", 3.0)
 
 
 @pytest.fixture

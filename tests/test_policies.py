@@ -1,4 +1,4 @@
-"""Plain decisions: when a request is due, how long a pause is, what an answer means."""
+"""Plain decisions: when a request is due, and how long a pause is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from typing import Any
 import pytest
 
 from snowplow_aio import Retry
-from snowplow_aio.delivery.circuit_breaker import CircuitBreaker
-from snowplow_aio.delivery.counters import Counters
-from snowplow_aio.delivery.loop import Verdict, classify
 from snowplow_aio.exceptions import ConfigurationError
 from snowplow_aio.http.collector import Collector
 from snowplow_aio.http.transport import retry_after_seconds
@@ -93,75 +90,6 @@ def test_retry_after_is_seconds_or_a_date_and_nonsense_is_ignored(
     value: str | None, seconds: float | None
 ) -> None:
     assert retry_after_seconds(value, now=3.0) == seconds
-
-
-@pytest.mark.parametrize(
-    ("status", "many", "one"),
-    [
-        (200, Verdict.DELIVERED, Verdict.DELIVERED),
-        (204, Verdict.DELIVERED, Verdict.DELIVERED),
-        (0, Verdict.RETRY, Verdict.RETRY),
-        (301, Verdict.UNWELCOME, Verdict.UNWELCOME),
-        (400, Verdict.SPLIT, Verdict.REJECTED),
-        (404, Verdict.UNWELCOME, Verdict.UNWELCOME),
-        (408, Verdict.RETRY, Verdict.RETRY),
-        (429, Verdict.RETRY, Verdict.RETRY),
-        (431, Verdict.SPLIT, Verdict.REJECTED),
-        (413, Verdict.SPLIT, Verdict.REJECTED),
-        (422, Verdict.SPLIT, Verdict.REJECTED),
-        (503, Verdict.RETRY, Verdict.RETRY),
-    ],
-)
-def test_an_answer_means_the_same_for_one_event_and_for_many_but_for_refusals(
-    status: int, many: Verdict, one: Verdict
-) -> None:
-    assert (classify(status, 10, Retry()), classify(status, 1, Retry())) == (many, one)
-
-
-def test_after_a_failure_the_gate_lets_one_probe_through_when_its_time_has_come() -> None:
-    gate = CircuitBreaker(Retry(initial_delay=1, max_delay=1))
-    assert gate.admits(0.0, in_flight=15)
-    pause = gate.fail(started=9.0, now=10.0, retry_after=1.0)
-    assert pause == 1.0
-    assert not gate.admits(10.9, in_flight=0)
-    assert not gate.admits(11.0, in_flight=1)
-    assert gate.admits(11.0, in_flight=0)
-    gate.succeed()
-    assert gate.admits(11.0, in_flight=15)
-
-
-def test_before_an_end_pauses_are_short_so_that_a_destination_which_comes_back_is_not_missed() -> None:
-    gate = CircuitBreaker(Retry(initial_delay=60, max_delay=60))
-    gate.ends_at = 14.0
-    pauses = [gate.fail(started=now, now=now, retry_after=None) for now in (10.0, 12.0, 13.5)]
-    assert [pause <= longest for pause, longest in zip(pauses, (1.0, 0.5, 0.25), strict=True)] == [True] * 3
-    assert gate.fail(started=13.9, now=13.9, retry_after=30.0) >= 30.0
-
-
-def test_requests_that_were_under_way_when_the_gate_closed_do_not_close_it_further() -> None:
-    gate = CircuitBreaker(Retry())
-    gate.fail(started=1.0, now=2.0, retry_after=None)
-    until = gate.not_before
-    gate.fail(started=1.5, now=3.0, retry_after=None)
-    assert (gate.failures, gate.not_before) == (1, until)
-
-
-def test_the_ledger_reports_each_window_once_it_is_settled() -> None:
-    counters = Counters()
-    calls: list[str] = []
-    counters.accept(3)
-    mark = counters.close_window()
-    later = counters.accept(2)
-    counters.when_settled(mark, lambda: calls.append("settled"))
-    counters.deliver([mark, mark])
-    assert not calls
-    counters.drop([mark, later], "expired")
-    assert calls == ["settled"]
-    assert (counters.report(mark).delivered, counters.report(mark).dropped) == (2, 1)
-    assert counters.report(counters.close_window()).pending == 1
-    counters.deliver([later])
-    assert counters.report(counters.close_window()).delivered == 1
-    assert counters.report(counters.close_window()).delivered == 0
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ async def test_the_metrics_count_every_way_an_event_leaves(
 
 async def test_what_a_collector_says_cannot_break_a_line(server: RedisServer, collector: Collector) -> None:
     worker = RedisWorker(sending(collector), client=server.url)
-    worker._delivery.retries['a "quoted" \\ reason\nof two lines'] = 2
+    worker._delivery.reporter.retries['a "quoted" \\ reason\nof two lines'] = 2
     text = metrics(worker)
     assert 'snowplow_worker_retries_total{reason="a \\"quoted\\" \\\\ reason\\nof two lines"} 2' in text
     assert all(_LINE.fullmatch(line) for line in text.splitlines())

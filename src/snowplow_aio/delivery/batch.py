@@ -1,4 +1,4 @@
-"""Leased events on their way: in which parts they are sent, and which of them are settled."""
+"""Leased events on their way: the parts in which they are sent, and which of them are settled."""
 
 from __future__ import annotations
 
@@ -6,79 +6,82 @@ import random
 from collections.abc import Sequence
 
 from snowplow_aio.abc import Response
+from snowplow_aio.delivery.verdict import BatchState
 from snowplow_aio.model.stored_event import StoredEvent
-
-
-def split(entries: Sequence[StoredEvent]) -> tuple[Sequence[StoredEvent], Sequence[StoredEvent]]:
-    """Return the two halves of *entries*, of which there are at least two."""
-    middle = len(entries) // 2
-    return entries[:middle], entries[middle:]
 
 
 class Batch:
     """
-    Events of one lease, sent as a whole until a refusal asks for parts.
+    The events of one lease, sent as a whole until a refusal asks for parts.
 
     Args:
-        entries: The events, at least one.
+        events: The events, at least one.
 
     Attributes:
-        is_proven: Whether the destination has taken some of them, so that what
-            it refuses is the fault of the event.
+        is_proven: Whether the destination has taken an event of the batch, so
+            that a refusal is the fault of the refused event.
 
-        suspects: Events that were refused alone before that was known, and how.
+        suspects: Events that were refused alone before that was known, each with the answer.
     """
 
-    def __init__(self, entries: Sequence[StoredEvent]) -> None:
-        self._entries = entries
-        # A stack: the next part is the last.
-        self._parts: list[Sequence[StoredEvent]] = [entries]
+    def __init__(self, events: Sequence[StoredEvent]) -> None:
+        self._events = events
+        # A stack: the next part is the last one.
+        self._parts: list[Sequence[StoredEvent]] = [events]
+        self._trials = 0
         self.is_proven: bool = False
         self.suspects: list[tuple[StoredEvent, Response]] = []
-        self._doubts = 0
 
-    def part(self) -> Sequence[StoredEvent]:
-        """Return what is to be sent next; an empty sequence when nothing is left."""
+    def next_part(self) -> Sequence[StoredEvent]:
+        """Return the events of the next request; an empty sequence when nothing is left to send."""
         return self._parts[-1] if self._parts else ()
 
+    def state(self) -> BatchState:
+        """Return the batch's state as a value; there is a next part."""
+        return BatchState(
+            part_size=len(self._parts[-1]),
+            has_other_parts=len(self._parts) > 1,
+            trials=self._trials,
+            is_proven=self.is_proven,
+        )
+
     def split(self) -> None:
-        """Have the next part sent as two."""
-        first, second = split(self._parts.pop())
-        self._parts += [second, first]
+        """Have the next part, of at least two events, sent as two."""
+        part = self._parts.pop()
+        middle = len(part) // 2
+        self._parts += [part[middle:], part[:middle]]
 
-    def single_out(self, count: int) -> None:
+    def isolate(self, count: int) -> None:
         """
-        Have *count* events of the next part, if it has so many, sent alone before the rest.
+        Have up to *count* events of the next part sent alone, before the rest of it.
 
-        They are chosen at random: the same poison event would say every time
-        that nothing can be delivered.
+        They are chosen at random: otherwise one event that is refused for its
+        own fault would say each time that nothing can be delivered.
         """
-        entries = self._parts.pop()
-        chosen = random.sample(entries, min(count, len(entries)))
-        rest = [entry for entry in entries if entry not in chosen]
+        part = self._parts.pop()
+        chosen = random.sample(part, min(count, len(part)))
+        rest = [event for event in part if event not in chosen]
         self._parts += [rest] if rest else []
-        self._parts += [[entry] for entry in chosen]
+        self._parts += [[event] for event in chosen]
 
-    def doubt(self, response: Response) -> int:
-        """
-        Take in that the next part, a single event, was refused with *response*; return how many were.
+    def set_aside(self, response: Response) -> None:
+        """Make the next part, a single event that was refused with *response*, a suspect."""
+        (event,) = self._parts.pop()
+        self.suspects.append((event, response))
+        self._trials += 1
 
-        It is put aside until the destination has taken another. Where there is no other it stays.
-        """
-        if len(self._parts) > 1:
-            (entry,) = self._parts.pop()
-            self.suspects.append((entry, response))
-        self._doubts += 1
-        return self._doubts
+    def try_again(self) -> None:
+        """Keep the next part, a single event that was refused, as the next part."""
+        self._trials += 1
 
     def settle(self) -> None:
-        """Have the next part settled."""
+        """Remove the next part: its events are settled."""
         self._parts.pop()
 
     def unsettled(self) -> Sequence[StoredEvent]:
-        """Return what is not settled yet, in its order."""
+        """Return the events that are not settled yet, in their order."""
         if not self._parts and not self.suspects:
             return ()
-        left = {id(entry) for part in self._parts for entry in part}
-        left |= {id(entry) for entry, _ in self.suspects}
-        return [entry for entry in self._entries if id(entry) in left]
+        left = {id(event) for part in self._parts for event in part}
+        left |= {id(event) for event, _ in self.suspects}
+        return [event for event in self._events if id(event) in left]

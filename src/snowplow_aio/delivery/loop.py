@@ -1,85 +1,46 @@
 """
 The one delivery loop: a store on one side, a transport on the other.
 
-One root task per emitter decides when a request is due and starts senders; a
-sender leases events, makes one attempt, and settles them. What is decided, is
-decided by plain functions; the coroutines only move things.
+One root task per emitter decides when a request is due and starts senders. A
+sender leases events, makes one attempt, and settles them. Plain functions
+decide (`verdict.decide`, `Batching.is_due`, `CircuitBreaker.admits`); the
+coroutines here carry the decisions out.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import logging
 import math
 import sys
-from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
-from enum import Enum
-from types import MappingProxyType
-from typing import Any, assert_never
+from collections.abc import Sequence
+from typing import assert_never
 
 from snowplow_aio.abc import EventStore, Response, Transport
 from snowplow_aio.delivery.batch import Batch
 from snowplow_aio.delivery.circuit_breaker import CircuitBreaker
 from snowplow_aio.delivery.counters import Counters
 from snowplow_aio.delivery.hooks import Hooks
+from snowplow_aio.delivery.reporting import Reporter
+from snowplow_aio.delivery.verdict import (
+    BackOff,
+    Ending,
+    Isolate,
+    OpenCircuit,
+    SetAside,
+    Settle,
+    Split,
+    TryAgain,
+    decide,
+    rejection,
+)
 from snowplow_aio.exceptions import TransportError
-from snowplow_aio.model.stored_event import StoredEvent, attempt, windows_of
-from snowplow_aio.outcomes import Delivered, Dropped, EmitterStats, Outcome, Rejected, Retried, State
+from snowplow_aio.model.stored_event import StoredEvent, attempt
+from snowplow_aio.outcomes import EmitterStats
 from snowplow_aio.policies import Batching, Retry
-from snowplow_aio.runtime.confirmations import Confirmations
-from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
+from snowplow_aio.runtime.tasks import start_task
+from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
 
 log: QuietLogger = quiet_logger("snowplow_aio.delivery")
-
-
-# Statuses about the bytes of a request, and those that pass by themselves. All
-# others below 500 (a redirect, a wrong path, missing rights) are about the destination.
-_ABOUT_THE_EVENTS = frozenset([400, 413, 414, 422, 431])
-_PASSING = frozenset([408, 425, 429])
-
-# How many attempts with a single event are refused before a destination is
-# taken for one that refuses everything.
-_TRIALS = 2
-
-# So many refusals in a row without a delivery between them say the same.
-_MOST_REFUSALS = 20
-
-
-class Verdict(Enum):
-    """What an answer means for the events of its request."""
-
-    DELIVERED = "delivered"
-    REJECTED = "rejected"
-    RETRY = "retry"
-    SPLIT = "split"
-    UNWELCOME = "unwelcome"
-
-
-def classify(status: int, count: int, retry: Retry, *, is_proven: bool = False) -> Verdict:
-    """
-    Return what the answer *status* means for a request of *count* events.
-
-    Success is decided at the status line. What is refused for its bytes (400,
-    413 ...) is pinned to single events by splitting. Where the destination
-    itself seems to be the wrong one (3xx, 401, 404 ...) the request is
-    unwelcome, unless *is_proven*: the destination takes other events (DELIVERY_NOTES.md §4.3).
-    """
-    if 200 <= status < 300:
-        return Verdict.DELIVERED
-    passes = status in _PASSING or not 300 <= status < 500
-    if retry.retry_codes.get(status, passes):
-        return Verdict.RETRY
-    is_about_the_events = status in _ABOUT_THE_EVENTS or status in retry.retry_codes
-    if not is_about_the_events and not is_proven:
-        return Verdict.UNWELCOME
-    return Verdict.SPLIT if count > 1 else Verdict.REJECTED
-
-
-def _reason(response: Response) -> str:
-    """Return why an event was rejected, for statistics and hooks."""
-    return "too_large" if response.status == 413 else "refused"
 
 
 class DeliveryLoop:
@@ -89,30 +50,24 @@ class DeliveryLoop:
     Args:
         name: The emitter's name, for outcomes and logs.
 
-        store: Where the events wait.
+        store: Holds the events that wait.
 
-        transport: How they are sent.
+        transport: Makes the requests.
 
-        batching: When a request is due; may be replaced while the loop runs.
+        batching: Says when a request is due and how much goes into it; may be replaced while the loop runs.
 
-        retry: What happens to those that were not delivered.
+        retry: Says what happens to events that were not delivered.
 
-        ledger: Where their ends are counted.
+        counters: Where events are counted out.
 
-        hooks: Who is told.
+        hooks: Called with every outcome.
 
     Attributes:
-        requests: Attempts made.
+        breaker: Keeps all senders from a destination that failed.
 
-        retries: Attempts that failed and are repeated, by reason.
+        reporter: Records what became of events.
 
         restarts: Senders that were cancelled from outside.
-
-        last_error: The latest failure, or None.
-
-        last_success: When a request was last answered with success, in seconds of the loop's clock, or None.
-
-        watchers: Who waits for single events.
     """
 
     def __init__(
@@ -131,44 +86,39 @@ class DeliveryLoop:
         self._transport = transport
         self._retry = retry
         self._counters = counters
-        self._hooks = hooks
-        self._senders: set[asyncio.Task[None]] = set()
-        self._throttled = ThrottledLog(log)
         self.batching: Batching = batching
         self.breaker: CircuitBreaker = CircuitBreaker(retry)
-        self.requests: int = 0
-        self.retries: Counter[str] = Counter()
+        self.reporter: Reporter = Reporter(name, counters, hooks)
         self.restarts: int = 0
-        self.last_error: str | None = None
-        self.last_success: float | None = None
+        # Events that were rejected in a row, without a delivery between them.
         self._refusals = 0
         self._flush_until = -1
-        self.confirmations: Confirmations = Confirmations()
+        self._senders: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         self._is_abandoned = False
-        # What each sender has leased, for the case that its loop is closed under it.
+        # The batch of each sender, for the case that the loop is closed under them.
         self._in_hand: set[Batch] = set()
 
     # --- the root task
 
     async def deliver(self, until: int | None = None) -> None:
         """
-        Deliver until cancelled, or until everything up to the window *until* is settled.
+        Deliver until cancelled, or until everything up to the flush window *until* is settled.
 
-        What was leased is back in the store when it ends.
+        Leased events are back in the store when it ends.
         """
         loop = asyncio.get_running_loop()
         self._is_stopping = False
         try:
             while until is None or not self._counters.is_settled(until):
                 if self._is_due(loop.time(), in_flight=len(self._senders)):
-                    self._start(self._send())
+                    self._start_sender()
                     # The sender leases in its first step; then the store says what is left.
                     await asyncio.sleep(0)
                 else:
                     await self._wait(loop.time())
         except GeneratorExit:
-            # Its loop is gone, and with it all that could be waited for.
+            # The event loop is gone, so nothing can be waited for.
             self._is_abandoned = True
             raise
         finally:
@@ -208,26 +158,30 @@ class DeliveryLoop:
 
     def flush_soon(self, window: int, now: float, *, ends_at: float | None = None) -> None:
         """
-        Have everything up to *window* sent without lingering; a destination that failed gets one probe.
+        Send everything up to the flush *window* at once; a destination that failed gets one probe.
 
-        Where the delivery *ends_at* a time, in seconds of the loop's clock, pauses are short from now on.
+        Args:
+            window: The number of the flush window.
+
+            now: The present, in seconds of the loop's clock.
+
+            ends_at: When the delivery ends, on the same clock, so that pauses are short until then; or None.
         """
         self.breaker.ends_at = ends_at or self.breaker.ends_at
         self._flush_until = max(self._flush_until, window)
         self.breaker.allow_probe(now)
         self._store.notify()
 
-    def _start(self, sender: Coroutine[Any, Any, None]) -> None:
-        # An empty context: a request of the application must not live as long as the delivery.
-        task = asyncio.get_running_loop().create_task(sender, context=contextvars.Context())
-        self._senders.add(task)
-        task.add_done_callback(self._sender_ended)
+    def _start_sender(self) -> None:
+        sender = start_task(asyncio.get_running_loop(), self._send())
+        self._senders.add(sender)
+        sender.add_done_callback(self._sender_ended)
 
-    def _sender_ended(self, task: asyncio.Task[None]) -> None:
-        self._senders.discard(task)
-        if task.cancelled():
+    def _sender_ended(self, sender: asyncio.Task[None]) -> None:
+        self._senders.discard(sender)
+        if sender.cancelled():
             self.restarts += not self._is_stopping
-        elif (error := task.exception()) is not None:
+        elif (error := sender.exception()) is not None:
             log.error("%s: a sender failed; its events are sent again", self._name, exc_info=error)
         self._store.notify()
 
@@ -241,12 +195,16 @@ class DeliveryLoop:
 
     def abandon(self) -> list[StoredEvent]:
         """
-        Give up a loop that was closed without ending its tasks; return the events that it had leased.
+        Give up an event loop that was closed without ending its tasks; return the events leased in it.
 
-        Should the tasks run again after all, they settle nothing.
+        If the tasks run again after all, they settle nothing.
         """
         self._is_abandoned = True
-        return [entry for lease in self._in_hand for entry in lease.unsettled()]
+        return [event for batch in self._in_hand for event in batch.unsettled()]
+
+    def stats(self, now: float) -> EmitterStats:
+        """Return the numbers of counters, store and loop at *now*, in seconds of the loop's clock."""
+        return self.reporter.stats(now, self._store, self.breaker, self.restarts)
 
     # --- one sender
 
@@ -254,247 +212,150 @@ class DeliveryLoop:
         """Make requests as long as they are due."""
         loop = asyncio.get_running_loop()
         while True:
-            entries = await self._store.lease(
+            leased = await self._store.lease(
                 max_events=self.batching.max_batch,
                 max_bytes=self.batching.byte_limit - self._transport.request_bytes,
                 event_bytes=self._transport.event_bytes,
             )
-            if fresh := await self._without_expired(entries, loop.time()):
-                await self._settle(fresh)
-            if not self._is_due(loop.time(), in_flight=len(self._senders) - 1):
+            if fresh := await self._drop_expired(leased, loop.time()):
+                await self._settle(Batch(fresh))
+            # An eager task gets here before it is in the set.
+            others = self._senders - {asyncio.current_task()}
+            if not self._is_due(loop.time(), in_flight=len(others)):
                 return
 
-    async def _without_expired(self, entries: Sequence[StoredEvent], now: float) -> Sequence[StoredEvent]:
-        """Return *entries* without those that are too old, which are dropped."""
+    async def _drop_expired(self, leased: Sequence[StoredEvent], now: float) -> Sequence[StoredEvent]:
+        """Drop the events of *leased* that are too old; return the others."""
         max_age = self._retry.max_age
-        if max_age is None or all(now - entry.accepted_at <= max_age for entry in entries):
-            return entries
-        expired = [entry for entry in entries if now - entry.accepted_at > max_age]
+        if max_age is None or all(now - event.accepted_at <= max_age for event in leased):
+            return leased
+        expired = [event for event in leased if now - event.accepted_at > max_age]
         await self._store.give_up(expired, reason="expired", status=None)
-        self.drop(expired, "expired")
-        return [entry for entry in entries if now - entry.accepted_at <= max_age]
+        self.reporter.dropped(expired, "expired")
+        return [event for event in leased if now - event.accepted_at <= max_age]
 
-    # Whether the interpreter is: then modules are gone that compiled code must have.
+    # At the end of the interpreter modules are gone that compiled code needs.
     _is_ending = staticmethod(sys.is_finalizing)
 
-    async def _settle(self, leased: Sequence[StoredEvent]) -> None:
-        """Send *leased* events in one request, or in as many as a refusal makes of it, and settle each."""
-        lease = Batch(leased)
-        if self.breaker.is_open:
-            lease.single_out(1)
-        self._in_hand.add(lease)
+    async def _settle(self, batch: Batch) -> None:
+        """Send *batch* and settle its events; whatever ends this, the others wait again."""
+        self._in_hand.add(batch)
         try:
-            while entries := lease.part():
-                started = asyncio.get_running_loop().time()
-                response = await self._attempt(entries)
-                if self._is_abandoned:
-                    return
-                verdict = self._judge(response, lease)
-                if verdict is Verdict.SPLIT:
-                    lease.split()
-                elif verdict is Verdict.RETRY and not self._retry.gives_up:
-                    self._put_off(lease, started, response)
-                    return
-                elif verdict is Verdict.UNWELCOME and not self._retry.gives_up:
-                    if self._is_hopeless(lease, response):
-                        self._hold(lease, started, response)
-                        return
-                else:
-                    await self._let_go(entries, verdict, response)
-                    lease.settle()
-                    self._record(entries, verdict, response)
-                    if verdict is Verdict.DELIVERED:
-                        await self._prove(lease)
+            await self._send_parts(batch)
         finally:
-            self._in_hand.discard(lease)
-            # Whatever ended this, also a cancellation: what is not settled waits again.
+            self._in_hand.discard(batch)
+            # Also after a cancellation.
             is_over = self._is_abandoned or self._is_ending()
-            if (unsettled := lease.unsettled()) and not is_over:
+            if (unsettled := batch.unsettled()) and not is_over:
                 await self._store.release(unsettled)
 
-    def _judge(self, response: Response, lease: Batch) -> Verdict:
-        if response.is_misconfigured:
-            return Verdict.UNWELCOME
-        verdict = classify(response.status, len(lease.part()), self._retry, is_proven=lease.is_proven)
-        # Who has said that a status is not to be retried gets each event back.
-        is_sure = lease.is_proven or response.status in self._retry.retry_codes
-        if verdict is Verdict.REJECTED and not is_sure and self._refusals >= _MOST_REFUSALS:
-            return Verdict.UNWELCOME
-        return verdict
+    async def _send_parts(self, batch: Batch) -> None:
+        """Send *batch* in one request, or in as many as refusals ask for."""
+        if self.breaker.is_open:
+            batch.isolate(1)
+        while part := batch.next_part():
+            started = asyncio.get_running_loop().time()
+            response = await self._attempt(part)
+            if self._is_abandoned:
+                return
+            is_probe, refusals = self.breaker.is_open, self._refusals
+            decision = decide(response, batch.state(), self._retry, is_probe=is_probe, refusals=refusals)
+            match decision:
+                case Settle() as settlement:
+                    await self._settle_part(batch, settlement, response)
+                case Split():
+                    batch.split()
+                case Isolate(count):
+                    batch.isolate(count)
+                case SetAside():
+                    batch.set_aside(response)
+                case TryAgain():
+                    batch.try_again()
+                case BackOff(retry_after):
+                    self._back_off(batch, response, started, retry_after)
+                    return
+                case OpenCircuit():
+                    self._open_circuit(batch, response, started)
+                    return
+                case _:  # pragma: no cover
+                    assert_never(decision)
 
-    def _is_hopeless(self, lease: Batch, response: Response) -> bool:
-        """Take in that the next part of *lease* was unwelcome; return whether everything would be."""
-        if response.is_misconfigured or self._refusals >= _MOST_REFUSALS:
-            return True
-        is_probe = self.breaker.is_open
-        if len(lease.part()) > 1:
-            lease.single_out(_TRIALS)
-            return is_probe
-        return lease.doubt(response) == _TRIALS or is_probe
-
-    async def _prove(self, lease: Batch) -> None:
-        """Reject what was refused alone before: the destination has taken another event of *lease*."""
-        lease.is_proven = True
-        while lease.suspects:
-            entry, response = lease.suspects[-1]
-            await self._let_go([entry], Verdict.REJECTED, response)
-            lease.suspects.pop()
-            self._record([entry], Verdict.REJECTED, response)
-
-    async def _let_go(self, entries: Sequence[StoredEvent], verdict: Verdict, response: Response) -> None:
-        """Have the store forget *entries*, which are settled."""
-        if verdict is Verdict.DELIVERED:
-            await self._store.ack(entries)
-        else:
-            reason = _reason(response) if verdict is Verdict.REJECTED else "not_retried"
-            await self._store.give_up(entries, reason=reason, status=response.status or None)
-
-    async def _attempt(self, entries: Sequence[StoredEvent]) -> Response:
-        self.requests += 1
+    async def _attempt(self, part: Sequence[StoredEvent]) -> Response:
+        """Send *part* once; return the answer, of status 0 where there was none."""
+        self.reporter.requests += 1
         try:
-            response = await self._transport.send(attempt(entries))
+            response = await self._transport.send(attempt(part))
         except TransportError as error:
             cause = error.__cause__ or error
-            log.debug("%s: no answer for %d events: %r", self._name, len(entries), cause)
+            self.reporter.no_answer(len(part), cause)
             return Response(status=0, reason=type(cause).__name__, detail=str(error))
         except Exception as error:
             # A fault of the transport itself: the events wait, the breaker keeps it from spinning.
             log.exception("%s: the transport failed", self._name)
             return Response(status=0, reason=type(error).__name__)
-        log.debug("%s: %d events answered with %d", self._name, len(entries), response.status)
+        self.reporter.answered(len(part), response)
         return response
 
-    def _record(self, entries: Sequence[StoredEvent], verdict: Verdict, response: Response) -> None:
-        """Count acknowledged *entries* out, and tell the hooks."""
-        windows = windows_of(entries)
-        match verdict:
-            case Verdict.DELIVERED:
-                self._succeeded()
-                self._counters.deliver(windows)
-                self._confirm(entries, None)
-                self._tell(Delivered, entries, status=response.status)
-            case Verdict.REJECTED:
+    # --- what follows a decision
+
+    async def _settle_part(self, batch: Batch, settlement: Settle, response: Response) -> None:
+        part = batch.next_part()
+        await self._remove(part, settlement, response)
+        batch.settle()
+        self._record(part, settlement, response)
+        if settlement.ending is Ending.DELIVERED:
+            await self._reject_suspects(batch)
+
+    async def _reject_suspects(self, batch: Batch) -> None:
+        """Reject the events that were set aside: the destination has taken another one of *batch*."""
+        batch.is_proven = True
+        while batch.suspects:
+            event, response = batch.suspects[-1]
+            await self._remove([event], rejection(response), response)
+            batch.suspects.pop()
+            self._record([event], rejection(response), response)
+
+    async def _remove(self, events: Sequence[StoredEvent], settlement: Settle, response: Response) -> None:
+        """Remove settled *events* from the store."""
+        if settlement.ending is Ending.DELIVERED:
+            await self._store.ack(events)
+        else:
+            await self._store.give_up(events, reason=settlement.reason, status=response.status or None)
+
+    def _record(self, events: Sequence[StoredEvent], settlement: Settle, response: Response) -> None:
+        """Record the end of *events*, which are out of the store; no cancellation can come between."""
+        ending = settlement.ending
+        match ending:
+            case Ending.DELIVERED:
+                self._note_success()
+                self.reporter.delivered(events, response.status)
+            case Ending.REJECTED:
                 # The destination works: it has read the event and refuses it.
                 self.breaker.succeed()
                 self._refusals += 1
-                reason = _reason(response)
-                self._failed(response)
-                self._counters.reject(windows, reason)
-                self._confirm(entries, reason)
-                self._throttled.log(
-                    reason,
-                    logging.ERROR,
-                    "%s: an event was rejected with status %d",
-                    self._name,
-                    response.status,
-                )
-                self._tell(Rejected, entries, reason=reason, status=response.status)
-            case Verdict.RETRY | Verdict.UNWELCOME:
-                self._failed(response)
-                self.drop(entries, "not_retried")
-            case Verdict.SPLIT:  # pragma: no cover - handled by the caller
-                raise AssertionError(verdict)
+                self.reporter.rejected(events, settlement.reason, response)
+            case Ending.DROPPED:
+                self.reporter.failed(response)
+                self.reporter.dropped(events, settlement.reason)
             case _:  # pragma: no cover
-                assert_never(verdict)
+                assert_never(ending)
 
-    def _succeeded(self) -> None:
+    def _note_success(self) -> None:
         if self.breaker.is_open:
-            log.warning("%s: events are taken again", self._name)
+            self.reporter.closed()
         if self.breaker.failures:
-            # The root waits for this sender, the probe; now others may help it.
+            # The root task waits for this sender, the probe; now others may help it.
             self._store.notify()
         self.breaker.succeed()
         self._refusals = 0
-        self.last_success = asyncio.get_running_loop().time()
 
-    def _put_off(self, lease: Batch, started: float, response: Response) -> None:
-        """Close the breaker after a failure that may pass. The caller releases the events."""
-        now = asyncio.get_running_loop().time()
-        pause = self.breaker.fail(started, now, response.retry_after)
-        message = "%s: %d events were not delivered (%s) and are kept; next attempt in %.1f s"
-        left, failure = len(lease.unsettled()), self._failed(response)
-        self._throttled.log(response.reason, logging.WARNING, message, self._name, left, failure, pause)
-        self._keep(lease, response, pause)
+    def _back_off(self, batch: Batch, response: Response, started: float, retry_after: float | None) -> None:
+        """Pause after a failure that may pass. The caller releases the events."""
+        pause = self.breaker.fail(started, asyncio.get_running_loop().time(), retry_after)
+        self.reporter.backed_off(batch.unsettled(), response, pause)
 
-    def _hold(self, lease: Batch, started: float, response: Response) -> None:
-        """Close the breaker to a destination that refuses everything. The caller releases the events."""
-        now = asyncio.get_running_loop().time()
-        was_held = self.breaker.is_open
-        pause = self.breaker.open(started, now)
-        failure = self._failed(response)
-        if not was_held:
-            message = "%s: misconfigured: everything is refused (%s); events are kept, one is tried in %.0f s"
-            self._throttled.log("misconfigured", logging.ERROR, message, self._name, failure, pause)
-        self._keep(lease, response, pause)
-
-    def _keep(self, lease: Batch, response: Response, pause: float) -> None:
-        self.retries[response.reason] += 1
-        status = response.status or None
-        self._tell(Retried, lease.unsettled(), reason=response.reason, status=status, pause=pause)
-
-    def _failed(self, response: Response) -> str:
-        detail = f": {response.detail}" if response.detail else ""
-        self.last_error = f"{response.reason or f'status {response.status}'}{detail}"
-        return self.last_error
-
-    def _confirm(self, entries: Sequence[StoredEvent], fault: str | None) -> None:
-        if self.confirmations:
-            for entry in entries:
-                self.confirmations.tell(entry.payload, fault)
-
-    def stats(self, now: float) -> EmitterStats:
-        """Return the numbers of books, store and loop at *now*, in seconds of the loop's clock."""
-        store, counters, oldest = self._store.statistics(), self._counters, self._store.oldest()
-        state: State = (
-            "misconfigured" if self.breaker.is_open else "backing_off" if self.breaker.failures else "ok"
-        )
-        return EmitterStats(
-            accepted=counters.accepted,
-            pending=store.pending,
-            leased=store.leased,
-            delivered=counters.delivered,
-            rejected=MappingProxyType(dict(counters.rejected)),
-            dropped=MappingProxyType(dict(counters.dropped)),
-            bytes=store.bytes,
-            requests=self.requests,
-            retries=MappingProxyType(dict(self.retries)),
-            restarts=self.restarts,
-            hook_errors=self._hooks.errors,
-            oldest_age=None if oldest is None else max(0.0, now - oldest.accepted_at),
-            last_success_age=None if self.last_success is None else max(0.0, now - self.last_success),
-            next_attempt=max(0.0, self.breaker.not_before - now) if self.breaker.failures else None,
-            last_error=self.last_error,
-            state=state,
-        )
-
-    # --- what ends without an attempt
-
-    def drop(self, entries: Sequence[StoredEvent], reason: str, *, is_told: bool = True) -> None:
-        """Count out *entries*, which are in no store any more; tell the hooks where *is_told*."""
-        if not entries:
-            return
-        self._counters.drop(windows_of(entries), reason)
-        self._confirm(entries, reason)
-        self._throttled.log(
-            f"dropped:{reason}",
-            logging.WARNING,
-            "%s: events are dropped (%s)",
-            self._name,
-            reason,
-            count=len(entries),
-        )
-        if is_told:
-            self._tell(Dropped, entries, reason=reason)
-
-    def _tell(self, kind: Callable[..., Outcome], entries: Sequence[StoredEvent], **details: object) -> None:
-        if self._hooks:
-            loop = asyncio._get_running_loop()  # noqa: SLF001 - public in C, and does not raise
-            since = min(entry.accepted_at for entry in entries)
-            outcome = kind(
-                emitter=self._name,
-                payloads=tuple(entry.payload for entry in entries),
-                attempts=max(entry.attempts for entry in entries),
-                waited=max(0.0, loop.time() - since) if loop is not None else 0.0,
-                **details,
-            )
-            self._hooks.call(outcome)
+    def _open_circuit(self, batch: Batch, response: Response, started: float) -> None:
+        """Keep all but probes from a destination that refuses everything. The caller releases the events."""
+        is_news = not self.breaker.is_open
+        pause = self.breaker.open(started, asyncio.get_running_loop().time())
+        self.reporter.opened(batch.unsettled(), response, pause, is_news=is_news)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Unpack
@@ -19,6 +18,7 @@ from snowplow_aio.delivery.emitter import BufferedEmitter
 from snowplow_aio.delivery.hooks import Hooks
 from snowplow_aio.delivery.loop import DeliveryLoop
 from snowplow_aio.delivery.options import BatchingOptions
+from snowplow_aio.delivery.supervisor import Supervisor, Work
 from snowplow_aio.exceptions import ConfigurationError
 from snowplow_aio.model.arguments import check_argument, check_seconds
 from snowplow_aio.outcomes import EmitterStats, State
@@ -30,9 +30,6 @@ from snowplow_aio.redis.stream_store import RedisStreamStore
 from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
 
 log: QuietLogger = quiet_logger("snowplow_aio.redis")
-
-# How long a task that was cancelled from outside, or has failed, stays down.
-_REVIVE_SECONDS = 0.05
 
 # How long a cancelled worker goes on to give back the events that it holds.
 _LAST_SECONDS = 1.0
@@ -144,6 +141,8 @@ class RedisWorker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Event | None = None
         self._is_told = False
+        self._parts: list[Supervisor] = []
+        # Those of earlier runs.
         self._restarts = 0
         self._ends_at = 0.0
 
@@ -238,7 +237,7 @@ class RedisWorker:
             stats,
             accepted=stats.accepted + poison,
             rejected=MappingProxyType(dict(rejected)),
-            restarts=stats.restarts + self._restarts,
+            restarts=stats.restarts + self._restarts_so_far(),
             state=state,
         )
 
@@ -291,45 +290,33 @@ class RedisWorker:
         self._counters.refuse(self._counters.window, count)
 
     async def _work(self, stopped: asyncio.Event) -> None:
-        tasks: dict[asyncio.Task[Any], Callable[[], Coroutine[Any, Any, Any]]] = {
-            self._started(self._store.maintain()): self._store.maintain,
-            self._started(self._delivery.deliver()): self._delivery.deliver,
-            self._started(self._summarise()): self._summarise,
-            self._started(stopped.wait()): stopped.wait,
-        }
+        loop = asyncio.get_running_loop()
+        for work in (self._store.maintain, self._delivery.deliver, self._summarise):
+            part = Supervisor(self.name, log=log, failure="%s: a part of the worker failed and starts again")
+            part.run_in(loop, Work(work))
+            self._parts.append(part)
         try:
-            while not stopped.is_set():
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                await self._revive(tasks, stopped)
+            await stopped.wait()
             await self._drain()
         finally:
-            await _end(tasks)
+            await self._end_parts()
             with move_on_after(_LAST_SECONDS, shield=True):
                 await self._hooks.end()
         rest = self._ends_at - asyncio.get_running_loop().time()
         with move_on_after(max(_GIVE_BACK_SECONDS, rest)):
             await self._give_back()
 
-    def _started(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        # An empty context, so that a task that runs for months keeps nothing of its starter alive.
-        return asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
+    async def _end_parts(self) -> None:
+        """Stop all parts and wait until they have ended, whatever happens to the caller meanwhile."""
+        ending = [task for part in self._parts if (task := part.stop()) is not None]
+        self._restarts = self._restarts_so_far()
+        self._parts.clear()
+        if ending:
+            with move_on_after(_LAST_SECONDS, shield=True):
+                await asyncio.wait(ending)
 
-    async def _revive(
-        self, tasks: dict[asyncio.Task[Any], Callable[[], Coroutine[Any, Any, Any]]], stopped: asyncio.Event
-    ) -> None:
-        """Start again what has failed, or was cancelled by somebody else."""
-        ended = [task for task in tasks if task.done() and not stopped.is_set()]
-        for task in ended:
-            self._restarts += 1
-            if not task.cancelled() and (error := task.exception()) is not None:
-                log.error("%s: a part of the worker failed and starts again", self.name, exc_info=error)
-        if ended:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_REVIVE_SECONDS):
-                    await stopped.wait()
-        for task in ended:
-            work = tasks.pop(task)
-            tasks[self._started(work())] = work
+    def _restarts_so_far(self) -> int:
+        return self._restarts + sum(part.restarts for part in self._parts)
 
     async def _drain(self) -> None:
         """Deliver the events that are held, within the drain time."""
@@ -374,12 +361,3 @@ class RedisWorker:
             if stats.requests != requests or stats.pending:
                 requests = stats.requests
                 log.info("%s: %s", self.name, self.summary)
-
-
-async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel *tasks* and wait until they have ended, also if the caller is cancelled meanwhile."""
-    tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
-    with move_on_after(_LAST_SECONDS, shield=True):
-        await asyncio.wait(tasks)
