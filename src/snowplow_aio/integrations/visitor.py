@@ -18,7 +18,8 @@ from snowplow_aio.integrations.proxies import ForwardedHeader, Proxies
 from snowplow_aio.integrations.request_head import RequestHead, preferred_language
 from snowplow_aio.model.arguments import check_argument
 from snowplow_aio.model.atomic import TEXT_LIMITS, exceeds, is_unicode, is_usual_url, url_fault
-from snowplow_aio.model.subject import cookie_fields, valid_fields
+from snowplow_aio.model.cookies import cookie_fields
+from snowplow_aio.model.subject import valid_fields
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 from snowplow_aio.tracking.scope import Permission, TrackingScope
 
