@@ -9,7 +9,7 @@ from __future__ import annotations
 from common import parameters, queue_up
 from ours import make_tracker, maker, versions
 
-from snowplow_aio import HttpEmitter, MemoryStore
+from snowplow_aio import HttpEmitter, MemoryEmitter, MemoryStore
 
 
 def main() -> None:
@@ -24,7 +24,8 @@ def main() -> None:
         tracker.track_nowait(event, context=context)
 
     event, context = make(given["events"] // 2)
-    (payload,), _ = tracker.encode(event, context=context)
+    make_tracker(kept := MemoryEmitter()).track_nowait(event, context=context)
+    (payload,) = kept.payloads
     queue_up(track, given["events"], len(payload.json), versions())
 
 
