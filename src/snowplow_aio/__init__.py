@@ -48,8 +48,7 @@ if TYPE_CHECKING:
     from snowplow_aio.redis.list_store import RedisListStore
     from snowplow_aio.redis.stream_store import RedisStreamStore
     from snowplow_aio.tracking.draft import Draft, changed
-    from snowplow_aio.tracking.global_contexts import use_context
-    from snowplow_aio.tracking.scope import current_subject, use_subject
+    from snowplow_aio.tracking.scope import current_subject, use_context, use_subject
     from snowplow_aio.tracking.tracker import Tracker
     from snowplow_aio.version import __version__
 
@@ -78,7 +77,6 @@ _MODULES = {
         "QueueFullError",
         "SnowplowError",
     ),
-    "tracking.global_contexts": ("use_context",),
     "model.schema_key": ("SchemaKey",),
     "outcomes": ("Delivered", "Dropped", "EmitterStats", "FlushResult", "Health", "Rejected", "Retried"),
     "model.payload": ("Payload",),
@@ -89,7 +87,7 @@ _MODULES = {
     "redis.list_store": ("RedisListStore",),
     "redis.stream_store": ("RedisStreamStore",),
     "model.subject": ("CLEAR", "Subject"),
-    "tracking.scope": ("current_subject", "use_subject"),
+    "tracking.scope": ("current_subject", "use_context", "use_subject"),
     "model.timestamps": ("DeviceTimestamp", "TrueTimestamp"),
     "tracking.draft": ("Draft", "changed"),
     "tracking.tracker": ("Tracker",),

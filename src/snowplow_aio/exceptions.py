@@ -1,14 +1,14 @@
 """
-Every error of this library.
+The errors of this library.
 
 SnowplowError
- ├── InvalidEventError (also a ValueError): the event cannot be tracked
- ├── ConfigurationError (also a ValueError): a tracker, emitter or collector cannot be built so
- ├── QueueFullError: the store is full and its overflow policy is RAISE
- ├── DeliveryError: an event that was waited for was not delivered
+ ├── InvalidEventError (also a ValueError): an event cannot be tracked
+ ├── ConfigurationError (also a ValueError): a tracker, an emitter or a collector cannot be made like this
+ ├── QueueFullError: a store is full and its overflow policy is RAISE
+ ├── DeliveryError: an event whose delivery was awaited was not delivered
  └── TransportError: one attempt to send failed (raised by transports, handled by the delivery loop)
 
-What pydantic finds while a model is built stays a `pydantic.ValidationError`.
+A model that is built of wrong values raises `pydantic.ValidationError`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class SnowplowError(Exception):
 
 
 def complaint(argument: str, value: object, rule: str) -> str:
-    """Return the one form of every message: argument, rule, shortened value."""
+    """Return the message of an error about a value: the argument, the rule and the shortened value."""
     try:
         said = _shorten.repr(value)
-    except Exception:  # noqa: BLE001 - whatever a value's own repr does, the complaint is about the value
+    except Exception:  # noqa: BLE001 - the value's own repr may do anything
         said = f"a value of type {type(value).__name__}"
     return f"{argument}: {rule}, got {said}"
 
@@ -36,21 +36,29 @@ class InvalidEventError(SnowplowError, ValueError):
     """
     An event breaks a rule of the tracker protocol or of JSON.
 
-    Raised in the caller's stack, before anything of the event is tracked.
+    It is raised in the stack of the caller, before any part of the event is tracked.
+
+    Example:
+        Go on without an event that cannot be tracked::
+
+            try:
+                await tracker.track(event)
+            except InvalidEventError as error:
+                log.warning("not tracked: %s", error)
     """
 
     @classmethod
     def about(cls, argument: str, value: object, rule: str) -> InvalidEventError:
-        """Return the error for *argument*, which has *value* and breaks *rule*."""
+        """Return the error about *argument*, whose *value* breaks *rule*."""
         return cls(complaint(argument, value, rule))
 
 
 class ConfigurationError(SnowplowError, ValueError):
-    """A tracker, an emitter or an embedded collector cannot be made with these arguments."""
+    """A tracker, an emitter or an embedded collector cannot be made with the given arguments."""
 
     @classmethod
     def about(cls, argument: str, value: object, rule: str) -> ConfigurationError:
-        """Return the error for *argument*, which has *value* and breaks *rule*."""
+        """Return the error about *argument*, whose *value* breaks *rule*."""
         return cls(complaint(argument, value, rule))
 
 
@@ -59,13 +67,13 @@ class QueueFullError(SnowplowError):
 
 
 class DeliveryError(SnowplowError):
-    """An event that was waited for was rejected or dropped."""
+    """An event whose delivery was awaited was rejected or dropped."""
 
 
 class TransportError(SnowplowError):
     """
-    One attempt to send failed without an answer of the destination.
+    One attempt to send failed, and the destination gave no answer.
 
-    The events may or may not have arrived: they are sent again. The cause is
-    the error of the library underneath, which nothing above a transport names.
+    The events may have arrived or not, so they are sent again. The cause is the
+    error of the library that the transport uses.
     """

@@ -14,7 +14,16 @@ import pytest
 import redis
 from celery import Celery
 
-from snowplow_aio import CeleryEmitter, ConfigurationError, EmitterStats, PageView, Payload, Tracker
+from snowplow_aio import (
+    CeleryEmitter,
+    ConfigurationError,
+    Emitter,
+    EmitterStats,
+    MemoryEmitter,
+    PageView,
+    Payload,
+    Tracker,
+)
 from tests.celery.conftest import messages
 from tests.celery.worker import environment
 from tests.redis.servers import RedisServer
@@ -30,7 +39,7 @@ def _app(broker: RedisServer, **settings: Any) -> Celery:
     return app
 
 
-def _tracker(emitter: CeleryEmitter) -> Tracker:
+def _tracker(emitter: Emitter) -> Tracker:
     return Tracker(emitter, namespace="t", app_id="a")
 
 
@@ -67,8 +76,9 @@ async def test_what_monitors_see_of_a_message_has_nothing_of_an_event(broker: Re
 async def test_text_of_any_kind_is_what_it_was(broker: RedisServer) -> None:
     title = "„5“ \\ \u2028 \x00 \U0001f600 </script>"
     emitter = CeleryEmitter(_app(broker))
-    async with _tracker(emitter) as tracker:
-        (payload,), _ = tracker.encode(PageView(page_url=_PAGE, page_title=title))
+    _tracker(kept := MemoryEmitter()).track_nowait(PageView(page_url=_PAGE, page_title=title))
+    (payload,) = kept.payloads
+    async with _tracker(emitter):
         await emitter.input(payload)
 
     ((event,),) = messages(broker)[0]["body"][0]

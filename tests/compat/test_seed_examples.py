@@ -30,15 +30,14 @@ from snowplow_aio import (
     enable_validation,
 )
 from snowplow_aio.micro import Micro
-from snowplow_aio.tracking.track_methods import Timestamp
-from snowplow_aio.tracking.tracker import Tracking
+from snowplow_aio.tracking.track_methods import Timestamp, TrackCall
 from tests.model.sent import NOW, read, read_base64, tracker_and_emitter
 
 pytestmark = pytest.mark.anyio
 
 Fields = dict[str, Any]
 Setter = Callable[[Subject], Subject]
-Call = Callable[[Tracker], Tracking]
+Call = Callable[[Tracker], TrackCall]
 
 PAGE = "http://www.example.com"
 VIEW = {"e": "pv", "url": PAGE}
@@ -317,7 +316,7 @@ async def test_a_transaction_is_an_event_for_itself_and_one_for_each_item_with_i
     assert [len(item) for item in items] == [3, 4]
 
 
-WRONG: list[tuple[Callable[[Any], Tracking], str]] = [
+WRONG: list[tuple[Callable[[Any], TrackCall], str]] = [
     (lambda t: t.track_form_change("signupForm", "ageInput", "age", "24"), r"node_name\n.*'age'"),
     (lambda t: t.track_form_submit("signupForm", ["signup__warning"], EMAIL), r"elements\n"),
     (lambda t: t.track_screen_view("Game Level", 42), r"id_\n.*string.*42"),
@@ -326,7 +325,7 @@ WRONG: list[tuple[Callable[[Any], Tracking], str]] = [
 
 
 @pytest.mark.parametrize(("call", "message"), WRONG, ids=["node name", "no list", "no string", "nothing"])
-async def test_what_contradicts_the_tables_is_refused(call: Callable[[Any], Tracking], message: str) -> None:
+async def test_what_contradicts_the_tables_is_refused(call: Callable[[Any], TrackCall], message: str) -> None:
     tracker, kept = tracker_and_emitter()
     with pytest.raises(ValueError, match=message):
         await call(tracker)

@@ -103,7 +103,7 @@ async def test_an_event_that_is_filtered_is_tracked_by_nobody(kept: MemoryEmitte
     assert len(tracker.track_nowait(PAGE)) == 36
     await tracker.track_and_confirm(PAGE, timeout=30)
     await tracker.track(PAGE).track(Saved()).track(PAGE)
-    assert tracker.encode(PAGE)[0] == ()
+    await asyncio.to_thread(tracker.track_nowait, PAGE)
     assert [[payload["e"] for payload in emitter.payloads] for emitter in (kept, other)] == [["ue"], ["ue"]]
     stats = tracker.enrichment_stats()
     assert (stats.filtered, stats.lost, stats.faults) == (6, 0, {})
@@ -308,6 +308,74 @@ async def test_a_redaction_whose_result_cannot_be_sent_is_not_replaced_by_the_or
     await tracker.track(PAGE)
     assert kept.payloads == []
     assert tracker.enrichment_stats().lost == 1
+
+
+class Calls:
+    """Functions of drafts that note each call."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+
+    def noted(self, name: str, function: Callable[[Draft], Any]) -> Callable[[Draft], Any]:
+        def call(draft: Draft) -> Any:
+            self.made.append(name)
+            return function(draft)
+
+        call.__qualname__ = name
+        return call
+
+
+NO_JSON = SelfDescribingJson(Plan.schema_uri, {"name": {1}})
+
+
+async def test_no_function_is_called_twice_for_one_event(kept: MemoryEmitter) -> None:
+    calls = Calls()
+    tracker = tracker_to(kept)
+    for name, entity in (
+        ("good", PRO),
+        ("no JSON", NO_JSON),
+        ("large", Plan(name="x" * 10**6)),
+        ("free", FREE),
+    ):
+        tracker.add_global_context(calls.noted(name, lambda _, entity=entity: entity))  # type: ignore[misc]
+    tracker.add_enricher(calls.noted("nobody", nobody))
+    tracker.add_enricher(calls.noted("spoils", lambda draft: draft.replace(context=[NO_JSON])))
+    tracker.add_enricher(calls.noted("cuts", without_query), on_fault="drop")
+    await tracker.track(PAGE)
+    assert calls.made == ["good", "no JSON", "large", "free", "nobody", "spoils", "cuts"]
+    assert plans(kept.payloads) == [["pro", "free"]]
+    assert [(event["uid"], event["url"]) for event in kept.payloads] == [
+        ("nobody", "https://shop.example/shoes")
+    ]
+    stats = tracker.enrichment_stats()
+    assert stats.faults == {"no JSON": 1, "large": 1, "spoils": 1}
+    assert (stats.filtered, stats.lost) == (0, 0)
+
+
+async def test_an_enricher_sees_all_that_is_sent_whatever_failed_before_it(kept: MemoryEmitter) -> None:
+    """What an enricher spoils is taken back before the next one is called: nothing gets past a redaction."""
+    seen: list[Any] = []
+
+    def redacts(draft: Draft) -> Draft:
+        seen.append(draft.event)
+        return without_query(draft)
+
+    unreadable = SelfDescribingJson(Saved.schema_uri, {"at": {1}})
+    tracker = tracker_to(kept).add_enricher(lambda draft: draft.replace(event=unreadable))
+    tracker.add_enricher(redacts, on_fault="drop")
+    await tracker.track(PAGE)
+    assert seen == [PAGE]
+    assert [event["url"] for event in kept.payloads] == ["https://shop.example/shoes"]
+
+
+async def test_the_callers_mistake_is_found_after_one_call_of_each_function(kept: MemoryEmitter) -> None:
+    calls = Calls()
+    tracker = tracker_to(kept).add_global_context(calls.noted("pro", lambda _: PRO))
+    tracker.add_enricher(calls.noted("same", lambda draft: draft), on_fault="drop")
+    with pytest.raises(InvalidEventError, match=r"^event\.data\.at: must not be a set"):
+        await tracker.track(SelfDescribingJson(Saved.schema_uri, {"at": {1}}))
+    assert sorted(calls.made) == sorted(set(calls.made))
+    assert tracker.enrichment_stats().faults == {}
 
 
 # --- changed

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import logging
+import time
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -34,6 +36,10 @@ from snowplow_aio.entities.application import Application
 from snowplow_aio.entities.web_page import WebPage
 from snowplow_aio.micro import Micro
 from snowplow_aio.tracking.draft import Draft
+from snowplow_aio.tracking.enricher_chain import EnricherChain
+from snowplow_aio.tracking.event_id import new_event_id
+from snowplow_aio.tracking.global_contexts import GlobalContext
+from snowplow_aio.tracking.payload_builder import PayloadBuilder
 from tests.tracking.enriching import FREE, PAGE, PAGE_VIEWS, PRO, Plan, Saved, entities_of, plans, tracker_to
 
 pytestmark = pytest.mark.anyio
@@ -252,7 +258,7 @@ async def test_what_cannot_wait_says_so_at_the_call(kept: MemoryEmitter) -> None
     ):
         tracker.track_nowait(PAGE)
     with pytest.raises(InvalidEventError, match="must be awaited"):
-        tracker.encode(PAGE)
+        await asyncio.to_thread(tracker.track_nowait, PAGE)
     tracker.track_nowait(Saved())
     assert len(kept.payloads) == 1
 
@@ -350,18 +356,29 @@ async def test_a_fault_is_counted_and_costs_its_own_entities_only(
     assert "ada@example.com" not in caplog.text
 
 
-async def test_a_function_that_does_not_answer_is_waited_for_a_second_at_most(
-    kept: MemoryEmitter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("snowplow_aio.tracking.enricher_chain._FUNCTION_SECONDS", 0.01)
-
+async def test_a_function_that_does_not_answer_is_not_waited_for_any_longer() -> None:
     async def never(_draft: Draft) -> None:
         await asyncio.Event().wait()
 
-    tracker = tracker_to(kept).add_global_context(never).add_global_context(FREE)
-    await tracker.track(PAGE)
-    assert plans(kept.payloads) == [["free"]]
-    assert list(tracker.enrichment_stats().faults.values()) == [1]
+    builder = PayloadBuilder(
+        {"tv": "test", "p": "pc"},
+        Subject(),
+        encode_base64=False,
+        json_default=None,
+        is_anonymous=False,
+        clock=time.time_ns,
+        new_id=new_event_id,
+    )
+    chain = EnricherChain(builder, function_timeout=0.01)
+    chain.add_context(GlobalContext(never))
+    chain.add_context(GlobalContext(FREE))
+    call = builder.resolve(PAGE, None, None, None, None, None, None)
+    assert plans(await chain.run(call).later()) == [["free"]]
+    assert list(chain.stats().faults.values()) == [1]
+
+
+def test_a_function_has_one_second_to_answer() -> None:
+    assert inspect.signature(EnricherChain).parameters["function_timeout"].default == 1.0
 
 
 async def test_what_the_caller_did_wrong_is_the_callers_error(kept: MemoryEmitter) -> None:

@@ -1,4 +1,4 @@
-"""The application that events come from."""
+"""Entities for the application that events come from."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ _Text = Annotated[str, Field(max_length=255)]
 
 class Application(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/application/jsonschema/1-0-0"):
     """
-    The version of the application.
+    The version of an application.
 
     Args:
-        version: ``1.1.0``, or the hash of a commit; at most 255 characters.
+        version: The version, like ``1.1.0``, or the hash of a commit; at most 255 characters.
 
-    Raises pydantic.ValidationError when it breaks this rule.
+    Raises:
+        pydantic.ValidationError: If *version* breaks this rule.
+
+    Example:
+        Send it with all events::
+
+            tracker.add_global_context(Application(version="1.1.0"))
     """
 
     version: _Text
@@ -31,11 +37,17 @@ class MobileApplication(
     The version of a mobile application.
 
     Args:
-        version: Its version, like ``1.1.0``; at most 255 characters.
+        version: The version, like ``1.1.0``; at most 255 characters.
 
         build: The name of the build; at most 255 characters.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Send it with all events::
+
+            tracker.add_global_context(MobileApplication(version="1.1.0", build="s9f2k2d"))
     """
 
     version: _Text

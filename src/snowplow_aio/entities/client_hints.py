@@ -1,4 +1,4 @@
-"""What a browser says of itself in client hints, the headers ``Sec-CH-UA…``."""
+"""Client hints: the headers ``Sec-CH-UA…``, in which a browser describes itself."""
 
 from __future__ import annotations
 
@@ -28,14 +28,20 @@ _HEADERS: Mapping[str, str] = {
 
 class Brand(BaseModel):
     """
-    One of the names that a browser goes by.
+    One of the names of a browser.
 
     Args:
         brand: The name; at most 4,096 characters.
 
-        version: Its version; at most 128 characters.
+        version: The version; at most 128 characters.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        A brand for `HttpClientHints`::
+
+            Brand(brand="Chromium", version="126")
     """
 
     model_config: ClassVar[ConfigDict] = SelfDescribing.model_config
@@ -46,24 +52,31 @@ class Brand(BaseModel):
 
 class HttpClientHints(SelfDescribing, schema="iglu:org.ietf/http_client_hints/jsonschema/1-0-0"):
     """
-    A browser and its device, as it tells them itself.
+    A browser and its device, as the browser describes them in client hints.
 
     Args:
-        is_mobile: Whether it is on a mobile device.
+        is_mobile: Whether the device is a mobile one.
 
-        brands: The names it goes by: `Brand`, or a dict with the same fields.
+        brands: The names of the browser: `Brand` objects, or dicts with the same fields.
 
-        architecture: The processor's architecture; this and all below at most 4,096 characters.
+        architecture: The architecture of the processor; this and all below at most 4,096 characters.
 
-        model: The device's model.
+        model: The model of the device.
 
         platform: The operating system.
 
-        platform_version: The operating system's version.
+        platform_version: The version of the operating system.
 
-        ua_full_version: The browser's full version.
+        ua_full_version: The full version of the browser.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Read them from the headers of a request::
+
+            hints = HttpClientHints.from_headers(request.headers)
+            await tracker.track(event, context=[hints] if hints else None)
     """
 
     model_config: ClassVar[ConfigDict] = CAMEL_CASE
@@ -79,11 +92,17 @@ class HttpClientHints(SelfDescribing, schema="iglu:org.ietf/http_client_hints/js
     @classmethod
     def from_headers(cls, headers: Mapping[str, str]) -> Self | None:
         """
-        Return what the *headers* of a request say, or None when they have no hints.
+        Return the client hints of a request.
 
-        Only Chromium's kin send hints, and only over HTTPS. What is malformed is
-        left out: a visitor can send anything, and that is no reason to fail the
-        request.
+        Only Chromium and browsers that are made from it send hints, and only over HTTPS.
+        A malformed hint is left out: a visitor can send anything, and no request may
+        fail for it.
+
+        Args:
+            headers: The headers of the request, by name in any case.
+
+        Returns:
+            The entity; None if the request has no hints.
         """
         found = {name.lower(): value for name, value in headers.items() if name[:7].lower() == "sec-ch-"}
         mobile = found.get("sec-ch-ua-mobile", "").strip()
@@ -102,7 +121,7 @@ class HttpClientHints(SelfDescribing, schema="iglu:org.ietf/http_client_hints/js
 
 
 def _text(value: str) -> str | None:
-    """Return the string that the header *value* is, or None where it is none."""
+    """Return the string in the header *value*, or None if it is no string."""
     value = value.strip()
     if len(value) < 2 or value[0] != '"' or value[-1] != '"':
         return None
@@ -110,5 +129,5 @@ def _text(value: str) -> str | None:
 
 
 def _plain(text: str) -> str:
-    # No header has more than ASCII here; what has cannot be sent.
+    # These headers are ASCII; anything else cannot be sent.
     return re.sub(r"\\(.)", r"\1", text).encode("ascii", "ignore").decode()

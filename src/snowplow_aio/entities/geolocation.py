@@ -1,4 +1,4 @@
-"""Where somebody is."""
+"""An entity for the place of a user."""
 
 from __future__ import annotations
 
@@ -14,26 +14,32 @@ class Geolocation(
     SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/geolocation_context/jsonschema/1-1-0"
 ):
     """
-    A place on earth, and how somebody moves there.
+    A place on earth, and a movement there.
 
     Args:
         latitude: Degrees north, -90 to 90.
 
         longitude: Degrees east, -180 to 180.
 
-        latitude_longitude_accuracy: How far the two may be off, in metres.
+        latitude_longitude_accuracy: The largest error of the two, in metres.
 
         altitude: Metres above the sea.
 
-        altitude_accuracy: How far that may be off, in metres.
+        altitude_accuracy: The largest error of the altitude, in metres.
 
         bearing: Degrees clockwise from north.
 
-        speed: Metres a second.
+        speed: Metres per second.
 
-        timestamp: When it was measured, in milliseconds since the epoch.
+        timestamp: The time of the measurement, in milliseconds since the epoch.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Send the place of an event::
+
+            await tracker.track(event, context=[Geolocation(latitude=48.2, longitude=16.4)])
     """
 
     model_config: ClassVar[ConfigDict] = CAMEL_CASE

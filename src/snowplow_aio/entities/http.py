@@ -1,4 +1,4 @@
-"""What a visitor's browser sent with a request: single headers and cookies."""
+"""Entities for single headers and cookies of a request."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ class HttpHeader(SelfDescribing, schema="iglu:org.ietf/http_header/jsonschema/1-
     One header of a request.
 
     Args:
-        name: Its name; at most 4,096 characters.
+        name: The name; at most 4,096 characters.
 
-        value: Its value; at most 4,096 characters.
+        value: The value; at most 4,096 characters.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Send the id of a request::
+
+            await tracker.track(event, context=HttpHeader.pick(request.headers, "X-Request-Id"))
     """
 
     name: _Text
@@ -33,10 +39,14 @@ class HttpHeader(SelfDescribing, schema="iglu:org.ietf/http_header/jsonschema/1-
     @classmethod
     def pick(cls, headers: Mapping[str, str], *names: str) -> list[Self]:
         """
-        Return the headers of these *names*, of those that are in *headers*.
+        Return some headers of a request, by name.
 
-        A header is told by its name in any case, and has the name that is given
-        here. One that cannot be sent (too long, no Unicode) is left out.
+        A header that is missing, or that cannot be sent (too long, no Unicode), is left out.
+
+        Args:
+            headers: The headers of the request.
+
+            *names: The names, in any case. The entities get them as they are written here.
         """
         wanted = {name.lower(): name for name in names}
         values = {name.lower(): value for name, value in headers.items() if name.lower() in wanted}
@@ -49,11 +59,17 @@ class HttpCookie(SelfDescribing, schema="iglu:org.ietf/http_cookie/jsonschema/1-
     One cookie of a request.
 
     Args:
-        name: Its name; at most 4,096 characters.
+        name: The name; at most 4,096 characters.
 
-        value: Its value, or None; at most 4,096 characters.
+        value: The value, or None; at most 4,096 characters.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Send the variant of an experiment::
+
+            await tracker.track(event, context=HttpCookie.pick(request.cookies, "variant"))
     """
 
     name: _Text
@@ -61,11 +77,20 @@ class HttpCookie(SelfDescribing, schema="iglu:org.ietf/http_cookie/jsonschema/1-
 
     @classmethod
     def pick(cls, cookies: Mapping[str, str], *names: str) -> list[Self]:
-        """Return the cookies of these *names*, of those that are in *cookies* and can be sent."""
+        """
+        Return some cookies of a request, by name.
+
+        A cookie that is missing, or that cannot be sent (too long, no Unicode), is left out.
+
+        Args:
+            cookies: The cookies of the request.
+
+            *names: The names.
+        """
         found = ((name, cookies[name]) for name in names if name in cookies)
         return [cls(name=name, value=value) for name, value in _sendable(found)]
 
 
 def _sendable(pairs: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield the pairs that make no event invalid: a visitor can send anything."""
+    """Yield the pairs that can be sent: a visitor can send anything."""
     return ((name, value) for name, value in pairs if len(value) <= _LIMIT and is_unicode(value))

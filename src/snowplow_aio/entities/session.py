@@ -1,4 +1,4 @@
-"""The session that a client keeps by itself."""
+"""An entity for the session that a client keeps by itself."""
 
 from __future__ import annotations
 
@@ -43,20 +43,32 @@ class ClientSession(
 
         session_id: A UUID for the session.
 
-        session_index: Its number for this user, 0 to 2147483647.
+        session_index: The number of the session of this user, 0 to 2147483647.
 
-        storage_mechanism: Where the client keeps all this.
+        storage_mechanism: The storage in which the client keeps all this.
 
-        event_index: The event's number in the session, 0 to 2147483647.
+        event_index: The number of the event in the session, 0 to 2147483647.
 
         previous_session_id: The UUID of the session before.
 
         first_event_id: The UUID of the first event of the session.
 
-        first_event_timestamp: When that was tracked: a datetime with a time zone, or
-            such a one as text.
+        first_event_timestamp: The time of the first event: a datetime with a time zone, or
+            its text in ISO 8601.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Send the session with an event::
+
+            session = ClientSession(
+                user_id="5cea9899-10df-4ccf-bf66-8c36f4a4bba2",
+                session_id=uuid4(),
+                session_index=3,
+                storage_mechanism="SQLITE",
+            )
+            await tracker.track(event, context=[session])
     """
 
     model_config: ClassVar[ConfigDict] = CAMEL_CASE

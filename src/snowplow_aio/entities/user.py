@@ -1,4 +1,4 @@
-"""The user of a shop."""
+"""An entity for the user of a shop."""
 
 from __future__ import annotations
 
@@ -15,16 +15,22 @@ def _without_underscore(name: str) -> str:
 
 class User(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow.ecommerce/user/jsonschema/1-0-0"):
     """
-    Who the user is.
+    A user.
 
     Args:
         id_: The application's id of the user; at most 128 characters.
 
-        is_guest: Whether it is somebody without an account.
+        is_guest: Whether the user has no account.
 
-        email: The user's e-mail address; at most 256 characters.
+        email: The e-mail address of the user; at most 256 characters.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Send the user of an event::
+
+            await tracker.track(event, context=[User(id_="u-42", is_guest=False)])
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(alias_generator=_without_underscore)

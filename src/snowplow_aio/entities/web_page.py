@@ -1,4 +1,4 @@
-"""The page that a visitor looks at."""
+"""An entity for the view of a page."""
 
 from __future__ import annotations
 
@@ -17,13 +17,20 @@ class WebPage(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/web_pa
     """
     The view of a web page that events belong to.
 
-    All events of one view have the same id, by which the models behind the
-    pipeline put them together.
+    All events of one view have the same id. The models behind the pipeline group
+    them by it.
 
     Args:
-        id_: A UUID for this view; made when it is not given.
+        id_: A UUID for this view; a new one if it is not given.
 
-    Raises pydantic.ValidationError when it is something else.
+    Raises:
+        pydantic.ValidationError: If *id_* is no UUID.
+
+    Example:
+        Send it with all events of one view::
+
+            with use_context(WebPage()):
+                await tracker.track(PageView(page_url="https://shop.example/"))
     """
 
     model_config: ClassVar[ConfigDict] = CAMEL_CASE | ConfigDict(json_schema_extra={"required": ["id"]})

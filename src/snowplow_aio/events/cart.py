@@ -1,4 +1,4 @@
-"""What goes into a shopping cart and out of it."""
+"""Events of shopping carts."""
 
 from __future__ import annotations
 
@@ -12,22 +12,28 @@ from snowplow_aio.model.self_describing import SelfDescribing
 
 class AddToCart(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/add_to_cart/jsonschema/1-0-0"):
     """
-    Somebody put something into a cart.
+    An article was added to a cart.
 
     Args:
-        sku: The article's stock keeping unit; not empty.
+        sku: The stock keeping unit of the article; not empty.
 
-        quantity: How many of it.
+        quantity: The number of pieces; finite.
 
-        name: Its name.
+        name: The name of the article.
 
-        category: Its category.
+        category: The category of the article.
 
-        unit_price: The price of one.
+        unit_price: The price of one piece; finite.
 
-        currency: The price's currency.
+        currency: The currency of the price.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Track two pairs of shoes::
+
+            await tracker.track(AddToCart(sku="shoe-7", quantity=2, unit_price=49.9, currency="EUR"))
     """
 
     model_config: ClassVar[ConfigDict] = CAMEL_CASE
@@ -44,20 +50,26 @@ class RemoveFromCart(
     AddToCart, schema="iglu:com.snowplowanalytics.snowplow/remove_from_cart/jsonschema/1-0-0"
 ):
     """
-    Somebody took something out of a cart.
+    An article was removed from a cart.
 
     Args:
-        sku: The article's stock keeping unit; not empty.
+        sku: The stock keeping unit of the article; not empty.
 
-        quantity: How many of it.
+        quantity: The number of pieces; finite.
 
-        name: Its name.
+        name: The name of the article.
 
-        category: Its category.
+        category: The category of the article.
 
-        unit_price: The price of one.
+        unit_price: The price of one piece; finite.
 
-        currency: The price's currency.
+        currency: The currency of the price.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Track that one pair was put back::
+
+            await tracker.track(RemoveFromCart(sku="shoe-7", quantity=1))
     """

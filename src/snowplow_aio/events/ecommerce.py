@@ -1,4 +1,4 @@
-"""Purchases: a transaction, and an event for each of its items, tied by the order's id."""
+"""Purchases: a transaction and an event for each of its items, tied together by the id of the order."""
 
 from __future__ import annotations
 
@@ -22,22 +22,28 @@ class EcommerceTransactionItem(PrimitiveEvent):
     One item of a purchase.
 
     Args:
-        id_: The id of the order it belongs to; not empty, at most 255 characters.
-            ``order_id`` is taken as well.
+        id_: The id of the order; not empty, at most 255 characters. ``order_id`` is
+            another name for it.
 
-        sku: The article's stock keeping unit; not empty, at most 255 characters.
+        sku: The stock keeping unit of the article; not empty, at most 255 characters.
 
-        price: The price of one, finite.
+        price: The price of one piece; finite.
 
-        quantity: How many, a 32-bit integer.
+        quantity: The number of pieces, from -2147483648 to 2147483647.
 
-        name: The article's name; at most 255 characters.
+        name: The name of the article; at most 255 characters.
 
-        category: Its category; at most 255 characters.
+        category: The category of the article; at most 255 characters.
 
-        currency: The price's currency; at most 3 characters.
+        currency: The currency of the price; at most 3 characters.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Track an item by itself::
+
+            await tracker.track(EcommerceTransactionItem(id_="o-7", sku="shoe-7", price=49.9, quantity=2))
     """
 
     event_code: ClassVar[str] = "ti"
@@ -56,34 +62,41 @@ class EcommerceTransactionItem(PrimitiveEvent):
 
 class EcommerceTransaction(PrimitiveEvent):
     """
-    A purchase as a whole.
+    A purchase.
 
     Args:
-        order_id: The order's id; not empty, at most 255 characters.
+        order_id: The id of the order; not empty, at most 255 characters.
 
-        total_value: What it costs in all, finite.
+        total_value: The price of the whole order; finite.
 
-        affiliation: Where it was made; at most 255 characters.
+        affiliation: The shop where it was made; at most 255 characters.
 
-        tax_value: The tax in it, finite.
+        tax_value: The tax that it includes; finite.
 
-        shipping: The cost of its delivery, finite.
+        shipping: The cost of its delivery; finite.
 
-        city: The city it goes to; at most 255 characters.
+        city: The city of the delivery; at most 255 characters.
 
-        state: The state it goes to; at most 255 characters.
+        state: The state of the delivery; at most 255 characters.
 
-        country: The country it goes to; at most 255 characters.
+        country: The country of the delivery; at most 255 characters.
 
         currency: The currency of its values; at most 3 characters.
 
-        items: Its items: `EcommerceTransactionItem` of the same order and
-            currency, or dicts with the fields ``sku``, ``price`` and ``quantity``,
-            which it needs, ``name``, ``category``, and ``context``, a list of
-            entities for the item's event. Each is tracked as an event of its own
+        items: The items: `EcommerceTransactionItem` objects of the same order and
+            currency, or dicts with the required fields ``sku``, ``price`` and
+            ``quantity``, and with ``name``, ``category`` and ``context``, a list of
+            entities for the event of the item. Each is tracked as an event of its own
             right after the transaction.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Track a purchase with one item::
+
+            items = [{"sku": "shoe-7", "price": 49.9, "quantity": 2}]
+            await tracker.track(EcommerceTransaction(order_id="o-7", total_value=99.8, items=items))
     """
 
     event_code: ClassVar[str] = "tr"
@@ -110,7 +123,7 @@ class EcommerceTransaction(PrimitiveEvent):
         return self
 
     def followers(self) -> tuple[Follower, ...]:
-        """Return the events of the items, each with its context."""
+        """Return the events of the items, each with its entities."""
         return self._followers
 
     def alone(self) -> Self:

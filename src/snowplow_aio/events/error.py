@@ -31,34 +31,40 @@ class ApplicationError(
     SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/application_error/jsonschema/1-0-2"
 ):
     """
-    Something went wrong in an application.
+    An error of an application.
 
     Args:
-        message: What the error says; at most 2,048 characters.
+        message: The message of the error; at most 2,048 characters.
 
-        programming_language: The language of the code; PYTHON when it is not given.
+        programming_language: The language of the code; PYTHON if it is not given.
 
         thread_name: The name of the thread; at most 1,024 characters.
 
-        thread_id: Its number, 0 to 2147483647.
+        thread_id: The number of the thread, 0 to 2147483647.
 
-        stack_trace: Where it happened and how the code came there; at most 8,192 characters.
+        stack_trace: The stack trace; at most 8,192 characters.
 
-        cause_stack_trace: The same of what caused it; at most 8,192 characters.
+        cause_stack_trace: The stack trace of its cause; at most 8,192 characters.
 
         line_number: The line where it happened, 0 to 2147483647.
 
-        class_name: The class whose code it was; at most 1,024 characters.
+        class_name: The class whose code failed; at most 1,024 characters.
 
         exception_name: The kind of error; at most 1,024 characters.
 
-        is_fatal: Whether it ended the application.
+        is_fatal: Whether the error ended the application.
 
         line_column: The column in the line, 0 to 2147483647.
 
-        file_name: The file; at most 1,024 characters.
+        file_name: The file where it happened; at most 1,024 characters.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Track an exception that was caught::
+
+            await tracker.track(ApplicationError.from_exception(error))
     """
 
     model_config: ClassVar[ConfigDict] = CAMEL_CASE | ConfigDict(
@@ -89,18 +95,19 @@ class ApplicationError(
     @classmethod
     def from_exception(cls, error: BaseException, *, is_fatal: bool | None = None) -> Self:
         """
-        Return the event of *error*, which neither it nor its frames are part of.
+        Return the event of an exception. The event keeps neither the exception nor its frames.
 
         Texts that are too long for the schema are shortened. Of a trace the
-        innermost frames are kept, of a chain of causes the nearest and the first
-        ones. What an exception group holds stands below its own trace.
+        innermost frames are kept, and of a chain of causes the nearest and the first
+        ones. The traces of the members of an exception group follow its own trace.
 
         Args:
-            error: The exception; one that was not raised has no trace.
+            error: The exception. One that was not raised has no trace.
 
             is_fatal: Whether it ends the application.
 
-        Raises InvalidEventError when it is no exception.
+        Raises:
+            InvalidEventError: If *error* is no exception.
         """
         if not isinstance(error, BaseException):
             raise InvalidEventError.about("error", error, "must be an exception")

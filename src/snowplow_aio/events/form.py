@@ -1,4 +1,4 @@
-"""What happens in forms."""
+"""Events of forms."""
 
 from __future__ import annotations
 
@@ -27,15 +27,21 @@ class FormElement(BaseModel):
     One element of a form that was submitted.
 
     Args:
-        name: The element's name; at most 65,535 characters.
+        name: The name of the element; at most 65,535 characters.
 
-        value: Its value, or None; at most 65,535 characters.
+        value: The value of the element, or None; at most 65,535 characters.
 
         node_name: ``INPUT``, ``TEXTAREA`` or ``SELECT``.
 
         type_: The type of an input, in lower case.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        An element for `FormSubmit`::
+
+            FormElement(name="email", value="ada@example.com", node_name="INPUT", type_="email")
     """
 
     model_config: ClassVar[ConfigDict] = SelfDescribing.model_config | CAMEL_CASE
@@ -48,7 +54,7 @@ class FormElement(BaseModel):
 
 class FormChange(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/change_form/jsonschema/1-0-0"):
     """
-    Somebody changed an element of a form.
+    The value of an element of a form was changed.
 
     Args:
         form_id: The id of the form; not empty, at most 4,096 characters.
@@ -63,7 +69,14 @@ class FormChange(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/cha
 
         element_classes: The classes of the element; at most 4,096 characters each.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Track a new value::
+
+            change = FormChange(form_id="login", element_id="name", node_name="INPUT", value="Ada")
+            await tracker.track(change)
     """
 
     model_config: ClassVar[ConfigDict] = CAMEL_CASE
@@ -78,16 +91,23 @@ class FormChange(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/cha
 
 class FormSubmit(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/submit_form/jsonschema/1-0-0"):
     """
-    Somebody submitted a form.
+    A form was submitted.
 
     Args:
         form_id: The id of the form; not empty, at most 4,096 characters.
 
-        form_classes: Its classes; at most 4,096 characters each.
+        form_classes: The classes of the form; at most 4,096 characters each.
 
-        elements: Its elements, `FormElement` or a dict with the same fields.
+        elements: The elements of the form: `FormElement` objects, or dicts with the same fields.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Track a form with one element::
+
+            elements = [FormElement(name="name", value="Ada", node_name="INPUT")]
+            await tracker.track(FormSubmit(form_id="login", elements=elements))
     """
 
     model_config: ClassVar[ConfigDict] = CAMEL_CASE

@@ -12,20 +12,26 @@ from snowplow_aio.model.self_describing import SelfDescribing
 
 class LinkClick(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/link_click/jsonschema/1-0-1"):
     """
-    Somebody clicked on a link.
+    A link was clicked.
 
     Args:
-        target_url: Where the link leads; not empty.
+        target_url: The address of the link; not empty.
 
         element_id: The id of the HTML element.
 
-        element_classes: Its classes.
+        element_classes: The classes of the element.
 
-        element_target: Its target.
+        element_target: The target of the element.
 
-        element_content: Its content.
+        element_content: The content of the element.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Track a click on a link in the footer::
+
+            await tracker.track(LinkClick(target_url="https://shop.example/", element_classes=["footer"]))
     """
 
     model_config: ClassVar[ConfigDict] = CAMEL_CASE

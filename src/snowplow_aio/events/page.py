@@ -11,16 +11,22 @@ from snowplow_aio.model.schema_key import SchemaKey
 
 class PageView(PrimitiveEvent):
     """
-    Somebody viewed a web page.
+    A web page was viewed.
 
     Args:
-        page_url: The page's address; not empty, at most 10,000 characters.
+        page_url: The address of the page; not empty, at most 10,000 characters.
 
-        page_title: Its title; at most 2,000 characters.
+        page_title: The title of the page; at most 2,000 characters.
 
-        referrer: The address that linked to it; at most 10,000 characters.
+        referrer: The address of the page that linked to it; at most 10,000 characters.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Track a page view::
+
+            await tracker.track(PageView(page_url="https://shop.example/shoes", page_title="Shoes"))
     """
 
     event_code: ClassVar[str] = "pv"

@@ -1,4 +1,4 @@
-"""Pings while a web page stays in view."""
+"""Pings that are tracked while a web page stays in view."""
 
 from __future__ import annotations
 
@@ -11,24 +11,31 @@ from snowplow_aio.model.schema_key import SchemaKey
 
 class PagePing(PageView):
     """
-    Somebody still has a web page in view.
+    A web page is still in view.
 
     Args:
-        page_url: The page's address; not empty, at most 10,000 characters.
+        page_url: The address of the page; not empty, at most 10,000 characters.
 
-        page_title: Its title; at most 2,000 characters.
+        page_title: The title of the page; at most 2,000 characters.
 
-        referrer: The address that linked to it; at most 10,000 characters.
+        referrer: The address of the page that linked to it; at most 10,000 characters.
 
-        min_x: Smallest horizontal scroll offset since the last ping, in pixels, 0 to 2147483647.
+        min_x: Smallest horizontal scroll offset since the last ping; this and all below in
+            pixels, 0 to 2147483647.
 
-        max_x: Largest horizontal one.
+        max_x: Largest horizontal scroll offset.
 
-        min_y: Smallest vertical one.
+        min_y: Smallest vertical scroll offset.
 
-        max_y: Largest vertical one.
+        max_y: Largest vertical scroll offset.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Track how far a page was scrolled::
+
+            await tracker.track(PagePing(page_url="https://shop.example/shoes", min_y=0, max_y=640))
     """
 
     event_code: ClassVar[str] = "pp"

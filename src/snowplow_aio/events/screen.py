@@ -14,14 +14,20 @@ from snowplow_aio.model.self_describing import SelfDescribing
 
 class ScreenView(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/screen_view/jsonschema/1-0-0"):
     """
-    Somebody viewed a screen. One of the two fields is needed.
+    A screen was viewed. One of the two fields is needed.
 
     Args:
-        name: The screen's name for people; not empty.
+        name: The name of the screen, for people; not empty.
 
-        id_: The screen's identifier.
+        id_: The identifier of the screen.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Track a view of the cart::
+
+            await tracker.track(ScreenView(name="cart"))
     """
 
     model_config: ClassVar[ConfigDict] = CAMEL_CASE | ConfigDict(json_schema_extra={"minProperties": 1})
@@ -40,12 +46,12 @@ class MobileScreenView(
     SelfDescribing, schema="iglu:com.snowplowanalytics.mobile/screen_view/jsonschema/1-0-0"
 ):
     """
-    Somebody viewed a screen of a mobile application.
+    A screen of a mobile application was viewed.
 
     Args:
-        name: The screen's name; not empty.
+        name: The name of the screen; not empty.
 
-        id_: A UUID for this view of it; made when it is not given.
+        id_: A UUID for this view of the screen; a new one if it is not given.
 
         type_: The kind of screen.
 
@@ -55,9 +61,15 @@ class MobileScreenView(
 
         previous_type: The kind of the screen before.
 
-        transition_type: How the change of screens looked.
+        transition_type: The kind of transition between the two.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Track a change of screens::
+
+            await tracker.track(MobileScreenView(name="cart", previous_name="shoes"))
     """
 
     model_config: ClassVar[ConfigDict] = CAMEL_CASE | ConfigDict(

@@ -13,18 +13,24 @@ from snowplow_aio.model.self_describing import SelfDescribing
 
 class SiteSearch(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/site_search/jsonschema/1-0-0"):
     """
-    Somebody searched the site.
+    A site was searched.
 
     Args:
-        terms: What was searched for; at least one.
+        terms: The words that were searched for; at least one.
 
-        filters: What narrowed the search: strings or booleans by name.
+        filters: The filters of the search: strings or booleans by name.
 
-        total_results: How many results there are, 0 to 2147483647.
+        total_results: The number of results, 0 to 2147483647.
 
-        page_results: How many pages they fill, 0 to 2147483647.
+        page_results: The number of pages that they fill, 0 to 2147483647.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Track a search for red shoes::
+
+            await tracker.track(SiteSearch(terms=["red", "shoes"], total_results=12))
     """
 
     model_config: ClassVar[ConfigDict] = CAMEL_CASE

@@ -1,8 +1,8 @@
 """
 An exception as text, within limits.
 
-Nothing here keeps an exception or a frame, and nothing an exception does when
-it is shown (a `__str__` that raises, text that is no Unicode) is an error.
+Nothing here keeps an exception or a frame. An exception that cannot be shown (its
+`__str__` raises, its text is no Unicode) is no error.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from itertools import islice
 from types import CodeType, TracebackType
 from typing import NamedTuple
 
-# More of either do not fit: a frame takes 60 characters at least, and the
-# trace of one of 8 exceptions has a thousand.
+# More of them would not fit: a frame takes at least 60 characters, and each of 8
+# exceptions has room for a trace of a thousand.
 _MOST_FRAMES = 128
 _MOST_ERRORS = 8
 
-# Longer than all that is sent of it.
+# Longer than the largest part of a message that is sent.
 _LONGEST = 10_000
 
-# Groups in groups: deeper ones tell the same.
+# Groups may stand in groups; deeper ones tell nothing new.
 _DEEPEST_GROUP = 8
 
 _HEAD = "Traceback (most recent call last):\n"
@@ -35,17 +35,17 @@ def error_name(error: BaseException, limit: int) -> str:
 
 
 def error_message(error: BaseException, limit: int) -> str:
-    """Return what *error* says, or its name where it says nothing."""
+    """Return the message of *error*, or its name if the message is empty."""
     return _shortened(_said(error) or error_name(error, limit), limit)
 
 
 def stack_text(error: BaseException, limit: int) -> str:
-    """Return the trace of *error* and, where it is a group, of what it holds."""
+    """Return the trace of *error* and, if it is a group, those of its members."""
     return _joined([("", error), *_members(error)], limit)
 
 
 def cause_text(error: BaseException, limit: int) -> str | None:
-    """Return the traces of what led to *error*, the nearest first, or None when nothing did."""
+    """Return the traces of the causes of *error*, the nearest first, or None if there are none."""
     sections: list[tuple[str, BaseException]] = []
     for headline, cause in _causes(error):
         sections += [(headline, cause), *_members(cause)]
@@ -65,7 +65,7 @@ def place_of(error: BaseException, limit: int) -> dict[str, str | int | None]:
         "file_name": _ended(_sendable(code.co_filename), limit),
         "line_number": innermost.tb_lineno,
         "line_column": _column(code, innermost.tb_lasti),
-        # Of a function in a function it is the function's name.
+        # For a function in a function, this is the name of the outer one.
         "class_name": None if not owner or owner.endswith("<locals>") else _ended(_sendable(owner), limit),
     }
 
@@ -77,7 +77,7 @@ def _column(code: CodeType, instruction: int) -> int | None:
 
 
 def _causes(error: BaseException) -> list[tuple[str, BaseException]]:
-    """Return what led to *error*, the nearest first, each with a headline."""
+    """Return the causes of *error*, the nearest first, each with a headline."""
     found: list[tuple[str, BaseException]] = []
     seen = {id(error)}
     while True:
@@ -93,14 +93,14 @@ def _causes(error: BaseException) -> list[tuple[str, BaseException]]:
         found.append((headline, error))
     if len(found) <= _MOST_ERRORS:
         return found
-    # Where it began says the most, then what it led to.
+    # The first causes tell the most, then the nearest ones.
     near, first = found[: _MOST_ERRORS // 2], found[-(_MOST_ERRORS // 2) :]
     between = f"[{len(found) - _MOST_ERRORS} others between]\n"
     return [*near, (between + first[0][0], first[0][1]), *first[1:]]
 
 
 def _members(error: BaseException, number: str = "") -> Iterator[tuple[str, BaseException]]:
-    """Yield what a group holds, and what led to that, each with a headline; nothing for other errors."""
+    """Yield the members of a group and their causes, each with a headline; nothing for other errors."""
     if not isinstance(error, BaseExceptionGroup) or number.count(".") >= _DEEPEST_GROUP:
         return
     for i, member in enumerate(error.exceptions, 1):
@@ -116,13 +116,13 @@ class _Trace(NamedTuple):
     The trace of one exception.
 
     Args:
-        headline: What it is among others.
+        headline: A line that tells it from the others.
 
         frames: The innermost frames, the innermost last.
 
-        outer: How many more there are.
+        outer: The number of other frames.
 
-        end: The exception itself.
+        end: The lines of the exception itself.
     """
 
     headline: str
@@ -132,12 +132,12 @@ class _Trace(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How long it is unshortened."""
+        """The length of the whole text."""
         return sum(map(len, (self.headline, _HEAD, *self.frames, self.end))) + 40
 
     def text(self, limit: int) -> str:
-        """Return it in at most *limit* characters: the innermost frames and what they led to."""
-        # Half of it for the frames, where there are any.
+        """Return the text in at most *limit* characters; the innermost frames are kept."""
+        # The frames, if there are any, get half of it.
         end = _shortened(self.end, limit // 2 if self.frames else limit - len(self.headline) - 1) + "\n"
         room = limit - len(self.headline) - len(_HEAD) - len(end) - 40
         kept: list[str] = []
@@ -155,12 +155,12 @@ class _Trace(NamedTuple):
 
 
 def _joined(sections: Sequence[tuple[str, BaseException]], limit: int) -> str:
-    """Return the traces of *sections*, in as many characters, of which each has its fair share."""
+    """Return the traces of *sections* in at most *limit* characters; each gets a fair share."""
     shown = sections[:_MOST_ERRORS]
     rest = f"[{len(sections) - len(shown)} more exceptions]\n" if len(sections) > len(shown) else ""
     traces = [_trace(headline, error) for headline, error in shown]
     room, texts = limit - len(rest), dict[int, str]()
-    # The short ones first: what they leave is for the others.
+    # The short ones come first, because the others share the room that they leave.
     for done, i in enumerate(sorted(range(len(traces)), key=lambda i: traces[i].size)):
         texts[i] = traces[i].text(room // (len(traces) - done))
         room -= len(texts[i])
@@ -194,7 +194,7 @@ def _said(error: BaseException) -> str:
 
 
 def _sendable(text: str) -> str:
-    """Return *text* without lone surrogates, which are not Unicode."""
+    """Return *text* without lone surrogates, which are no Unicode."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -203,5 +203,5 @@ def _shortened(text: str, limit: int) -> str:
 
 
 def _ended(text: str, limit: int) -> str:
-    """Return the end of *text*: of a path it says the most."""
+    """Return the end of *text*, which is the part of a path that tells the most."""
     return text if len(text) <= limit else "…" + text[-(limit - 1) :]

@@ -12,20 +12,26 @@ from snowplow_aio.model.schema_key import SchemaKey
 
 class StructuredEvent(PrimitiveEvent):
     """
-    Something of a category happened.
+    An event of up to five fields that say what happened.
 
     Args:
-        category: What the action belongs to; not empty, at most 1,000 characters.
+        category: The category of the action; not empty, at most 1,000 characters.
 
-        action: What was done; not empty, at most 1,000 characters.
+        action: The action; not empty, at most 1,000 characters.
 
-        label: What it was done to; at most 4,096 characters.
+        label: The object of the action; at most 4,096 characters.
 
-        property_: A property of that; at most 1,000 characters.
+        property_: A property of the object; at most 1,000 characters.
 
-        value: A number that goes with it, finite.
+        value: A number for the action; finite.
 
-    Raises pydantic.ValidationError when a value breaks one of these rules.
+    Raises:
+        pydantic.ValidationError: If a value breaks one of these rules.
+
+    Example:
+        Track a purchase of two pieces::
+
+            await tracker.track(StructuredEvent(category="shop", action="add", label="shoe-7", value=2))
     """
 
     event_code: ClassVar[str] = "se"

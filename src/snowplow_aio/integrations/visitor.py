@@ -17,7 +17,8 @@ from snowplow_aio.integrations.request_head import RequestHead, preferred_langua
 from snowplow_aio.integrations.request_hook import RequestHook
 from snowplow_aio.model.arguments import check_argument
 from snowplow_aio.model.atomic import TEXT_LIMITS, exceeds, is_unicode
-from snowplow_aio.model.subject import cookie_fields, valid_fields
+from snowplow_aio.model.cookies import cookie_fields
+from snowplow_aio.model.subject import valid_fields
 from snowplow_aio.tracking.scope import Permission
 
 UserId = str | int | UUID | None

@@ -8,13 +8,41 @@ from snowplow_aio.exceptions import ConfigurationError
 
 
 def check_argument(valid: bool, argument: str, value: object, rule: str) -> None:  # noqa: FBT001 - an assertion
-    """Raise ConfigurationError about *argument* unless *valid*."""
+    """
+    Check an argument.
+
+    Args:
+        valid: Whether it keeps the rule.
+
+        argument: The name of the argument.
+
+        value: The value of the argument, which the error shows.
+
+        rule: The rule, like ``must be a string``.
+
+    Raises:
+        ConfigurationError: If it is not *valid*.
+    """
     if not valid:
         raise ConfigurationError.about(argument, value, rule)
 
 
 def check_seconds(argument: str, value: float | None, *, optional: bool = False, zero: bool = False) -> None:
-    """Raise ConfigurationError unless *value* is finite and above 0, or at least 0 with *zero*."""
+    """
+    Check a number of seconds, which must be finite and above 0.
+
+    Args:
+        argument: The name of the argument.
+
+        value: The value of the argument.
+
+        optional: Whether it may be None.
+
+        zero: Whether it may be 0.
+
+    Raises:
+        ConfigurationError: If it is anything else.
+    """
     if value is None and optional:
         return
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -23,7 +51,12 @@ def check_seconds(argument: str, value: float | None, *, optional: bool = False,
 
 
 def check_count(argument: str, value: object, *, most: int | None = None) -> None:
-    """Raise ConfigurationError unless *value* is a whole number from 1 to *most*."""
+    """
+    Check a whole number, which must be from 1 to *most*.
+
+    Raises:
+        ConfigurationError: If it is anything else.
+    """
     valid = isinstance(value, int) and not isinstance(value, bool) and value >= 1
     rule = "must be a whole number from 1" + (f" to {most}" if most else "")
     check_argument(valid and (most is None or value <= most), argument, value, rule)  # type: ignore[operator]

@@ -1,10 +1,9 @@
 """
-The rules that the pipeline applies after the collector has said 200.
+The rules on atomic fields, which the pipeline applies after the collector has answered 200.
 
-Nothing is truncated there: a value that is too long, or that cannot be read,
-loses the whole event. So each rule is checked here, before an event is
-accepted. The numbers are those of PROTOCOL.md §1.2 and §1.3, which cites
-enrich's ``reference.conf`` (``atomicFieldsLimits``) and ``ConversionUtils.scala``.
+The pipeline truncates nothing: a value that is too long, or that it cannot read,
+loses the whole event. So each rule is checked here, before an event is accepted.
+The numbers and their sources stand in docs/explanation/protocol.md, "Fields and limits".
 """
 
 from __future__ import annotations
@@ -25,33 +24,33 @@ PLATFORMS: Final = frozenset({"web", "iot", "app", "mob", "pc", "cnsl", "tv", "s
 INT32_MIN: Final = -(2**31)
 INT32_MAX: Final = 2**31 - 1
 
-# All that a float can hold is smaller.
+# Larger than every float.
 _TOO_LARGE: Final = 10**309
 
-# Small enough to be told quickly, and larger than what is usually counted.
+# Larger than usual numbers, and quick to compare with.
 _USUAL_NUMBER: Final = 2**62
 
-# Milliseconds since the epoch of the years 0000 to 9999, all that enrich reads.
+# Milliseconds since the epoch of the years 0000 to 9999; enrich reads no others.
 TIMESTAMP_MIN: Final = -62_167_219_200_000
 TIMESTAMP_MAX: Final = 253_402_300_799_999
 
-# The nesting that enrich's JSON parser takes (``maxJsonDepth``); the core apps
-# allow 50, Micro 40: what must pass everywhere passes at 40.
+# The deepest nesting that the JSON parser of enrich takes (``maxJsonDepth``). The
+# core apps allow 50 levels and Micro 40; 40 levels pass everywhere.
 MAX_JSON_DEPTH: Final = 40
 
-# What one record of the common sinks holds (Kinesis, Kafka, NSQ). Beyond it
-# the collector answers 200 and makes a size violation of the event.
+# The size of one record of the common sinks (Kinesis, Kafka, NSQ). For a larger
+# one, the collector answers 200 and makes a size violation of the event.
 MAX_RECORD_BYTES: Final = 1_000_000
 
 # The rest of the record: the wrapper of the body, the headers of the request
-# and what the collector adds (about 350 bytes of Thrift).
+# and about 350 bytes of Thrift that the collector adds.
 RECORD_OVERHEAD_BYTES: Final = 8_192
 
 # The largest event, as JSON, that can reach the pipeline whole.
 MAX_EVENT_BYTES: Final = MAX_RECORD_BYTES - RECORD_OVERHEAD_BYTES
 
-# By protocol key. Keys that have another form (numbers, UUIDs, dimensions,
-# timestamps, codes) need no length.
+# By protocol key. Keys whose values have another form (numbers, UUIDs, dimensions,
+# timestamps, codes) need no limit.
 TEXT_LIMITS: Final[Mapping[str, int]] = MappingProxyType(
     {
         "aid": 255, "tna": 128, "tv": 100, "cv": 100, "uid": 255, "duid": 128, "nuid": 128, "tnuid": 128,
@@ -75,7 +74,7 @@ UUID_FORM: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]
 
 _WEB: Final = ("https://", "http://")
 
-# Compiled when one is first needed, which for the usual event is never.
+# Compiled when one is first needed; the usual event needs none.
 _CONTROL: Final = "[\x00-\x08\x0a-\x1f\x7f]"
 _URL: Final = (
     r"(?s)(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*):)?(?://(?P<authority>[^/?#]*))?"
@@ -98,8 +97,8 @@ def stored_length(text: str) -> int:
 
 def exceeds(text: str, limit: int) -> bool:
     """Return whether *text* is longer than *limit* UTF-16 units when it is stored."""
-    # Four units per character is the most there can be (a tab): the common
-    # short text is settled by one comparison.
+    # A character has at most four units (a tab), so one comparison is enough for
+    # the usual short text.
     return len(text) * 4 > limit and stored_length(text) > limit
 
 
@@ -120,7 +119,7 @@ def url_parts(url: str) -> dict[str, str]:
     parts = {name: part for name, part in match.groupdict().items() if part}
     authority = parts.pop("authority", None)
     if "scheme" in parts and authority is None and not parts.get("path", "").startswith("/"):
-        # "mailto:" and its kin are opaque to java.net.URI: no path, no query.
+        # For java.net.URI, an address like "mailto:..." is opaque: it has no path and no query.
         return {name: part for name, part in parts.items() if name in ("scheme", "fragment")}
     host = authority and re.fullmatch(_HOST, authority)
     if host:
@@ -129,8 +128,8 @@ def url_parts(url: str) -> dict[str, str]:
 
 
 def is_usual_url(url: str) -> bool:
-    """Return whether *url* is a web address that is too short and plain to have a fault."""
-    # The smallest limit that a part of it can break is 255.
+    """Return whether *url* is a web address that is too short and plain to break a rule."""
+    # The smallest limit of a part is 255.
     return len(url) < 200 and url.startswith(_WEB) and "%" not in url and "_sp=" not in url
 
 
@@ -167,7 +166,7 @@ def is_timestamp(text: str) -> bool:
 
 
 def _is_usual_number(value: Any) -> bool:
-    """Return whether *value* is an int, and too small to have a fault."""
+    """Return whether *value* is an int that is too small to break a rule."""
     if type(value) is not int:
         return False
     number: int = value
@@ -175,7 +174,7 @@ def _is_usual_number(value: Any) -> bool:
 
 
 def number_text(value: float | Decimal) -> str:
-    """Return *value* as it is sent; what was not checked goes out as Python writes it."""
+    """Return the text of *value* that is sent; an unchecked value is sent as Python writes it."""
     try:
         return decimal_text(value)
     except ValueError:
@@ -184,13 +183,14 @@ def number_text(value: float | Decimal) -> str:
 
 def decimal_text(value: float | Decimal) -> str:
     """
-    Return *value* as the pipeline's ``BigDecimal`` reads it.
+    Return *value* as the ``BigDecimal`` of the pipeline reads it.
 
-    Raises ValueError for NaN, an infinity, or a magnitude that no float has.
+    Raises:
+        ValueError: If it is NaN or an infinity, or has a magnitude that no float has.
     """
     if _is_usual_number(value):
         return str(value)
-    # The digits of the number itself: enums and NumPy's scalars print as something else.
+    # The digits of the number itself, because enums and NumPy's scalars print as something else.
     if isinstance(value, int):
         if abs(value) >= _TOO_LARGE:
             raise ValueError("must be below 1e309 in magnitude")
@@ -199,7 +199,7 @@ def decimal_text(value: float | Decimal) -> str:
     exact = Decimal(text)
     if not exact.is_finite():
         raise ValueError("must be finite: the pipeline has no NaN and no infinity")
-    # A few characters of exponent make the pipeline expand as many digits.
+    # The pipeline would expand a large exponent to as many digits.
     # A float has exponents from -324 to 308.
     if -324 <= exact.adjusted() <= 308:
         return text
@@ -236,15 +236,15 @@ def _text_fault(key: str, text: str) -> str | None:
 
 class TextCheck:
     """
-    Checks the texts of an event all at once: a call for each field costs more than the rest of a model.
+    Checks all texts of an event at once, because a call for each field costs more than the rest of a model.
 
     Args:
-        keys: The names of the fields that are texts, with the protocol keys that they travel as.
+        keys: The protocol keys of the texts, by the names of their fields.
     """
 
     def __init__(self, keys: Mapping[str, str]) -> None:
         self._keys = dict(keys)
-        # No text of a quarter of the limit can exceed it: the usual one needs no further look.
+        # A text of a quarter of the limit cannot exceed it, so the usual one needs no further look.
         self._texts = [
             (name, TEXT_LIMITS[key] // 4) for name, key in keys.items() if key not in URL_PART_LIMITS
         ]
@@ -252,9 +252,10 @@ class TextCheck:
 
     def __call__(self, model: Any) -> Any:
         """
-        Return *model*, whose texts keep the rules of the pipeline.
+        Return *model* if its texts keep the rules of the pipeline.
 
-        Raises pydantic's ValidationError, which names the fields that do not.
+        Raises:
+            pydantic.ValidationError: If one does not; the error names the fields.
         """
         values: dict[str, Any] = model.__dict__
         if not self._are_usual(values) and is_validating():
@@ -285,10 +286,15 @@ class TextCheck:
 
 
 def number(value: Any) -> Any:
-    """Return *value* when it is a number that the pipeline can read. Raises `refusal` otherwise."""
+    """
+    Return *value* if it is a number that the pipeline can read.
+
+    Raises:
+        PydanticCustomError: If it is not.
+    """
     if _is_usual_number(value):
         return value
-    # A bool is an int to Python, and is none here.
+    # To Python, a bool is an int.
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         raise refusal("must be an int, a float or a Decimal")
     try:

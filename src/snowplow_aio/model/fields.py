@@ -1,4 +1,4 @@
-"""The kinds of fields that events and entities are made of, with the pipeline's rules for each."""
+"""The kinds of fields of events and entities, with the rules of the pipeline for each."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ from snowplow_aio.model.atomic import (
 )
 from snowplow_aio.model.validation import is_validating
 
-# A time zone is a must, and of those the pipeline knows these (PROTOCOL.md §1.5).
+# The pipeline requires a time zone, in one of these forms
+# (docs/explanation/protocol.md, "JSON, base64 and formats").
 _DATE_TIME = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|(?!-00:00)[+-]\d\d:[0-5]\d)", re.ASCII
 )
 _LARGEST_OFFSET = timedelta(hours=18)
 
 ABSENT: Any = None
-"""The default of a field that is not sent unless it is set: its schema knows no null."""
+"""The default of a field that is sent only if it is set, because its schema knows no null."""
 
 
 def _camel_case(name: str) -> str:
@@ -46,18 +47,18 @@ def _camel_case(name: str) -> str:
 
 
 CAMEL_CASE = ConfigDict(alias_generator=_camel_case)
-"""The configuration of models whose schema says ``elementId`` for ``element_id``, ``type`` for ``type_``."""
+"""The settings of models whose schema has ``elementId`` for ``element_id`` and ``type`` for ``type_``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
     """
-    How a field travels, and with it how long the pipeline lets it be.
+    The protocol field of a field of an event; its limit follows from the key.
 
     Args:
-        key: Its key in the tracker protocol (PROTOCOL.md §1.2).
+        key: The protocol key (docs/explanation/protocol.md, "Fields and limits").
 
-        text: Turns the value into the text that is sent.
+        text: Makes the text that is sent of a value.
     """
 
     key: str
@@ -67,12 +68,12 @@ class Wire:
 @dataclass(frozen=True, slots=True)
 class Between:
     """
-    How small and how large a `Number` may be.
+    The range of a `Number`.
 
     Args:
-        least: The smallest.
+        least: The smallest number.
 
-        most: The largest.
+        most: The largest number.
     """
 
     least: int
@@ -145,7 +146,7 @@ Uuid = Annotated[str, BeforeValidator(_uuid), WithJsonSchema({"type": "string", 
 """A UUID in its canonical form: a string or a `uuid.UUID`."""
 
 NOT_BLANK = AfterValidator(_not_blank)
-"""Refuses an empty string, though the public schema does not: the event would say nothing."""
+"""Refuses an empty string, with which an event says nothing, though the public schema allows it."""
 
 DateTime = Annotated[
     datetime | str, PlainValidator(_date_time), WithJsonSchema({"type": "string", "format": "date-time"})

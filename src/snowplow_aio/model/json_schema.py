@@ -2,45 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 from snowplow_aio.exceptions import ConfigurationError
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-    from pydantic.json_schema import JsonSchemaValue
-    from pydantic_core import core_schema
-
-    from snowplow_aio.model.self_describing import SelfDescribing
+from snowplow_aio.model.schema_key import SchemaKey
 
 SELF_DESCRIBING_META_SCHEMA = (
     "http://iglucentral.com/schemas/com.snowplowanalytics.self-desc/schema/jsonschema/1-0-0#"
 )
 
-# What pydantic writes for people and programs, not for a validator. A
-# `default` would be wrong here: a field that was not set is not sent.
+# Keywords that pydantic writes for people and programs, not for a validator.
+# `default` would be wrong: a field that was not set is not sent.
 _NOT_RULES = frozenset({"title", "default", "discriminator", "examples", "$defs"})
 
 
 class _Generator(GenerateJsonSchema):
     def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
-        # The first of pydantic's two ways; the other is text, and no Decimal is sent as text.
+        # The first of pydantic's two options is a number. The other is a text, which is never sent.
         number: JsonSchemaValue = super().decimal_schema(schema)["anyOf"][0]
         return number
 
 
-def iglu_schema(model: type[SelfDescribing]) -> dict[str, Any]:
+def iglu_schema(model: type[BaseModel], key: SchemaKey) -> dict[str, Any]:
     """
-    Return the self-describing draft-4 schema of *model*, without references.
+    Return the self-describing draft-4 schema of a model, without references.
 
-    Raises ConfigurationError when the model has no schema's name, or contains itself.
+    Args:
+        model: The model of the data.
+
+        key: The name of the schema.
+
+    Raises:
+        ConfigurationError: If the model contains itself.
     """
-    key = getattr(model, "schema_key", None)
-    if key is None:
-        rule = "must be a class with a schema: class X(SelfDescribing, schema='iglu:...')"
-        raise ConfigurationError.about("model", model.__name__, rule)
     return {
         "$schema": SELF_DESCRIBING_META_SCHEMA,
         "self": {"vendor": key.vendor, "name": key.name, "format": key.format, "version": str(key.version)},
@@ -50,9 +48,10 @@ def iglu_schema(model: type[SelfDescribing]) -> dict[str, Any]:
 
 def data_schema(model: type[BaseModel]) -> dict[str, Any]:
     """
-    Return the draft-4 schema of *model*'s data.
+    Return the draft-4 schema of the data of *model*.
 
-    Raises ConfigurationError when the model contains itself, which takes a reference to say.
+    Raises:
+        ConfigurationError: If the model contains itself: only a reference could say so.
     """
     generated = model.model_json_schema(by_alias=True, schema_generator=_Generator)
     try:
@@ -77,7 +76,7 @@ def _draft4(schema: Any, definitions: dict[str, Any]) -> Any:
         if keyword in ("properties", "patternProperties"):
             converted[keyword] = {name: _draft4(sub, definitions) for name, sub in value.items()}
         elif keyword == "description":
-            # A docstring's first paragraph says what the data is; the rest is about Python.
+            # The first paragraph of a docstring is about the data, the rest about Python.
             converted[keyword] = value.split("\n\n")[0]
         elif keyword == "const":
             converted["enum"] = [value]

@@ -1,5 +1,5 @@
 """
-What goes out of one event: its protocol fields, as JSON bytes made once.
+The payload: the protocol fields of one event, as JSON bytes that are made once.
 
 Every emitter, store and transport shares these bytes. Nothing encodes them
 again, so byte limits are exact and a repeated request differs in ``stm`` only.
@@ -53,18 +53,24 @@ Entity = SelfDescribing | SelfDescribingJson
 
 class Payload(PayloadBytes, Mapping[str, str]):
     """
-    One event, ready to be sent: a read-only mapping of protocol key to text.
+    One event that is ready to be sent: a read-only mapping of protocol keys to texts.
 
-    The time of sending (``stm``) is not in it: it belongs to each attempt.
+    The time of sending (``stm``) is not in it, because it differs for each attempt.
 
     Args:
         fields: Protocol fields, all of them strings, with ``e``, ``p`` and ``tv``
-            among them; empty ones and ``stm`` are left out.
+            among them. Empty ones and ``stm`` are left out.
 
-        anonymous: Whether it travels with ``SP-Anonymous``.
+        anonymous: Whether the event travels with the header ``SP-Anonymous``.
 
-    Raises InvalidEventError when a key is not one of the protocol's, a value no
-    string, a required key is missing, or the event is too large to arrive.
+    Raises:
+        InvalidEventError: If a key is not one of the protocol's, a value is no string, a
+            required key is missing, or the event is too large for the collector.
+
+    Example:
+        Hand an event to an emitter, without a tracker::
+
+            await emitter.input(Payload({"e": "pv", "p": "web", "tv": "own-1", "url": "https://shop.example/"}))
     """
 
     __slots__ = ()
@@ -86,9 +92,17 @@ class Payload(PayloadBytes, Mapping[str, str]):
     @staticmethod
     def stored(json: bytes, fields: Mapping[str, Any], *, anonymous: bool) -> Payload | None:
         """
-        Return the payload of *json*, in which *fields* were found, if it is as payloads are.
+        Return the payload whose JSON is *json*, or None if this library would write it in another way.
 
-        It is not written again then, which is a third of what a worker does for an event.
+        The JSON of a payload is not written again, which saves a third of the work
+        of a worker.
+
+        Args:
+            json: The JSON of an event.
+
+            fields: The fields that were read from it.
+
+            anonymous: Whether the event travels with the header ``SP-Anonymous``.
         """
         is_ours = (
             fields.keys() <= _WRITTEN
@@ -104,22 +118,27 @@ class Payload(PayloadBytes, Mapping[str, str]):
 
     @classmethod
     def of(cls, fields: Mapping[str, str]) -> Payload:
-        """Return *fields*, a payload or any mapping of protocol fields, as a payload."""
+        """
+        Return *fields*, a payload or any mapping of protocol fields, as a payload.
+
+        Raises:
+            InvalidEventError: If a mapping is no event; see `Payload`.
+        """
         return fields if isinstance(fields, Payload) else cls(fields)
 
     @property
     def json(self) -> bytes:
-        """The fields as a compact JSON object in UTF-8; put together at each call."""
+        """The fields as a compact JSON object in UTF-8; a new object at each call."""
         return b"{" + self.tail
 
     @property
     def size(self) -> int:
-        """The bytes of its JSON."""
+        """The length of the JSON, in bytes."""
         return len(self.tail) + 1
 
     def fields(self) -> dict[str, str]:
-        """Return all fields, read from the JSON once."""
-        # Not kept: a queue of many events would hold everything twice.
+        """Return all fields, read from the JSON at this call."""
+        # They are not kept: a queue of many events would hold everything twice.
         fields: dict[str, str] = orjson.loads(self.json)
         return fields
 
@@ -162,10 +181,14 @@ def _checked(key: str, value: object) -> str:
 
 def check_size(tail: bytes) -> None:
     """
-    Check that *tail*, the JSON of an event without its first brace, is of a size that can reach the pipeline.
+    Check that an event is small enough to reach the pipeline.
 
-    Raises InvalidEventError when it is larger than MAX_EVENT_BYTES: the
-    collector would answer 200 and lose it.
+    Args:
+        tail: The JSON of the event without its first brace.
+
+    Raises:
+        InvalidEventError: If the JSON is larger than `MAX_EVENT_BYTES`: the collector
+            would answer 200 and lose the event.
     """
     if len(tail) >= MAX_EVENT_BYTES and is_validating():
         rule = f"must be at most {MAX_EVENT_BYTES} bytes as JSON, contexts included"

@@ -1,4 +1,4 @@
-"""Events that the tracker protocol has fields for: each field of the model knows its protocol key."""
+"""Events with protocol fields of their own: each field of the model knows its protocol key."""
 
 from __future__ import annotations
 
@@ -15,14 +15,29 @@ from snowplow_aio.model.schema_key import SchemaKey
 
 class PrimitiveEvent(BaseModel):
     """
-    The base of events with protocol fields of their own; frozen and strict.
+    The base of events with protocol fields of their own.
+
+    Instances are frozen, unknown fields are refused, and kinds are not mixed
+    (``"23"`` is no int).
 
     Attributes:
-        event_code: The event's ``e`` (PROTOCOL.md §1.4).
+        event_code: The protocol field ``e`` of the event
+            (docs/explanation/protocol.md, "Kinds of events").
 
-        wire_fields: For each field: attribute, protocol key, and what makes text of it.
+        schema_key: The name that the pipeline gives to the event, in the columns
+            ``event_vendor`` to ``event_version``.
+
+        schema_uri: The same name as an Iglu URI.
+
+        wire_fields: For each field: its attribute, its protocol key, and the function
+            that makes text of its value.
 
         has_followers: Whether `followers` may return any.
+
+    Example:
+        Every event with protocol fields of its own is one::
+
+            isinstance(PageView(page_url="https://shop.example/"), PrimitiveEvent)  # True
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -65,13 +80,13 @@ class PrimitiveEvent(BaseModel):
         ]
 
     def followers(self) -> tuple[Follower, ...]:
-        """Return events that are tracked with this one, right after it, each with its context."""
+        """Return the events that are tracked right after this one, each with its entities."""
         return ()
 
     def alone(self) -> Self:
-        """Return the event without those that are tracked with it."""
+        """Return the event without the events that are tracked with it."""
         return self
 
 
 Follower = tuple[PrimitiveEvent, Sequence[Any] | None]
-"""An event that is tracked with another one, and its context."""
+"""An event that is tracked with another one, and its entities."""

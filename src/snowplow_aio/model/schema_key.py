@@ -1,8 +1,8 @@
 """
-Iglu URIs: the name of a schema and its version.
+Schema keys: the name of a schema and its version, which an Iglu URI spells.
 
 The rules are those of the pipeline, which checks the form of a URI before it
-looks anything up: vendor, name and format are made of letters, digits, ``-``
+looks up the schema: vendor, name and format are made of letters, digits, ``-``
 and ``_`` (a vendor also of dots), and the version is MODEL-REVISION-ADDITION
 without leading zeros and with a MODEL of at least 1.
 """
@@ -30,14 +30,19 @@ _RULE = (
 @dataclass(frozen=True, order=True, slots=True)
 class SchemaVer:
     """
-    The version of a schema.
+    The version of a schema: MODEL-REVISION-ADDITION.
 
     Args:
-        model: Breaking changes; from 1.
+        model: Grows with changes that break all data; from 1.
 
-        revision: Changes that break some data; from 0.
+        revision: Grows with changes that break some data; from 0.
 
-        addition: Compatible changes; from 0.
+        addition: Grows with compatible changes; from 0.
+
+    Example:
+        Compare two versions::
+
+            SchemaVer.parse("1-0-2") < SchemaVer(1, 1, 0)  # True
     """
 
     model: int
@@ -47,9 +52,10 @@ class SchemaVer:
     @classmethod
     def parse(cls, text: str) -> SchemaVer:
         """
-        Return the version that *text* such as ``"1-0-2"`` names.
+        Return the version that *text* spells, like ``1-0-2``.
 
-        Raises InvalidEventError when it is not MODEL-REVISION-ADDITION.
+        Raises:
+            InvalidEventError: If it is not MODEL-REVISION-ADDITION.
         """
         match = _VERSION.fullmatch(text)
         if match is None:
@@ -67,13 +73,18 @@ class SchemaKey:
     The name of a schema; `str()` of it is the Iglu URI.
 
     Args:
-        vendor: Who owns the schema, like ``com.acme``.
+        vendor: The owner of the schema, like ``com.acme``.
 
-        name: What it describes, like ``save_game``.
+        name: The name of the data, like ``save_game``.
 
-        format: The schema language, always ``jsonschema`` in practice.
+        format: The language of the schema, in practice always ``jsonschema``.
 
         version: The version.
+
+    Example:
+        Read an Iglu URI::
+
+            SchemaKey.parse("iglu:com.acme/save_game/jsonschema/1-0-2").name  # 'save_game'
     """
 
     vendor: str
@@ -84,9 +95,10 @@ class SchemaKey:
     @classmethod
     def parse(cls, uri: str) -> SchemaKey:
         """
-        Return the key that *uri* names. Parsed once for each distinct URI.
+        Return the key that *uri* spells; each URI is parsed once.
 
-        Raises InvalidEventError when it is not an Iglu URI.
+        Raises:
+            InvalidEventError: If it is no Iglu URI.
         """
         if not isinstance(uri, str):
             raise InvalidEventError.about("schema", uri, _RULE)
@@ -113,9 +125,10 @@ def schema_key(schema: Any) -> SchemaKey:
     """
     Return *schema*, an Iglu URI or a SchemaKey, as a SchemaKey.
 
-    Raises InvalidEventError when it is neither.
+    Raises:
+        InvalidEventError: If it is neither.
     """
-    # A key can be made of parts that no URI has.
+    # A key can be made of parts that no URI can have.
     return SchemaKey.parse(str(schema) if isinstance(schema, SchemaKey) else schema)
 
 
@@ -123,7 +136,8 @@ def schema_uri(schema: Any) -> str:
     """
     Return *schema*, an Iglu URI or a SchemaKey, as an Iglu URI.
 
-    Raises InvalidEventError when it is neither.
+    Raises:
+        InvalidEventError: If it is neither.
     """
     if type(schema) is str:
         # The form is checked once for each distinct URI.

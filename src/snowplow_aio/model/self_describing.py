@@ -15,21 +15,33 @@ JSONValue = Any
 
 class SelfDescribing(BaseModel):
     """
-    The base of an event or a context entity with a schema of its own.
+    The base of an event or an entity with a schema of its own.
 
-    ``class SaveGame(SelfDescribing, schema="iglu:com.acme/save_game/jsonschema/1-0-2")``
-    declares one; the same class serves as event and as entity. Instances are
-    frozen, unknown fields are refused, and kinds are not mixed (``"23"`` is no
-    int). A field that was not set is left out of the data; one that was set to
-    None is sent as null. A field whose name pydantic needs for itself
-    (``schema``, ``json``, ``copy`` ...) takes another name and an alias:
-    ``json_: str = Field(alias="json")``.
+    The same class serves as event and as entity. Instances are frozen, unknown
+    fields are refused, and kinds are not mixed (``"23"`` is no int). A field that
+    was not set is left out of the data; one that was set to None is sent as null.
+    A field whose name pydantic needs for itself (``schema``, ``json``, ``copy`` ...)
+    takes another name and an alias: ``json_: str = Field(alias="json")``.
 
     Args:
-        schema: The Iglu URI, or a SchemaKey; a class parameter. A subclass
-            without one has its parent's.
+        schema: The Iglu URI, or a `SchemaKey`; a parameter of the class. A subclass
+            without one has the schema of its parent.
 
-    Raises ConfigurationError when the class is made with something else.
+    Attributes:
+        schema_key: The name of the schema.
+
+        schema_uri: The same name as an Iglu URI.
+
+    Raises:
+        ConfigurationError: If a class is declared with something else.
+
+    Example:
+        Declare an event and make one::
+
+            class SaveGame(SelfDescribing, schema="iglu:com.acme/save_game/jsonschema/1-0-2"):
+                level: int
+
+            SaveGame(level=23)
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -63,38 +75,51 @@ class SelfDescribing(BaseModel):
     @classmethod
     def iglu_schema(cls) -> dict[str, JSONValue]:
         """
-        Return the model's JSON schema as an Iglu registry takes it.
+        Return the JSON schema of the model, as an Iglu registry takes it.
 
-        That is draft 4, with a ``self`` section, without references.
+        It is a schema of draft 4 with a section ``self``, and has no references.
+
+        Raises:
+            ConfigurationError: If the class has no schema, or the model contains itself.
         """
-        # Late: only tools need it.
+        # Imported here, because only tools need it.
         from snowplow_aio.model.json_schema import iglu_schema  # noqa: PLC0415
 
-        return iglu_schema(cls)
+        key = getattr(cls, "schema_key", None)
+        if key is None:
+            rule = "must be a class with a schema: class X(SelfDescribing, schema='iglu:...')"
+            raise ConfigurationError.about("model", cls.__name__, rule)
+        return iglu_schema(cls, key)
 
 
-# URIs whose form is right, so that it is looked at once; not more than anybody uses.
+# URIs whose form was found to be right; no more than any program uses.
 _known: set[str] = set()
 _MOST_KNOWN = 4096
 
 
 class SelfDescribingJson:
     """
-    An event or a context entity as plain data; frozen, and the data goes out as it is.
+    An event or an entity as plain data, which is sent as it is; frozen.
 
     Args:
-        schema: The Iglu URI of the data's schema, or a SchemaKey.
+        schema: The Iglu URI of the data's schema, or a `SchemaKey`.
 
         data: Anything that JSON can say, usually a dict.
 
-    Raises InvalidEventError when the schema is not an Iglu URI.
+    Raises:
+        InvalidEventError: If *schema* is not an Iglu URI.
+
+    Example:
+        Track an event for which there is no class::
+
+            await tracker.track(SelfDescribingJson("iglu:com.acme/save_game/jsonschema/1-0-2", {"level": 23}))
     """
 
     __slots__ = ("_data", "_schema")
     __match_args__ = ("schema", "data")
 
     def __init__(self, schema: str | SchemaKey, data: JSONValue) -> None:
-        # Without a call where it is known: two or three are made for each event.
+        # No call for a known one, because two or three of these are made for each event.
         if type(schema) is str and schema in _known:
             self._schema: str = schema
         else:
@@ -108,11 +133,11 @@ class SelfDescribingJson:
 
     @property
     def data(self) -> JSONValue:
-        """What it describes."""
+        """The data."""
         return self._data
 
     def to_json(self) -> Mapping[str, JSONValue]:
-        """Return the two keys of a self-describing JSON."""
+        """Return the schema and the data as a self-describing JSON, with these two keys."""
         return {"schema": self._schema, "data": self._data}
 
     def __eq__(self, other: object) -> bool:

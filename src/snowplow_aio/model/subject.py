@@ -1,14 +1,15 @@
 """
-Who did it: the user, the device and the session that an event is about.
+The subject: the user, the device and the session that an event is about.
 
-A subject is captured by value whenever something is tracked: no later change
-of it reaches an event that was already tracked.
+A subject is captured by value at each call of a tracking method, so a later
+change does not reach an event that was tracked before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final, Generic, Self, TypeVar, cast, overload
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from snowplow_aio.model.atomic import (
     is_unicode,
     stored_length,
 )
+from snowplow_aio.model.cookies import cookie_fields
 from snowplow_aio.model.validation import is_validating
 
 
@@ -33,7 +35,7 @@ class _Clear:
 
 
 CLEAR: Final = _Clear()
-"""Set as a field's value, removes what a lower layer of subjects set."""
+"""The value of a field that removes what a lower layer of subjects has set."""
 
 
 def _check(valid: bool, name: str, value: object, rule: str) -> None:  # noqa: FBT001 - an assertion
@@ -47,9 +49,17 @@ def _is_within(value: object, least: int) -> bool:
 
 def protocol_text(key: str, name: str, value: object) -> str:
     """
-    Return *value* when it can be the text of the protocol field *key*.
+    Return *value* if it can be the text of the protocol field *key*.
 
-    Raises InvalidEventError, which calls it *name*, when it is no string, too long or has a lone surrogate.
+    Args:
+        key: The protocol key, one that has a limit in `TEXT_LIMITS`.
+
+        name: The name of the value in errors.
+
+        value: The text.
+
+    Raises:
+        InvalidEventError: If *value* is no string, is too long or has a lone surrogate.
     """
     # Nearly every text: well within its limit, and plain.
     if type(value) is str and len(value) * 4 <= TEXT_LIMITS[key] and value.isascii():
@@ -67,24 +77,15 @@ def protocol_text(key: str, name: str, value: object) -> str:
     return text
 
 
-def _checked(text: Callable[[str, object], str], name: str, value: object) -> str:
-    try:
-        return text(name, value)
-    except InvalidEventError:
-        if is_validating():
-            raise
-        # Unchecked, it goes out as it is, and the pipeline loses the event.
-        return "x".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-
-
 def platform_code(name: str, value: object) -> str:
-    """Return *value* when the pipeline knows it as a platform. Raises InvalidEventError otherwise."""
+    """
+    Return *value* if it is a platform code that the pipeline knows.
+
+    Raises:
+        InvalidEventError: If it is none; the error calls it *name*.
+    """
     _check(isinstance(value, str) and value in PLATFORMS, name, value, f"must be one of {sorted(PLATFORMS)}")
     return str.__str__(cast(str, value))
-
-
-def _text_of(key: str) -> Callable[[str, object], str]:
-    return lambda name, value: protocol_text(key, name, value)
 
 
 def _dimensions(name: str, value: object) -> str:
@@ -114,33 +115,78 @@ def _session_id(name: str, value: object) -> str:
 
 def _ip_address(name: str, value: object) -> str:
     text = protocol_text("ip", name, value)
-    # The pipeline keeps what stands before the first of these (PROTOCOL.md §1.3).
+    # The pipeline cuts the text at the first of these (docs/explanation/protocol.md, "Fields and limits").
     is_one = "," not in text and " " not in text and "|" not in text
     _check(is_one, name, value, "must be one address, not a list of them")
     return text
 
 
-_FIELDS: Mapping[str, tuple[str, Callable[[str, object], str]]] = {
-    "platform": ("p", platform_code),
-    "user_id": ("uid", _text_of("uid")),
-    "screen_resolution": ("res", _dimensions),
-    "viewport": ("vp", _dimensions),
-    "color_depth": ("cd", _color_depth),
-    "timezone": ("tz", _text_of("tz")),
-    "lang": ("lang", _text_of("lang")),
-    "ip_address": ("ip", _ip_address),
-    "useragent": ("ua", _text_of("ua")),
-    "domain_user_id": ("duid", _text_of("duid")),
-    "network_user_id": ("tnuid", _text_of("tnuid")),
-    "domain_session_id": ("sid", _session_id),
-    "domain_session_index": ("vid", _session_index),
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """
+    The rules of one field.
+
+    Args:
+        key: The protocol key.
+
+        text: Checks a value, by the name and the value, and returns the text that is sent.
+
+        unchecked: Makes a text of a value that breaks a rule, for when validation is switched off.
+
+        value: Makes a value of the text again.
+    """
+
+    key: str
+    text: Callable[[str, object], str]
+    unchecked: Callable[[Any], str] = str
+    value: Callable[[str], Any] = str
+
+    def sent(self, name: str, value: object) -> str:
+        """
+        Return the text of *value* that is sent.
+
+        Raises:
+            InvalidEventError: If the value breaks a rule, unless validation is switched off.
+        """
+        try:
+            return self.text(name, value)
+        except InvalidEventError:
+            if is_validating():
+                raise
+            # The pipeline loses the event.
+            return self.unchecked(value)
+
+
+def _text_field(key: str) -> _Kind:
+    return _Kind(key, lambda name, value: protocol_text(key, name, value))
+
+
+def _unchecked_dimensions(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+_FIELDS: Mapping[str, _Kind] = {
+    "platform": _Kind("p", platform_code),
+    "user_id": _text_field("uid"),
+    "screen_resolution": _Kind("res", _dimensions, _unchecked_dimensions),
+    "viewport": _Kind("vp", _dimensions, _unchecked_dimensions),
+    "color_depth": _Kind("cd", _color_depth),
+    "timezone": _text_field("tz"),
+    "lang": _text_field("lang"),
+    "ip_address": _Kind("ip", _ip_address),
+    "useragent": _text_field("ua"),
+    "domain_user_id": _text_field("duid"),
+    "network_user_id": _text_field("tnuid"),
+    "domain_session_id": _Kind("sid", _session_id),
+    "domain_session_index": _Kind("vid", _session_index, value=int),
 }
 
-# Of what a visitor's subject can have, the only field that is no text.
-_VALUES: Mapping[str, Callable[[str], Any]] = {"domain_session_index": int}
-
 IDENTIFYING_KEYS = frozenset({"uid", "duid", "tnuid", "nuid", "sid", "vid", "ip"})
-"""What an anonymous event must not carry: the collector does not remove it (PROTOCOL.md §2.5)."""
+"""
+The protocol keys that an anonymous event must not carry.
+
+The collector does not remove them (docs/explanation/protocol.md, "Cookies and anonymous tracking").
+"""
 
 
 _Value = TypeVar("_Value")
@@ -170,10 +216,10 @@ class _Field(Generic[_Value]):
 
 class Subject:
     """
-    The user, device and session of events; each field may be None, "not set".
+    The user, the device and the session of events.
 
-    A field can be read as an attribute. Setters return the subject, so that
-    they chain.
+    Each field can be read as an attribute and set by a method. A field that is
+    None is not set. The setters return the subject, so that they can be chained.
 
     Args:
         platform: One of the platform codes, like ``web``, ``mob`` or ``srv``.
@@ -190,7 +236,7 @@ class Subject:
 
         lang: The user's language, like ``en``; at most 255 characters.
 
-        ip_address: The user's address; one, at most 128 characters.
+        ip_address: One address of the user; at most 128 characters.
 
         useragent: The user's browser string; at most 1,000 characters.
 
@@ -203,9 +249,16 @@ class Subject:
         domain_session_index: The session's number, from 0.
 
     Attributes:
-        revision: Grows with every change.
+        revision: A number that grows with every change.
 
-    Raises InvalidEventError when a value breaks one of these rules.
+    Raises:
+        InvalidEventError: If a value breaks one of these rules.
+
+    Example:
+        Set some fields when the subject is made and others later::
+
+            tracker = Tracker(emitter, subject=Subject(platform="web", lang="en"))
+            tracker.subject.set_user_id("u-42").set_viewport(1280, 720)
     """
 
     __slots__ = ("_fields", "_values", "revision")
@@ -241,28 +294,45 @@ class Subject:
         domain_session_id: str | UUID | _Clear | None = None,
         domain_session_index: int | _Clear | None = None,
     ) -> None:
-        given = locals()
         self._values: dict[str, Any] = {}
         self._fields: dict[str, str | _Clear] = {}
         self.revision: int = 0
-        for name in _FIELDS:
-            if given[name] is not None:
-                self._set(name, given[name])
+        given: Mapping[str, object] = {
+            "platform": platform,
+            "user_id": user_id,
+            "screen_resolution": screen_resolution,
+            "viewport": viewport,
+            "color_depth": color_depth,
+            "timezone": timezone,
+            "lang": lang,
+            "ip_address": ip_address,
+            "useragent": useragent,
+            "domain_user_id": domain_user_id,
+            "network_user_id": network_user_id,
+            "domain_session_id": domain_session_id,
+            "domain_session_index": domain_session_index,
+        }
+        for name, value in given.items():
+            if value is not None:
+                self._set(name, value)
 
     @classmethod
     def from_cookies(cls, cookies: Mapping[str, str], *, prefix: str = "_sp_", network: str = "sp") -> Self:
         """
-        Return the subject that a browser's cookies tell of; what is missing or malformed is not set.
+        Return the subject of a visitor, read from the cookies of a request.
+
+        A field whose cookie is missing or malformed is not set.
 
         Args:
-            cookies: The cookies of a request, by name.
+            cookies: The cookies of the request, by name.
 
-            prefix: What the JavaScript tracker's ``cookieName`` is. ``<prefix>id.<hash>``
-                has the domain user id, the session's index and its id.
+            prefix: The ``cookieName`` of the JavaScript tracker. Its cookie ``<prefix>id.<hash>``
+                holds the domain user id, the session's index and its id.
 
-            network: The name of the collector's cookie, which has the network user id.
+            network: The name of the collector's cookie, which holds the network user id.
 
-        Raises InvalidEventError when one of these is of another type.
+        Raises:
+            InvalidEventError: If an argument is of another type.
         """
         is_text = isinstance(cookies, Mapping) and all(
             isinstance(name, str) and isinstance(value, str) for name, value in cookies.items()
@@ -276,8 +346,8 @@ class Subject:
 
     @classmethod
     def _of_fields(cls, fields: Mapping[str, str]) -> Self:
-        texts = {name: fields[key] for name, (key, _) in _FIELDS.items() if key in fields}
-        return cls._of({name: _VALUES.get(name, str)(text) for name, text in texts.items()}, dict(fields))
+        texts = {name: fields[kind.key] for name, kind in _FIELDS.items() if kind.key in fields}
+        return cls._of({name: _FIELDS[name].value(text) for name, text in texts.items()}, dict(fields))
 
     @classmethod
     def _of(cls, values: dict[str, Any], fields: dict[str, str | _Clear]) -> Self:
@@ -285,16 +355,25 @@ class Subject:
         subject._values, subject._fields, subject.revision = values, fields, 0  # noqa: SLF001 - its own
         return subject
 
+    @classmethod
+    def _of_layers(cls, layers: Iterable[Subject]) -> Self:
+        values: dict[str, Any] = {}
+        fields: dict[str, str | _Clear] = {}
+        for layer in layers:
+            values.update(layer._values)  # noqa: SLF001 - of its kind
+            fields.update(layer._fields)
+        return cls._of(values, fields)
+
     def __repr__(self) -> str:
         return f"Subject({', '.join(f'{name}={value!r}' for name, value in self._values.items())})"
 
     def _set(self, name: str, value: object) -> Self:
-        key, text = _FIELDS[name]
-        # New mappings: another thread may be reading the old ones.
+        kind = _FIELDS[name]
+        # New mappings, because another thread may be reading the old ones.
         values = {other: kept for other, kept in self._values.items() if other != name}
-        fields = {other: kept for other, kept in self._fields.items() if other != key}
+        fields = {other: kept for other, kept in self._fields.items() if other != kind.key}
         if value is not None:
-            fields[key] = value if isinstance(value, _Clear) else _checked(text, name, value)
+            fields[kind.key] = value if isinstance(value, _Clear) else kind.sent(name, value)
             values[name] = value
         self._values, self._fields = values, fields
         self.revision += 1
@@ -357,56 +436,44 @@ class Subject:
         return self._fields
 
 
-def cookie_fields(cookies: Mapping[str, str], prefix: str, network: str) -> dict[str, object]:
-    """Return the fields of a subject that *cookies* tell of, as `Subject.from_cookies` takes them."""
-    found: dict[str, object] = {"network_user_id": cookies.get(network)}
-    own = f"{prefix}id"
-    name = next(
-        (name for name in cookies if name.startswith(own) and name[len(own) :][:1] in ("", ".")), None
-    )
-    if name is not None:
-        # <domain user id>.<created>.<session index>.<now>.<last>.<session id>...
-        parts = [*cookies[name].split("."), "", "", "", "", "", ""]
-        found["domain_user_id"] = parts[0]
-        # Of so many digits that a number can have: int() raises for 5,000.
-        is_index = parts[2].isascii() and parts[2].isdigit() and len(parts[2]) <= 10
-        found["domain_session_index"] = int(parts[2]) if is_index else None
-        found["domain_session_id"] = parts[5]
-    return found
-
-
 def valid_fields(found: Mapping[str, object]) -> dict[str, str]:
     """
     Return the protocol fields of the subject's fields that were *found*.
 
-    An empty value, or one that breaks a rule, is left out, whether or not events
-    are validated: a visitor can send anything, and that is no reason to fail.
+    An empty value and one that breaks a rule are left out, also while validation
+    is switched off: a visitor can send anything, and no request may fail for it.
     """
     fields: dict[str, str] = {}
     for name, value in found.items():
         if value is None or value == "":
             continue
-        key, text = _FIELDS[name]
+        kind = _FIELDS[name]
         with suppress(InvalidEventError):
-            fields[key] = text(name, value)
+            fields[kind.key] = kind.text(name, value)
     return fields
 
 
 def subject_with(fields: Mapping[str, str]) -> Subject:
-    """Return the subject that has these protocol *fields*, which are valid."""
+    """Return the subject that has these protocol *fields*, which must be valid."""
     return Subject._of_fields(fields)  # noqa: SLF001 - made by the two of them
 
 
 def merge(layers: Iterable[Subject]) -> dict[str, str]:
-    """Return the protocol fields of *layers*, of which a later one wins; empty strings are left out."""
+    """Return the protocol fields of *layers*; a later layer wins, and empty strings are left out."""
     merged: dict[str, str | _Clear] = {}
     for layer in layers:
         merged.update(layer.protocol_fields())
     return {key: value for key, value in merged.items() if isinstance(value, str) and value}
 
 
+def layered(layers: Iterable[Subject]) -> Subject:
+    """Return a new subject with the fields of *layers*; a later layer wins, and `CLEAR` is kept."""
+    return Subject._of_layers(layers)  # noqa: SLF001 - made by the two of them
+
+
 def merged(layers: Iterable[Subject]) -> Subject:
-    """Return a new subject with the fields of *layers*, of which a later one wins."""
-    values = {name: value for layer in layers for name, value in layer._values.items()}  # noqa: SLF001
-    # Nothing lies below that could be cleared.
-    return Subject(**{name: value for name, value in values.items() if value is not CLEAR})
+    """Return a new subject with the fields of *layers*; a later layer wins, and `CLEAR` removes one."""
+    whole = layered(layers)
+    values = {name: value for name, value in whole._values.items() if value is not CLEAR}  # noqa: SLF001
+    fields = {key: text for key, text in whole._fields.items() if text is not CLEAR}
+    return Subject._of(values, fields)  # noqa: SLF001 - made by the two of them

@@ -1,8 +1,8 @@
 """
-When an event happened: the device's clock (``dtm``) or the true time (``ttm``).
+Timestamps: the time of an event by the device's clock (``dtm``) or its true time (``ttm``).
 
-Both travel as whole milliseconds since the epoch. Seconds are not refused,
-because the pipeline does not refuse them: they are in January 1970.
+Both are sent as whole milliseconds since the epoch. A number of seconds is a time
+in January 1970, which is valid for the pipeline, too.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ def milliseconds(value: object, argument: str = "tstamp") -> int:
     Args:
         value: An int or a finite float in milliseconds, or an aware datetime.
 
-        argument: What the error calls the value.
+        argument: The name of the value in errors.
 
-    Raises InvalidEventError when it is none of these or outside the years 0 to 9999.
+    Raises:
+        InvalidEventError: If it is none of these, or outside the years 0 to 9999.
     """
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise InvalidEventError.about(argument, value, "must be a datetime with a time zone")
         number = (value - _EPOCH) // timedelta(milliseconds=1)
     elif isinstance(value, int) and not isinstance(value, bool):
-        # Of any size: `isfinite` would overflow.
+        # It may have any size, and `isfinite` would overflow.
         number = int(value)
     elif isinstance(value, float) and math.isfinite(value):
         number = int(value)
@@ -53,7 +54,8 @@ class _Timestamp:
     Args:
         value: Milliseconds since the epoch, or an aware datetime.
 
-    Raises InvalidEventError when it is neither.
+    Raises:
+        InvalidEventError: If it is neither, or outside the years 0 to 9999.
     """
 
     value: float | datetime
@@ -68,12 +70,38 @@ class _Timestamp:
 
 
 class TrueTimestamp(_Timestamp):
-    """When the event really happened, as the application knows it: sent as ``ttm`` instead of ``dtm``."""
+    """
+    The time of an event as the application knows it; sent as ``ttm`` instead of ``dtm``.
+
+    Args:
+        value: Milliseconds since the epoch, or an aware datetime.
+
+    Raises:
+        InvalidEventError: If it is neither, or outside the years 0 to 9999.
+
+    Example:
+        Track an event of the past::
+
+            await tracker.track(event, tstamp=TrueTimestamp(1_700_000_000_000))
+    """
 
     __slots__ = ()
 
 
 class DeviceTimestamp(_Timestamp):
-    """When the event happened by the device's clock: sent as ``dtm``."""
+    """
+    The time of an event by the device's clock; sent as ``dtm``.
+
+    Args:
+        value: Milliseconds since the epoch, or an aware datetime.
+
+    Raises:
+        InvalidEventError: If it is neither, or outside the years 0 to 9999.
+
+    Example:
+        Track an event that a device has reported::
+
+            await tracker.track(event, tstamp=DeviceTimestamp(1_700_000_000_000))
+    """
 
     __slots__ = ()

@@ -1,4 +1,4 @@
-"""The switch: whether values are checked against the rules of the pipeline."""
+"""The switch for validation: whether values are checked against the rules of the pipeline."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextvars import ContextVar, Token
 
 
 class _Switch:
-    """What the two functions return: leaving it as a context manager restores what was before."""
+    """The result of the two functions; a context manager, which restores the former state when it is left."""
 
     def __init__(self, *, enabled: bool) -> None:
         global _process_is_validating  # noqa: PLW0603 - the switch of the process
@@ -17,7 +17,7 @@ class _Switch:
 
     def __enter__(self) -> None:
         global _process_is_validating  # noqa: PLW0603
-        # Used with `with` it is meant for this task alone.
+        # In a `with` statement it is for this task alone.
         _process_is_validating = self._before
         self._token = _task_is_validating.set(self._enabled)
 
@@ -32,18 +32,32 @@ _task_is_validating: ContextVar[bool | None] = ContextVar("snowplow_aio.model.va
 
 def disable_validation() -> _Switch:
     """
-    Skip this library's checks of values from now on; what pydantic checks of types stays.
+    Stop checking values against the rules of the pipeline; types are still checked.
 
-    A plain call is for the whole process. ``with disable_validation():`` is for
-    this task and the tasks that it starts, whatever is called plainly meanwhile.
-    What the pipeline refuses is then lost there, after the collector has said
-    200: that event and no other.
+    A plain call is for the whole process. ``with disable_validation():`` is for this
+    task and the tasks that it starts, and goes before plain calls. An event that
+    breaks a rule is then sent, and the pipeline loses it after the collector has
+    answered 200; other events are not affected.
+
+    Returns:
+        A context manager that restores the former state when it is left.
+
+    Example:
+        Track an event with a title that is too long::
+
+            with disable_validation():
+                await tracker.track(PageView(page_url="https://shop.example/", page_title="x" * 3000))
     """
     return _Switch(enabled=False)
 
 
 def enable_validation() -> _Switch:
-    """Check values again from now on: the counterpart of `disable_validation`, used in the same ways."""
+    """
+    Check values again; the counterpart of `disable_validation`, for the same uses.
+
+    Returns:
+        A context manager that restores the former state when it is left.
+    """
     return _Switch(enabled=True)
 
 

@@ -1,4 +1,4 @@
-"""An application's own object with an `input` method, as an emitter among others."""
+"""A custom emitter: an object of the application's own with a method `input`, as an emitter like others."""
 
 from __future__ import annotations
 
@@ -19,17 +19,26 @@ from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_
 
 log: QuietLogger = quiet_logger("snowplow_aio.tracking")
 
-# What `track` waits for an object that does not answer.
+# How long `track` waits for an object that does not answer.
 _INPUT_SECONDS = 1.0
 
 
 class CustomEmitter(AcceptingEmitter):
     """
-    Hands events to *target*, and keeps what it does wrong from the tracker and its other emitters.
+    Hands events to an object of the application's own, whose failures reach no other emitter.
 
     Args:
-        target: Any object with `input`, a plain or a coroutine function. Its
-            `flush` and `aclose` are called where they exist.
+        target: Any object with a method `input`, plain or coroutine. Its `flush` and
+            `aclose` are called if they exist.
+
+    Example:
+        An object that a tracker takes; the tracker wraps it by itself::
+
+            class Printing:
+                async def input(self, payload):
+                    print(payload["e"])
+
+            tracker = Tracker(Printing())
     """
 
     def __init__(self, target: Any) -> None:
@@ -44,13 +53,13 @@ class CustomEmitter(AcceptingEmitter):
         self._throttled = ThrottledLog(log)
         self._confirmations = Confirmations()
 
-    def accept(self, payloads: Sequence[Payload]) -> Awaitable[None] | None:  # noqa: D102 - see Door
+    def accept(self, payloads: Sequence[Payload]) -> Awaitable[None] | None:  # noqa: D102 - see AcceptingEmitter
         self._loop = asyncio.get_running_loop()
         self._start_waiting()
         waits = [(payload, wait) for payload in payloads if (wait := self._call(payload)) is not None]
         return self._finish(waits) if waits else None
 
-    def accept_nowait(self, payloads: Sequence[Payload]) -> None:  # noqa: D102 - see Door
+    def accept_nowait(self, payloads: Sequence[Payload]) -> None:  # noqa: D102 - see AcceptingEmitter
         self._waiting.extend(payloads)
         if asyncio._get_running_loop() is not None:  # noqa: SLF001 - public in C, and does not raise
             self._loop = asyncio.get_running_loop()
@@ -60,11 +69,11 @@ class CustomEmitter(AcceptingEmitter):
         elif self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._start_waiting)
 
-    def watch(self, payload: Payload) -> Awaitable[str | None]:  # noqa: D102 - see Door
+    def watch(self, payload: Payload) -> Awaitable[str | None]:  # noqa: D102 - see AcceptingEmitter
         return self._confirmations.watch(payload)
 
     def _start_waiting(self) -> None:
-        """Hand over what came when there was no loop to wait in."""
+        """Hand over the events that came while there was no loop to wait in."""
         while self._waiting:
             payload = self._waiting.popleft()
             wait = self._call(payload)
@@ -75,7 +84,7 @@ class CustomEmitter(AcceptingEmitter):
                 task.add_done_callback(self._tasks.discard)
 
     def _call(self, payload: Payload) -> Awaitable[object] | None:
-        """Call `input`; return what it leaves to be awaited, or None."""
+        """Call `input`; return the awaitable that it leaves, or None."""
         self._accepted += 1
         try:
             result = self._target.input(payload)
@@ -109,7 +118,7 @@ class CustomEmitter(AcceptingEmitter):
         self._throttled.log(reason, logging.ERROR, "%s: input failed: %s", self.name, type(error).__name__)
 
     async def flush(self, timeout: float | None = None, *, wait: bool = True) -> FlushResult:
-        """Start what could not be started yet, wait for it, and flush the target where it can."""
+        """Hand over what waits for a loop, wait until that is done, and flush the target if it can."""
         self._loop = asyncio.get_running_loop()
         self._start_waiting()
         if wait and self._tasks:
@@ -118,7 +127,7 @@ class CustomEmitter(AcceptingEmitter):
         return self._report()
 
     async def aclose(self, timeout: float | None = None) -> FlushResult:
-        """Finish what was started, and close the target where it can."""
+        """Hand over what waits for a loop, wait until that is done, and close the target if it can."""
         self._loop = asyncio.get_running_loop()
         self._start_waiting()
         if self._tasks:
@@ -156,3 +165,11 @@ class CustomEmitter(AcceptingEmitter):
             dropped=MappingProxyType(dict(self._dropped)),
             last_error=self._last_error,
         )
+
+
+def accepting_emitter(emitter: Any) -> AcceptingEmitter:
+    """Return *emitter* itself if it accepts payloads in one step, else a `CustomEmitter` around it."""
+    # A subclass of our emitters may have an `input` of its own, which must then be called.
+    if isinstance(emitter, AcceptingEmitter) and type(emitter).input is AcceptingEmitter.input:
+        return emitter
+    return CustomEmitter(emitter)

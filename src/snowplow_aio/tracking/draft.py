@@ -1,9 +1,9 @@
-"""An event that is about to be tracked, as global contexts and enrichers see it."""
+"""A draft: an event that is about to be tracked, as global contexts and enrichers see it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -13,18 +13,6 @@ from snowplow_aio.model.payload import Entity, Event
 from snowplow_aio.model.primitive_event import PrimitiveEvent
 from snowplow_aio.model.self_describing import SelfDescribing, SelfDescribingJson
 from snowplow_aio.model.subject import CLEAR, Subject
-
-# What the pipeline calls the events that have protocol fields of their own:
-# the names in the columns ``event_vendor`` to ``event_version``.
-_PRIMITIVE: Mapping[str, str] = MappingProxyType(
-    {
-        "pv": "iglu:com.snowplowanalytics.snowplow/page_view/jsonschema/1-0-0",
-        "pp": "iglu:com.snowplowanalytics.snowplow/page_ping/jsonschema/1-0-0",
-        "se": "iglu:com.google.analytics/event/jsonschema/1-0-0",
-        "tr": "iglu:com.snowplowanalytics.snowplow/transaction/jsonschema/1-0-0",
-        "ti": "iglu:com.snowplowanalytics.snowplow/transaction_item/jsonschema/1-0-0",
-    }
-)
 
 _Model = TypeVar("_Model", bound=PrimitiveEvent | SelfDescribing | SelfDescribingJson)
 
@@ -36,23 +24,34 @@ def _no_page() -> Mapping[str, str]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
     """
-    An event that is about to be tracked.
+    An event that is about to be tracked, with its entities and its subject.
+
+    The tracker makes a draft of each event and hands it to the functions of
+    `Tracker.add_global_context`, `use_context` and `Tracker.add_enricher`.
 
     Attributes:
-        event: The event. A transaction is here without its items, which are events of their own.
+        event: The event. A transaction stands here without its items, which are events of
+            their own.
 
-        context: Its entities.
+        context: The entities of the event.
 
-        subject: Whom it is about: the subjects of the tracker, of the web request, of
-            `use_subject` and of the call, merged. A copy: to change it changes this event alone.
+        subject: The subject of the event: those of the tracker, of the web request, of
+            `use_subject` and of the call, merged. It is a copy, so changing it changes this
+            event alone.
 
-        page: What the web request gives to an event without a page of its own: ``url`` and
-            ``refr``, where there are any.
+        page: The addresses that a web request gives to an event without a page of its own:
+            ``url`` and ``refr``, as far as they are known.
 
-        anonymous: Whether what identifies the user will be left out of the subject;
-            entities are sent as they are.
+        anonymous: Whether the fields that identify the user will be left out of the subject.
+            Entities are sent as they are.
 
-        event_id: Its id.
+        event_id: The id of the event. It stays the same whatever an enricher returns.
+
+    Example:
+        Add an entity to page views, in an enricher::
+
+            def with_experiment(draft: Draft) -> Draft:
+                return draft.replace(context=[*draft.context, Experiment(name="blue button")])
     """
 
     event: Event
@@ -70,7 +69,8 @@ class Draft:
         Events with protocol fields of their own have the names that the pipeline
         gives them, like ``iglu:com.snowplowanalytics.snowplow/page_view/jsonschema/1-0-0``.
 
-        Raises InvalidEventError when the event is none.
+        Raises:
+            InvalidEventError: If `event` is no event, or is of a class without a schema.
         """
         schema = schema_of(self.event)
         if schema is None:
@@ -86,26 +86,36 @@ class Draft:
         page: Mapping[str, str] | None = None,
     ) -> Draft:
         """
-        Return a draft with another *event*, *context*, *subject* or *page*, each where it is not None.
+        Return a draft with other parts; a part that is None stays as it is.
 
-        Raises InvalidEventError when *page* is none.
+        Args:
+            event: The event.
+
+            context: All entities of the event.
+
+            subject: The subject.
+
+            page: The addresses of the page, with the keys ``url`` and ``refr`` only.
+
+        Raises:
+            InvalidEventError: If *page* has another key, or an address that the pipeline cannot read.
         """
-        return replace(
-            self,
-            page=self.page if page is None else _checked_page(page),
+        return Draft(
             event=self.event if event is None else event,
             context=self.context if context is None else tuple(context),
             subject=self.subject if subject is None else subject,
+            anonymous=self.anonymous,
+            event_id=self.event_id,
+            page=self.page if page is None else _checked_page(page),
         )
 
 
 def schema_of(event: Any) -> str | None:
-    """Return the Iglu URI of *event*, or None when it is no event or has none."""
+    """Return the Iglu URI of *event*, or None if it is no event or has none."""
     if isinstance(event, SelfDescribingJson):
         return event.schema
-    if isinstance(event, PrimitiveEvent):
-        return _PRIMITIVE[event.event_code]
-    return getattr(event, "schema_uri", None) if isinstance(event, SelfDescribing) else None
+    is_model = isinstance(event, (PrimitiveEvent, SelfDescribing))
+    return getattr(event, "schema_uri", None) if is_model else None
 
 
 def _checked_page(page: Mapping[str, str]) -> Mapping[str, str]:
@@ -119,13 +129,22 @@ def _checked_page(page: Mapping[str, str]) -> Mapping[str, str]:
 
 def changed(model: _Model, /, **fields: Any) -> _Model:
     """
-    Return *model*, an event or an entity, with other values in some *fields*.
+    Return a copy of an event or an entity with other values in some fields.
 
-    The fields of a `SelfDescribingJson` are the members of its data. A field
-    becomes `CLEAR` to be left out.
+    Args:
+        model: The event or the entity. It stays as it is.
 
-    Raises pydantic.ValidationError when a value breaks a rule of the model, InvalidEventError
-    when the data of a `SelfDescribingJson` has no members.
+        **fields: The new values, by field. Of a `SelfDescribingJson`, the fields are
+            the members of its data. A field that is set to `CLEAR` is left out.
+
+    Raises:
+        pydantic.ValidationError: If a value breaks a rule of the model.
+        InvalidEventError: If the data of a `SelfDescribingJson` is no mapping.
+
+    Example:
+        Cut the query string off the address of a page view::
+
+            changed(page_view, page_url=page_view.page_url.partition("?")[0])
     """
     if isinstance(model, SelfDescribingJson):
         if not isinstance(model.data, Mapping):

@@ -1,8 +1,9 @@
 """
-What is done to an event between `track` and its encoding: global contexts, then enrichers.
+The enricher chain: global contexts and enrichers, which stand between resolving and building an event.
 
-The functions are the application's, and what goes wrong in one must not cost
-the event: a function that fails leaves the draft as it was.
+The functions are the application's, and a mistake in one must not cost the
+event: a function that fails leaves the draft as it was. None is called twice
+for one event.
 """
 
 from __future__ import annotations
@@ -12,45 +13,38 @@ import inspect
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from snowplow_aio.events.page import PageView
 from snowplow_aio.exceptions import InvalidEventError
 from snowplow_aio.model.payload import Payload
-from snowplow_aio.model.primitive_event import PrimitiveEvent
-from snowplow_aio.model.subject import Subject, merged, subject_with
-from snowplow_aio.model.timestamps import DeviceTimestamp
+from snowplow_aio.model.subject import Subject
 from snowplow_aio.runtime import fork
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
-from snowplow_aio.tracking.draft import Draft, schema_of
+from snowplow_aio.tracking.draft import Draft
 from snowplow_aio.tracking.enrichers import Enricher
-from snowplow_aio.tracking.global_contexts import GlobalContext, WrongResultError, bound_contexts
-from snowplow_aio.tracking.payload_builder import PayloadBuilder, checked_subject
-from snowplow_aio.tracking.scope import Permission, TrackingScope, bound_scope, bound_subject
+from snowplow_aio.tracking.global_contexts import GlobalContext, WrongResultError
+from snowplow_aio.tracking.payload_builder import PayloadBuilder, PendingPayloads, ResolvedCall
+from snowplow_aio.tracking.scope import bound_contexts
 
 log: QuietLogger = quiet_logger("snowplow_aio.tracking")
 
-Payloads = tuple[Payload, ...]
-Later = Callable[[], Coroutine[Any, Any, Payloads]]
-"""Makes payloads once what is async can be awaited."""
-
-# What `track` waits for a function that does not answer.
-_FUNCTION_SECONDS = 1.0
-
-_NOBODY = Subject()
-_NOTHING: Mapping[str, str] = MappingProxyType({})
-
-# With which entities are tried out.
+# The event with which entities are tried out when they are added.
 _PROBE = PageView(page_url="https://example.com/")
 _PROBE_ID = "00000000-0000-4000-8000-000000000000"
+_PROBE_TIMES = '"dtm":"0"'
 
+# Looked at for each event.
+_bound_contexts: Final = bound_contexts.get
+
+_Function = GlobalContext | Enricher
 _T = TypeVar("_T")
 
 
@@ -61,15 +55,20 @@ def _nothing() -> Mapping[str, int]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnrichmentStats:
     """
-    What became of events before they were accepted, since the tracker was made.
+    The numbers of a tracker's global contexts and enrichers, since the tracker was made.
 
     Attributes:
-        filtered: Events for which an enricher returned None.
+        filtered: Events that were not tracked because an enricher returned None.
 
-        lost: Events that were not tracked because an enricher failed whose
-            ``on_fault`` is ``drop``.
+        lost: Events that were not tracked because an enricher with ``on_fault="drop"`` failed.
 
-        faults: How often a function failed, by its name.
+        faults: How often each function failed, by its name.
+
+    Example:
+        Complain about functions that fail::
+
+            for name, count in tracker.enrichment_stats().faults.items():
+                print(f"{name} failed {count} times")
     """
 
     filtered: int = 0
@@ -78,62 +77,61 @@ class EnrichmentStats:
 
 
 @dataclass(slots=True)
-class _Report:
+class _Passage:
     """
-    What functions did to one event.
+    One event on its way through the functions.
 
     Attributes:
+        original: The draft of the call, which has the id and says whether the event is anonymous.
+
+        draft: The draft after all functions so far.
+
+        sendable: The last draft that is known to be sendable.
+
+        payload: The payload of `draft`, once that is built.
+
+        untried: The functions since `sendable`, with their results.
+
         faults: The functions that failed, and how.
 
         is_filtered: Whether an enricher returned None.
 
-        is_lost: Whether the event is not tracked because one failed.
+        is_lost: Whether the event is not tracked because a function failed.
     """
 
-    faults: list[tuple[GlobalContext | Enricher, str]] = field(default_factory=list)
+    original: Draft
+    draft: Draft
+    sendable: Draft
+    payload: Payload | None = None
+    untried: list[tuple[_Function, Any]] = field(default_factory=list)
+    faults: list[tuple[_Function, str]] = field(default_factory=list)
     is_filtered: bool = False
     is_lost: bool = False
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is sent."""
+        return self.is_filtered or self.is_lost
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Call:
-    """
-    One call of `track` as it was made: nothing that changes later reaches it.
+    def take(self, function: _Function, result: Any) -> None:
+        """
+        Take the *result* of *function*.
 
-    Attributes:
-        plain: Encodes what was given, untouched; raises what is the caller's fault.
+        Raises:
+            WrongResultError: If the function must not return such a thing.
+        """
+        draft = function.applied(self.draft, result)
+        if draft is None:
+            self.is_filtered = True
+        elif draft is not self.draft:
+            self.draft, self.payload = draft, None
+            self.untried.append((function, result))
 
-        drafts: The event, and those that follow it.
-
-        functions: The global contexts and enrichers, in their order.
-
-        can_wait: Whether there is something async, so that the rest is done when it can be awaited.
-    """
-
-    plain: Callable[[], tuple[Payloads, str]]
-    drafts: Sequence[Draft]
-    functions: Sequence[GlobalContext | Enricher]
-    tstamp: Any
-    true_timestamp: Any
-    can_wait: bool
-
-
-class _PageAlone(TrackingScope):
-    """What is left of an occasion whose subject and permission are known."""
-
-    __slots__ = ("_page",)
-
-    def __init__(self, page: Mapping[str, str]) -> None:
-        self._page = page
-
-    def permission(self) -> Permission:
-        return "all"
-
-    def fields(self) -> Mapping[str, str]:
-        return _NOTHING
-
-    def page(self) -> Mapping[str, str]:
-        return self._page
+    def fail(self, function: _Function, error: BaseException) -> None:
+        """Note that *function* failed."""
+        log.debug("%s failed", function.name, exc_info=error)
+        self.faults.append((function, _described(error)))
+        self.is_lost = self.is_lost or function.loses
 
 
 class _Running:
@@ -146,37 +144,26 @@ class _Running:
         self.is_active = True
 
 
-_running: ContextVar[tuple[_Running, ...]] = ContextVar("snowplow_aio.tracking.enricher_chain", default=())
+_running: ContextVar[tuple[_Running, ...]] = ContextVar("snowplow_aio.running_functions", default=())
 
 
 class EnricherChain:
     """
-    The global contexts and enrichers of a tracker; encodes as its `Encoder` does, after them.
+    The global contexts and enrichers of a tracker.
 
     Args:
-        encoder: The tracker's.
+        builder: Builds the payloads of drafts.
 
-        is_anonymous: Whether every event is anonymous.
+        function_timeout: Longest wait for one coroutine function, in seconds, above 0.
 
-        clock: The wall clock in nanoseconds since the epoch.
-
-        new_id: Makes event ids.
+    Attributes:
+        functions: The global contexts, then the enrichers, each in the order in which they were added.
     """
 
-    def __init__(
-        self,
-        encoder: PayloadBuilder,
-        *,
-        is_anonymous: bool,
-        clock: Callable[[], int],
-        new_id: Callable[[], str],
-    ) -> None:
-        self._encoder = encoder
-        self._is_anonymous = is_anonymous
-        self._clock = clock
-        self._new_id = new_id
-        self._contexts: tuple[GlobalContext, ...] = ()
-        self._enrichers: tuple[Enricher, ...] = ()
+    def __init__(self, builder: PayloadBuilder, *, function_timeout: float = 1.0) -> None:
+        self._builder = builder
+        self._function_timeout = function_timeout
+        self.functions: tuple[_Function, ...] = ()
         self._throttled = ThrottledLog(log)
         # Events are tracked from any thread.
         self._lock, self._process_marker = threading.Lock(), fork.process_marker()
@@ -184,14 +171,22 @@ class EnricherChain:
         self._faults: Counter[str] = Counter()
 
     def add_context(self, context: GlobalContext) -> None:
-        """Add *context*. Raises InvalidEventError when its entities cannot be sent."""
-        time = DeviceTimestamp(0)
-        self._encoder.encode(_PROBE, _NOBODY, context.entities, time, None, None, _PROBE_ID, False)  # noqa: FBT003
-        self._contexts = (*self._contexts, context)
+        """
+        Add a global context, before all enrichers.
+
+        Raises:
+            InvalidEventError: If its entities cannot be sent.
+        """
+        probe = Draft(
+            event=_PROBE, context=context.entities, subject=Subject(), anonymous=False, event_id=_PROBE_ID
+        )
+        self._builder.build(probe, _PROBE_TIMES)
+        contexts = [function for function in self.functions if isinstance(function, GlobalContext)]
+        self.functions = (*contexts, context, *self.functions[len(contexts) :])
 
     def add_enricher(self, enricher: Enricher) -> None:
-        """Add *enricher*."""
-        self._enrichers = (*self._enrichers, enricher)
+        """Add an enricher, after all others."""
+        self.functions = (*self.functions, enricher)
 
     def stats(self) -> EnrichmentStats:
         """Return the numbers; cheap and never waits."""
@@ -199,220 +194,169 @@ class EnricherChain:
             faults = MappingProxyType(dict(self._faults))
             return EnrichmentStats(filtered=self._filtered, lost=self._lost, faults=faults)
 
-    def encode(
+    def prepare(
         self,
         event: Any,
-        tracker_subject: Subject,
-        context: Any,
-        tstamp: Any,
-        true_timestamp: Any,
-        subject: Any,
-        event_id: Any,
-        anonymous: Any,
-    ) -> tuple[Payloads | Later, str]:
+        context: Any = None,
+        tstamp: Any = None,
+        true_timestamp: Any = None,
+        subject: Any = None,
+        event_id: Any = None,
+        anonymous: Any = False,  # noqa: FBT002 - every tracking method has it as a keyword
+    ) -> PendingPayloads:
         """
-        Return what `Encoder.encode` returns, or instead of payloads what makes them once one can wait.
+        Do all that is done at the call of a tracking method: resolve, run the functions, build.
 
-        Raises InvalidEventError when something that was given breaks a rule,
-        or the caller is one of the functions.
+        The arguments are those of `Tracker.track`, and it raises the same errors.
+        """
+        if not self.functions and _bound_contexts() is None:
+            return self._builder.payloads(
+                event, context, tstamp, true_timestamp, subject, event_id, anonymous
+            )
+        call = self._builder.resolve(event, context, tstamp, true_timestamp, subject, event_id, anonymous)
+        return self.run(call)
+
+    def run(self, call: ResolvedCall) -> PendingPayloads:
+        """
+        Send the drafts of *call* through the functions that are for them, and build the results.
+
+        Returns:
+            The payloads. They are not ready yet if a coroutine function must be awaited.
+
+        Raises:
+            InvalidEventError: If the caller's event breaks a rule, or the caller is one
+                of the functions.
         """
         if any(running.is_active and running.of is self for running in _running.get()):
             raise InvalidEventError("track: must not be called by a context or an enricher of the tracker")
-        if tstamp is None:
-            tstamp = DeviceTimestamp(self._clock() // 1_000_000)
-        scope, bound = bound_scope.get(), bound_subject.get()
-        visitor, page = None, _NOTHING
-        if scope is not None:
-            visitor, page = subject_with(scope.fields()), scope.page()
-        permission = "all" if scope is None else scope.permission()
-        given = None if subject is None else checked_subject(subject)
-        layers = [layer for layer in (tracker_subject, visitor, bound, given) if layer is not None]
-        everybody = merged(layers)
-        own_id = self._new_id() if event_id is None else event_id
-        is_anonymous = self._is_anonymous or bool(anonymous) or permission == "anonymous"
-        plain = partial(
-            self._encode, event, everybody, page, context, tstamp, true_timestamp, own_id, is_anonymous
-        )
-        drafts = self._drafts(event, everybody, page, context, own_id, is_anonymous=is_anonymous)
-        if drafts is None:
-            # Something is wrong, and the encoder says what.
-            return plain()
-        if permission == "nothing":
-            return (), plain()[1]
-        functions: tuple[GlobalContext | Enricher, ...] = (
-            *(bound_contexts.get() or ()),
-            *self._contexts,
-            *self._enrichers,
-        )
-        can_wait = any(f.is_async and f.rules.accept(d.schema) for f in functions for d in drafts)
-        call = _Call(
-            plain=plain,
-            drafts=drafts,
-            functions=functions,
-            tstamp=tstamp,
-            true_timestamp=true_timestamp,
-            can_wait=can_wait,
-        )
-        if can_wait:
-            return partial(self._payloads, call), plain()[1]
-        return _at_once(self._payloads(call)), drafts[0].event_id
+        event_id = call.drafts[0].event_id
+        if not call.is_permitted:
+            self._builder.build_all(call)
+            return PendingPayloads(event_id, ())
+        functions: tuple[_Function, ...] = (*(_bound_contexts() or ()), *self.functions)
+        if any(f.is_async and f.rules.accept(d.schema) for f in functions for d in call.drafts):
+            # What is wrong with the event itself is said at the call, and not when it is awaited.
+            self._builder.build_all(call)
+            return PendingPayloads(event_id, None, partial(self._payloads, call, functions, can_wait=True))
+        return PendingPayloads(event_id, _without_waiting(self._payloads(call, functions, can_wait=False)))
 
-    def _encode(
-        self,
-        event: Any,
-        subject: Subject,
-        page: Mapping[str, str],
-        context: Any,
-        tstamp: Any,
-        true_timestamp: Any,
-        event_id: Any,
-        is_anonymous: bool,  # noqa: FBT001
-    ) -> tuple[Payloads, str]:
-        # The subject is whole already, and of the occasion nothing is left but the page.
-        token = bound_subject.set(None)
-        occasion_token = bound_scope.set(_PageAlone(page))
-        try:
-            return self._encoder.encode(
-                event, _NOBODY, context, tstamp, true_timestamp, subject, event_id, is_anonymous
-            )
-        finally:
-            bound_scope.reset(occasion_token)
-            bound_subject.reset(token)
+    async def _payloads(
+        self, call: ResolvedCall, functions: Sequence[_Function], *, can_wait: bool
+    ) -> tuple[Payload, ...]:
+        payloads: list[Payload] = []
+        for draft in call.drafts:
+            passage = _Passage(draft, draft, draft)
+            payload = await self._payload(call, passage, functions, can_wait=can_wait)
+            self._note(passage)
+            if payload is not None:
+                payloads.append(payload)
+        return tuple(payloads)
 
-    def _drafts(
-        self,
-        event: Any,
-        subject: Subject,
-        page: Mapping[str, str],
-        context: Any,
-        event_id: Any,
-        *,
-        is_anonymous: bool,
-    ) -> list[Draft] | None:
-        """Return a draft of *event* and of each that follows it, or None where something is wrong."""
-        parts = [(event, context), *(event.followers() if isinstance(event, PrimitiveEvent) else ())]
-        drafts: list[Draft] = []
-        for one, entities in parts:
-            if not (entities is None or isinstance(entities, (list, tuple))) or schema_of(one) is None:
-                return None
-            draft = Draft(
-                event=_alone(one),
-                context=tuple(entities or ()),
-                subject=merged([subject]),
-                anonymous=is_anonymous,
-                event_id=self._new_id() if drafts else str(event_id).lower(),
-                page=page,
-            )
-            drafts.append(draft)
-        return drafts
-
-    async def _payloads(self, call: _Call) -> Payloads:
-        payloads = [await self._payload(call, draft) for draft in call.drafts]
-        return tuple(payload for payload in payloads if payload is not None)
-
-    async def _payload(self, call: _Call, draft: Draft) -> Payload | None:
-        """Return what is sent of *draft*, or None where nothing is."""
-        report = _Report()
-        try:
-            payload = await self._enriched(call, draft, report, is_careful=False)
-        except Exception:  # noqa: BLE001 - whatever the functions have made up
-            # Is it the caller's fault? Then this raises.
-            call.plain()
-            # Whose is it? Once more, and each result is tried out.
-            report = _Report()
-            payload = await self._enriched(call, draft, report, is_careful=True)
-        self._note(report)
-        return payload
-
-    async def _enriched(
-        self, call: _Call, draft: Draft, report: _Report, *, is_careful: bool
+    async def _payload(
+        self, call: ResolvedCall, passage: _Passage, functions: Sequence[_Function], *, can_wait: bool
     ) -> Payload | None:
-        """
-        Return what is sent of *draft* after all functions, or None where nothing is.
+        """Return the payload of an event after all *functions*, or None if nothing is sent."""
+        for function in functions:
+            # An enricher must see all that will be sent: if a result before it had to be taken back
+            # afterwards, the event would be sent with parts that this one has never seen.
+            if passage.untried and isinstance(function, Enricher):
+                self._try_out(call, passage)
+            if not passage.is_over and function.rules.accept(passage.draft.schema):
+                await self._ask(function, passage, can_wait=can_wait)
+            if passage.is_over:
+                return None
+        self._try_out(call, passage)
+        return None if passage.is_over else passage.payload
 
-        Raises what encoding raises, unless *is_careful*: then a result that cannot be encoded is a fault.
+    def _try_out(self, call: ResolvedCall, passage: _Passage) -> None:
         """
-        current = draft
-        for function in call.functions:
-            if not function.rules.accept(current.schema):
-                continue
-            try:
-                result = await self._ask(function, current, can_wait=call.can_wait)
-                if result is not None and is_careful:
-                    self._encoded(call, draft, result)
-            except (Exception, asyncio.CancelledError) as error:
-                if _is_cancelled(error):
-                    raise
-                log.debug("%s failed", function.name, exc_info=error)
-                report.faults.append((function, _said(error)))
-                if function.loses:
-                    report.is_lost = True
-                    return None
-            else:
-                if result is None:
-                    report.is_filtered = True
-                    return None
-                current = result
-        return self._encoded(call, draft, current)
+        Build the payload; if that fails, leave out the results that cannot be sent.
 
-    async def _ask(self, function: GlobalContext | Enricher, draft: Draft, *, can_wait: bool) -> Draft | None:
-        """Return what *function* makes of *draft*. Raises what it raises, and what `applied` does."""
+        Raises:
+            InvalidEventError: If the mistake is in the caller's event.
+        """
+        if passage.payload is not None:
+            return
+        try:
+            passage.payload = self._built(call, passage, passage.draft)
+        except Exception:  # noqa: BLE001 - whatever the functions have made up
+            self._builder.build_all(call)
+            # It is not the caller's mistake. Try the results one by one.
+            passage.draft = passage.sendable
+            for function, result in passage.untried:
+                self._try_result(call, passage, function, result)
+        passage.sendable = passage.draft
+        passage.untried.clear()
+        if passage.payload is None and not passage.is_over:
+            passage.payload = self._built(call, passage, passage.draft)
+
+    def _try_result(self, call: ResolvedCall, passage: _Passage, function: _Function, result: Any) -> None:
+        try:
+            draft = function.applied(passage.draft, result) or passage.draft
+            passage.payload = self._built(call, passage, draft)
+        except Exception as error:  # noqa: BLE001 - likewise
+            passage.fail(function, error)
+        else:
+            passage.draft = draft
+
+    def _built(self, call: ResolvedCall, passage: _Passage, draft: Draft) -> Payload:
+        original = passage.original
+        if draft is not original:
+            # An enricher can neither change the id of an event nor make an anonymous one say who it was.
+            draft = Draft(
+                event=draft.event,
+                context=draft.context,
+                subject=draft.subject,
+                anonymous=original.anonymous,
+                event_id=original.event_id,
+                page=draft.page,
+            )
+        return self._builder.build(draft, call.times)
+
+    async def _ask(self, function: _Function, passage: _Passage, *, can_wait: bool) -> None:
+        """Call *function*, and take its result or note its failure."""
         running = _Running(self)
         token = _running.set((*_running.get(), running))
         try:
-            result = function(draft)
+            result = function(passage.draft)
             if function.is_async and can_wait:
-                async with asyncio.timeout(_FUNCTION_SECONDS):
+                async with asyncio.timeout(self._function_timeout):
                     result = await result
             elif inspect.iscoroutine(result):
-                # Never awaited, it would complain.
+                # Never awaited, it would warn.
                 result.close()
-            return function.applied(draft, result)
+            passage.take(function, result)
+        except (Exception, asyncio.CancelledError) as error:
+            if _is_cancelled(error):
+                raise
+            passage.fail(function, error)
         finally:
             running.is_active = False
-            # Ended from outside by the garbage collector, this is another context.
+            # When the garbage collector ends the coroutine, this is another context.
             with suppress(ValueError):
                 _running.reset(token)
 
-    def _encoded(self, call: _Call, draft: Draft, result: Draft) -> Payload:
-        """Return *result*, which functions have made of *draft*, as it is sent."""
-        (payload,), _ = self._encode(
-            _alone(result.event),
-            result.subject,
-            result.page,
-            result.context,
-            call.tstamp,
-            call.true_timestamp,
-            draft.event_id,
-            draft.anonymous,
-        )
-        return payload
-
     def _counting(self) -> threading.Lock:
-        # One that was held while the process forked is never released in the child.
+        # A lock that was held while the process forked is never released in the child.
         if not self._process_marker[0]:
             self._lock, self._process_marker = threading.Lock(), fork.process_marker()
         return self._lock
 
-    def _note(self, report: _Report) -> None:
-        if not (report.faults or report.is_filtered):
+    def _note(self, passage: _Passage) -> None:
+        if not (passage.faults or passage.is_filtered):
             return
         with self._counting():
-            self._filtered += report.is_filtered
-            self._lost += report.is_lost
-            self._faults.update(function.name for function, _ in report.faults)
-        for function, said in report.faults:
+            self._filtered += passage.is_filtered
+            self._lost += passage.is_lost
+            self._faults.update(function.name for function, _ in passage.faults)
+        for function, said in passage.faults:
             outcome = "the event is not tracked" if function.loses else "the event goes on without it"
             message = "%s failed (%s); %s"
             self._throttled.log(function.name, logging.ERROR, message, function.name, said, outcome)
 
 
-def _alone(event: Any) -> Any:
-    return event.alone() if isinstance(event, PrimitiveEvent) else event
-
-
-def _at_once(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Return what *coroutine*, in which nothing waits, returns."""
+def _without_waiting(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Return the result of *coroutine*, in which nothing waits: no loop is needed for it."""
     try:
         coroutine.send(None)
     except StopIteration as end:
@@ -422,7 +366,7 @@ def _at_once(coroutine: Coroutine[Any, Any, _T]) -> _T:
 
 
 def _is_cancelled(error: BaseException) -> bool:
-    """Return whether *error* comes of the cancellation of this task, and not out of a function."""
+    """Return whether *error* is the cancellation of this task, and was not raised by a function."""
     if not isinstance(error, asyncio.CancelledError):
         return False
     with suppress(RuntimeError):
@@ -431,8 +375,8 @@ def _is_cancelled(error: BaseException) -> bool:
     return False
 
 
-def _said(error: BaseException) -> str:
-    """Return the kind of *error* and its place. Not its message, which may quote the event."""
+def _described(error: BaseException) -> str:
+    """Return the kind of *error* and its place; not its message, which may quote the event."""
     if isinstance(error, WrongResultError):
         return f"it {error}"
     link = error.__traceback__

@@ -1,4 +1,4 @@
-"""Functions that events go through before they are accepted: to change them, or to leave them out."""
+"""Enrichers: functions that change events, or leave them out, before any emitter gets them."""
 
 from __future__ import annotations
 
@@ -22,28 +22,30 @@ OnFault = Literal["keep", "drop"]
 
 class Enricher:
     """
-    A function that events go through, and what becomes of one when it fails.
+    A function that events go through, with the rules on the events and the cost of a failure.
 
     Args:
-        function: A plain or a coroutine function of a `Draft`, which returns it,
-            another one, or None for an event that is not to be tracked.
+        function: A plain or a coroutine function of a `Draft`, which returns the draft,
+            another draft, or None for an event that is not to be tracked.
 
         include: Rules on Iglu URIs, of which one must match; None for all events.
 
         exclude: Rules of which none may match.
 
-        on_fault: Whether an event is kept as it was, or dropped, when the function fails.
+        on_fault: What happens to an event when the function fails: ``keep`` tracks it as
+            it was before, ``drop`` does not track it.
 
     Attributes:
-        name: What statistics and logs call it.
+        name: The name in statistics and logs.
 
-        is_async: Whether what the function returns must be awaited.
+        is_async: Whether the result of the function must be awaited.
 
-        rules: The events it is for.
+        rules: The rules on the events.
 
-        loses: Whether its failure costs the event.
+        loses: Whether an event is lost when the function fails.
 
-    Raises ConfigurationError when one of them is something else.
+    Raises:
+        ConfigurationError: If an argument is something else.
     """
 
     __slots__ = ("_function", "is_async", "loses", "name", "rules")
@@ -66,15 +68,16 @@ class Enricher:
         self.loses: bool = on_fault == "drop"
 
     def __call__(self, draft: Draft) -> Any:
-        """Return what the function returns, or what must be awaited for it."""
-        # With a subject of its own, so that a failure leaves no half of a change.
-        return self._function(draft.replace(subject=merged([draft.subject])))
+        """Return the result of the function, or what must be awaited for it."""
+        # With a subject of its own, so that a failure does not leave half of a change.
+        return self._function(draft.replace(subject=merged((draft.subject,))))
 
     def applied(self, draft: Draft, result: Any) -> Draft | None:  # noqa: ARG002 - as of a global context
         """
-        Return what becomes of *draft* by the *result* of the function.
+        Return the draft, or None, that *result* is, which the function has returned.
 
-        Raises WrongResultError when that is neither a draft nor None.
+        Raises:
+            WrongResultError: If *result* is something else.
         """
         if result is not None and not isinstance(result, Draft):
             raise WrongResultError(f"must return a Draft or None, not {type(result).__name__}")

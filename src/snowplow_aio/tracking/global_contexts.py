@@ -1,11 +1,9 @@
-"""Entities that go with many events: those of a tracker, and those of a request."""
+"""Global contexts: entities that go with many events, those of a tracker and those of a request."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar
 
 from snowplow_aio.model.arguments import check_argument
@@ -22,15 +20,15 @@ _RULE = "must be an entity, a list of at least one, or a function that returns s
 
 
 class WrongResultError(TypeError):
-    """A function has returned something else than it may. The message quotes nothing of it."""
+    """A function has returned something that it must not return. The message does not quote it."""
 
 
 class GlobalContext:
     """
-    Entities, or a function that makes them, and the events they are for.
+    Entities, or a function that makes them, with the rules on the events that get them.
 
     Args:
-        source: An entity, a sequence of them, or a plain or a coroutine function
+        source: An entity, a sequence of entities, or a plain or a coroutine function
             of a `Draft` that returns an entity, a sequence of them or None.
 
         include: Rules on Iglu URIs, of which one must match; None for all events.
@@ -38,15 +36,16 @@ class GlobalContext:
         exclude: Rules of which none may match.
 
     Attributes:
-        name: What statistics and logs call it.
+        name: The name in statistics and logs.
 
-        is_async: Whether what its function returns must be awaited.
+        is_async: Whether the result of the function must be awaited.
 
-        rules: The events it is for.
+        rules: The rules on the events.
 
-        loses: Whether its failure costs the event: no.
+        loses: Whether an event is lost when the function fails: never.
 
-    Raises ConfigurationError when *source* or a rule is something else.
+    Raises:
+        ConfigurationError: If *source* or a rule is something else.
     """
 
     __slots__ = ("_entities", "_function", "is_async", "name", "rules")
@@ -69,7 +68,7 @@ class GlobalContext:
 
     @property
     def entities(self) -> tuple[Entity, ...]:
-        """The entities, where there is no function."""
+        """The entities; empty if a function makes them."""
         return self._entities
 
     def __call__(self, draft: Draft) -> Any:
@@ -78,9 +77,10 @@ class GlobalContext:
 
     def applied(self, draft: Draft, result: Any) -> Draft:
         """
-        Return *draft* with the entities that the function's *result* is.
+        Return *draft* with the entities in *result*, which the function has returned.
 
-        Raises WrongResultError when it is something else.
+        Raises:
+            WrongResultError: If *result* is something else.
         """
         entities = _entities(result)
         if entities is None:
@@ -90,7 +90,7 @@ class GlobalContext:
 
 
 def _entities(value: Any) -> tuple[Entity, ...] | None:
-    """Return *value*, entities or a single one or None, as a tuple; None when it is something else."""
+    """Return an entity, a sequence of entities or None as a tuple; None if *value* is anything else."""
     if value is None:
         return ()
     entities = tuple(value) if isinstance(value, (list, tuple)) else (value,)
@@ -106,37 +106,5 @@ def is_coroutine_function(function: Any) -> bool:
 
 
 def function_name(function: Any) -> str:
-    """Return what to call *function*."""
+    """Return the name of *function* in statistics and logs."""
     return str(getattr(function, "__qualname__", None) or type(function).__qualname__)
-
-
-bound_contexts: ContextVar[tuple[GlobalContext, ...] | None] = ContextVar(
-    "snowplow_aio.contexts", default=None
-)
-
-
-@contextmanager
-def use_context(
-    *context: ContextSource, include: Rules = None, exclude: Rules = None
-) -> Generator[None, None, None]:
-    """
-    Have entities go with all events that this task, and the tasks it starts, track meanwhile.
-
-    They stand behind those of the call and before those of the tracker. Bound
-    again inside, they are added to what is bound.
-
-    Args:
-        *context: Each is what `Tracker.add_global_context` takes.
-
-        include: Rules on the Iglu URIs of events, of which one must match; None for all events.
-
-        exclude: Rules of which none may match.
-
-    Raises ConfigurationError when one of them is something else.
-    """
-    added = tuple(GlobalContext(source, include=include, exclude=exclude) for source in context)
-    token = bound_contexts.set((*(bound_contexts.get() or ()), *added))
-    try:
-        yield
-    finally:
-        bound_contexts.reset(token)

@@ -1,10 +1,10 @@
 """
-JSON as the pipeline reads it, made once for each event.
+The JSON encoder: JSON as the pipeline reads it, made once for each event.
 
-orjson does the usual event in one pass. What it cannot say (integers beyond
-64 bits, subclasses of float and tuple) or says wrongly (NaN as null), and
-whatever it refuses, goes through a slower pass in Python that either says it
-right or names the place and the rule in its error.
+orjson encodes the usual event in one pass. Data that it cannot encode (integers
+beyond 64 bits, subclasses of float and tuple), encodes wrongly (NaN as null) or
+refuses goes through a slower pass in Python. That pass encodes it rightly, or
+raises an error that names the place and the rule.
 """
 
 from __future__ import annotations
@@ -46,15 +46,16 @@ def to_json(data: Any, argument: str, default: JSONDefault | None = None) -> byt
     Return *data* as compact UTF-8 JSON.
 
     Args:
-        data: What JSON can say, and datetimes with a time zone (ISO 8601),
+        data: Anything that JSON can say, and datetimes with a time zone (ISO 8601),
             dates, times, UUIDs, Decimals (exact numbers), enums (their value),
             pydantic models and dataclasses.
 
-        argument: What an error calls the data.
+        argument: The name of the data in errors.
 
         default: Turns any other object into one of these.
 
-    Raises InvalidEventError when something in it is not JSON, names where and why.
+    Raises:
+        InvalidEventError: If something in it is not JSON. The error names the place and the rule.
     """
     encoded = json_in_one_pass(data, is_plain(data), default)
     if encoded is not None:
@@ -64,12 +65,12 @@ def to_json(data: Any, argument: str, default: JSONDefault | None = None) -> byt
 
 def json_in_one_pass(data: Any, plain: bool, default: JSONDefault | None) -> bytes | None:  # noqa: FBT001
     """
-    Return *data* as compact UTF-8 JSON, or None when only the slower pass can tell whether it is.
+    Return *data* as compact UTF-8 JSON, or None if it needs the slower pass.
 
     Args:
-        data: What is encoded.
+        data: The data.
 
-        plain: Whether all of it `is_plain`.
+        plain: Whether all of it is known to be plain; see `is_plain`.
 
         default: As in `to_json`.
     """
@@ -79,19 +80,19 @@ def json_in_one_pass(data: Any, plain: bool, default: JSONDefault | None) -> byt
         return None
     if plain:
         return encoded
-    # A null may have been NaN, and many brackets may be too many levels.
+    # A null may have been a NaN, and many brackets may be too many levels.
     if encoded.rfind(b"null") >= 0 or encoded.count(b"{") + encoded.count(b"[") > _MAX_DATA_DEPTH:
         return None
     return encoded
 
 
 def is_plain(value: Any, levels: int = _MAX_DATA_DEPTH) -> bool:
-    """Return whether *value* is nothing but what orjson says rightly, in at most so many *levels*."""
+    """Return whether orjson encodes all of *value* rightly, and it has at most so many *levels*."""
     kind = type(value)
     if kind is dict and levels > 0:
         members: dict[Any, Any] = value
         for member in members.values():
-            # Without a call for the most usual.
+            # The most usual kinds need no call.
             kind = type(member)
             if kind is not str and kind is not int and not is_plain(member, levels - 1):
                 return False
@@ -110,13 +111,13 @@ def is_plain(value: Any, levels: int = _MAX_DATA_DEPTH) -> bool:
 
 def model_data(model: BaseModel) -> Any:
     """Return the data of *model* by the names of its schema, without the fields that were not set."""
-    # Of any type: where pydantic is not installed, as while this is compiled, it has none that is hashable.
+    # Any, because pydantic is not installed while this is compiled, and its types then are not hashable.
     kind: Any = type(model)
     names, are_own = _field_names(kind)
     if names is None or model.__pydantic_extra__:
         return model.__pydantic_serializer__.to_python(model, by_alias=True, exclude_unset=True)
     values, given = model.__dict__, model.__pydantic_fields_set__
-    # A cached property stands among the values, and is no field.
+    # A cached property stands among the values, but is no field.
     if are_own and len(given) == len(names) == len(values):
         return values
     return {name: values[field] for field, name in names if field in given}
@@ -125,12 +126,12 @@ def model_data(model: BaseModel) -> Any:
 @cache
 def _field_names(model: type[BaseModel]) -> tuple[Sequence[tuple[str, str]] | None, bool]:
     """
-    Return (attribute, name in the data) of each field, and whether the two are always the same.
+    Return the pair (attribute, name in the data) of each field, and whether the two are always the same.
 
-    None instead of the names where pydantic must serialise itself.
+    The first is None if pydantic must serialise the model itself.
     """
     # Reading the attributes takes a third of the time of pydantic's own
-    # `model_dump`, and says the same unless something customises it.
+    # `model_dump`, and gives the same unless something customises it.
     if issubclass(model, RootModel) or _customised(model.__pydantic_core_schema__):
         return None, False
     names = [
@@ -148,7 +149,12 @@ def _customised(schema: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Return what orjson can write of *value*. Raises TypeError when there is no such thing."""
+    """
+    Return a form of *value* that orjson can encode.
+
+    Raises:
+        TypeError: If there is none.
+    """
     if isinstance(value, BaseModel):
         return model_data(value)
     if isinstance(value, Decimal):
@@ -182,18 +188,19 @@ def _plain_or(default: JSONDefault) -> JSONDefault:
 
 
 def _iso8601(moment: datetime) -> str:
-    """Return *moment* in the form that the pipeline's ``date-time`` format takes."""
+    """Return the text of *moment* that the pipeline takes for a ``date-time``."""
     offset = moment.utcoffset()
     if offset is None:
         raise ValueError("must be a datetime with a time zone")
-    # The format knows offsets of whole minutes up to 18 hours (PROTOCOL.md §1.5).
+    # It takes offsets of whole minutes up to 18 hours
+    # (docs/explanation/protocol.md, "JSON, base64 and formats").
     if offset % timedelta(minutes=1) or abs(offset) > timedelta(hours=18):
         moment = moment.astimezone(UTC)
     return moment.isoformat()
 
 
 class _Walk:
-    """The slow pass: a copy of the data that orjson writes rightly, or an error that names the place."""
+    """The slow pass: makes a copy that orjson encodes rightly, or raises an error that names the place."""
 
     def __init__(self, plain: JSONDefault) -> None:
         self._plain = plain
@@ -234,7 +241,7 @@ class _Walk:
             self._parents.pop()
 
     def _converted(self, value: Any, path: str) -> Any:
-        # Turned again and again into another object, the value would never be JSON.
+        # If each object were turned into another one, this would never end.
         if len(self._parents) > 2 * _MAX_DATA_DEPTH:
             raise InvalidEventError.about(path, value, "must become JSON by json_default, not another object")
         try:

@@ -1,8 +1,8 @@
 """
-Which events something is for: rules on their Iglu URIs.
+Rule sets: rules on Iglu URIs that select events.
 
-They are written as the field's trackers take them: an Iglu URI in which ``*``
-stands for a whole part, ``iglu:com.acme/*/jsonschema/1-*-*``.
+A rule is written as in other Snowplow trackers: an Iglu URI in which ``*`` stands
+for a whole part, like ``iglu:com.acme/*/jsonschema/1-*-*``.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ class SchemaRule:
     An Iglu URI with wildcards.
 
     Args:
-        vendor: The parts of the vendor; a lone ``*`` is any vendor, one among
-            others is one part.
+        vendor: The parts of the vendor. A single ``*`` is any vendor; among other parts it is
+            one part.
 
-        rest: Name, format, model, revision and addition.
+        rest: The name, the format, and the three numbers of the version.
     """
 
     vendor: tuple[str, ...]
     rest: tuple[str, ...]
 
     def matches(self, key: SchemaKey) -> bool:
-        """Return whether it is a rule for *key*."""
+        """Return whether the rule matches *key*."""
         version = key.version
         numbers = (str(version.model), str(version.revision), str(version.addition))
         return _match(self.rest, (key.name, key.format, *numbers)) and (
@@ -58,9 +58,15 @@ def _match(rule: tuple[str, ...], parts: tuple[str, ...]) -> bool:
 
 def schema_rules(argument: str, rules: Any) -> tuple[SchemaRule, ...]:
     """
-    Return *rules*, one or a sequence of them or None, in their parts.
+    Return *rules* as objects.
 
-    Raises ConfigurationError, which calls them *argument*, when one is no rule.
+    Args:
+        argument: The name of the rules in errors.
+
+        rules: A rule, a sequence of rules, or None.
+
+    Raises:
+        ConfigurationError: If one of them is no rule.
     """
     given = [] if rules is None else [rules] if isinstance(rules, str) else rules
     if not isinstance(given, Sequence):
@@ -79,10 +85,10 @@ def _parsed(argument: str, rule: Any) -> SchemaRule:
 @dataclass(frozen=True, slots=True)
 class RuleSet:
     """
-    Which schemas are meant.
+    The rules on the schemas of events.
 
     Args:
-        include: Rules of which one must match; none for all schemas.
+        include: Rules of which one must match; empty for all schemas.
 
         exclude: Rules of which none may match.
     """
@@ -93,9 +99,10 @@ class RuleSet:
     @classmethod
     def of(cls, include: Any, exclude: Any) -> RuleSet:
         """
-        Return the rules that *include* and *exclude* are: each a rule, a sequence of rules, or None.
+        Return the rule set of *include* and *exclude*, each a rule, a sequence of rules, or None.
 
-        Raises ConfigurationError when one is no rule, or *include* is an empty sequence.
+        Raises:
+            ConfigurationError: If one of them is no rule, or *include* is an empty sequence.
         """
         rules = cls(schema_rules("include", include), schema_rules("exclude", exclude))
         if include is not None and not rules.include:
@@ -103,7 +110,7 @@ class RuleSet:
         return rules
 
     def accept(self, uri: str) -> bool:
-        """Return whether the schema *uri* is meant."""
+        """Return whether the rules select the schema *uri*."""
         if not self.include and not self.exclude:
             return True
         key = SchemaKey.parse(uri)

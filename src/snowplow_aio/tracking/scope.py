@@ -1,9 +1,10 @@
 """
-On what occasion events are tracked: a web request, for instance.
+What is bound to a task: its scope, its subject and its entities.
 
-What an occasion says holds for every event tracked during it, unless the event
-itself or a subject that is nearer says otherwise. It is asked when an event is
-tracked, so that one without events costs next to nothing.
+A scope is the surroundings in which events are tracked, a web request for
+instance. What it knows holds for every event that is tracked meanwhile, unless
+a nearer subject or the event itself says otherwise. A scope is asked only when
+an event is tracked, so a request without events costs next to nothing.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from contextvars import ContextVar
 from typing import Any, Literal
 
 from snowplow_aio.exceptions import InvalidEventError
-from snowplow_aio.model.subject import Subject, subject_with
+from snowplow_aio.model.subject import Subject, layered, subject_with
+from snowplow_aio.tracking.global_contexts import ContextSource, GlobalContext, Rules
 
 Permission = Literal["all", "anonymous", "nothing"]
-"""What may be tracked on an occasion: events, anonymous events, or none."""
+"""What may be tracked within a scope: events, anonymous events, or nothing."""
 
 
 class TrackingScope(ABC):
@@ -28,58 +30,115 @@ class TrackingScope(ABC):
 
     @abstractmethod
     def permission(self) -> Permission:
-        """Return what may be tracked; where it is nothing, `track` does all but hand the event over."""
+        """Return what may be tracked; with ``nothing``, `track` checks an event and does not hand it over."""
 
     @abstractmethod
     def fields(self) -> Mapping[str, str]:
         """
-        Return the protocol fields of whom events are about; none of them is empty.
+        Return the protocol fields of the subject; none of them is empty.
 
         They stand between the tracker's subject and the one of `use_subject`.
         """
 
     @abstractmethod
     def page(self) -> Mapping[str, str]:
-        """Return ``url`` and ``refr``, where they are known, for events that have none."""
+        """Return ``url`` and ``refr``, as far as they are known, for events without a page of their own."""
 
 
-bound_scope: ContextVar[TrackingScope | None] = ContextVar("snowplow_aio.tracking.scope", default=None)
+bound_scope: ContextVar[TrackingScope | None] = ContextVar("snowplow_aio.scope", default=None)
 
-bound_subject: ContextVar[Subject | None] = ContextVar("snowplow_aio.model.subject", default=None)
+bound_subject: ContextVar[Subject | None] = ContextVar("snowplow_aio.subject", default=None)
+
+bound_contexts: ContextVar[tuple[GlobalContext, ...] | None] = ContextVar(
+    "snowplow_aio.contexts", default=None
+)
 
 
 def current_subject() -> Subject | None:
-    """Return the subject that `use_subject`, or a web request, bound for this task, or None."""
+    """
+    Return the subject that `use_subject`, or a web request, has bound for this task.
+
+    Returns:
+        A subject; None if nothing is bound.
+    """
     scope, bound = bound_scope.get(), bound_subject.get()
     if scope is None:
         return bound
-    # A copy: nobody changes what is bound.
-    layers = [layer for layer in (subject_with(scope.fields()), bound) if layer is not None]
-    values = {name: value for layer in layers for name, value in layer._values.items()}  # noqa: SLF001
-    fields = {key: value for layer in layers for key, value in layer._fields.items()}
-    return Subject._of(values, fields)  # noqa: SLF001 - likewise
+    visitor = subject_with(scope.fields())
+    # A copy, because what is bound must not be changed.
+    return visitor if bound is None else layered((visitor, bound))
 
 
 @contextmanager
 def use_subject(subject: Subject | None = None, /, **fields: Any) -> Generator[Subject, None, None]:
     """
-    Bind a subject for this task and the tasks it starts, over the tracker's own.
+    Bind a subject for this task and the tasks that it starts.
 
-    Binding again inside adds to what is bound; nothing bound is ever changed.
+    The fields go before those of the tracker's subject. A subject that is bound
+    inside adds to the one outside, which itself never changes. Use it in a
+    ``with`` statement or as a decorator.
 
     Args:
         subject: Fields to bind.
 
-        **fields: More of them, with the names of `Subject`.
+        **fields: More fields, with the names of `Subject`. `CLEAR` removes what the
+            tracker's subject has set.
 
-    Raises InvalidEventError when a value breaks a rule of `Subject`, TypeError for an unknown name.
+    Yields:
+        The subject that is bound.
+
+    Raises:
+        InvalidEventError: If a value breaks a rule of `Subject`.
+        TypeError: If a field has another name.
+
+    Example:
+        Say whose request is being answered::
+
+            with use_subject(user_id="u-42"):
+                await tracker.track(PageView(page_url="https://shop.example/"))
     """
     if not (subject is None or isinstance(subject, Subject)):
         raise InvalidEventError.about("subject", subject, "must be a Subject")
-    layers = [layer for layer in (bound_subject.get(), subject, Subject(**fields)) if layer is not None]
-    bound = Subject(**{name: value for layer in layers for name, value in layer._values.items()})  # noqa: SLF001
+    bound = layered(layer for layer in (bound_subject.get(), subject, Subject(**fields)) if layer is not None)
     token = bound_subject.set(bound)
     try:
         yield bound
     finally:
         bound_subject.reset(token)
+
+
+@contextmanager
+def use_context(
+    *context: ContextSource, include: Rules = None, exclude: Rules = None
+) -> Generator[None, None, None]:
+    """
+    Bind entities to all events that this task, and the tasks that it starts, track meanwhile.
+
+    The entities stand behind those of the call and before those of the tracker.
+    Entities that are bound inside are added to those outside.
+
+    Args:
+        *context: Each is what `Tracker.add_global_context` takes: an entity, a sequence of
+            entities, or a function that makes them.
+
+        include: A rule, or a sequence of rules, on the Iglu URIs of events, of which one must
+            match; None for all events.
+
+        exclude: Rules of which none may match.
+
+    Raises:
+        ConfigurationError: If an argument is something else.
+
+    Example:
+        Send an entity with all events of one page view::
+
+            with use_context(WebPage()):
+                await tracker.track(PageView(page_url="https://shop.example/"))
+                await tracker.track(LinkClick(target_url="https://shop.example/cart"))
+    """
+    added = tuple(GlobalContext(source, include=include, exclude=exclude) for source in context)
+    token = bound_contexts.set((*(bound_contexts.get() or ()), *added))
+    try:
+        yield
+    finally:
+        bound_contexts.reset(token)

@@ -1,12 +1,20 @@
-"""One tracking method for each kind of event; each returns what can be awaited and chained."""
+"""
+A tracking method for each kind of event, and the call that each of them returns.
+
+A call can be awaited like a coroutine, and has the same tracking methods, so
+that calls can be chained.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
 from snowplow_aio.events.cart import AddToCart, RemoveFromCart
@@ -20,19 +28,22 @@ from snowplow_aio.events.screen import MobileScreenView, ScreenView
 from snowplow_aio.events.search import SiteSearch
 from snowplow_aio.events.structured import StructuredEvent
 from snowplow_aio.exceptions import InvalidEventError
-from snowplow_aio.model.payload import Entity, Event
+from snowplow_aio.model.payload import Entity, Event, Payload
 from snowplow_aio.model.subject import Subject
 from snowplow_aio.model.timestamps import DeviceTimestamp, TrueTimestamp
-
-if TYPE_CHECKING:
-    from snowplow_aio.tracking.tracker import Tracking
+from snowplow_aio.tracking.payload_builder import PendingPayloads
 
 Context = Sequence[Entity] | None
 Timestamp = float | datetime | DeviceTimestamp | TrueTimestamp | None
 
+HandOver = Callable[[tuple[Payload, ...]], Awaitable[None] | None]
+"""Hands payloads to every emitter, and returns what must be awaited, or None."""
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
 
 class Metadata(TypedDict, total=False):
-    """The arguments of every tracking method besides the event's own, its context and `tstamp`."""
+    """The arguments of every tracking method besides those of its event, `context` and `tstamp`."""
 
     true_timestamp: float | datetime | TrueTimestamp | None
     subject: Subject | None
@@ -47,18 +58,37 @@ class AllMetadata(Metadata, total=False):
     tstamp: Timestamp
 
 
+def like_coroutine_function(function: _Function) -> _Function:
+    """
+    Mark *function*, which returns an awaitable, as a coroutine function.
+
+    A framework that is given one for a background task asks what it is. Called
+    as a plain function, in a thread, it would track nothing.
+    """
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(function)
+    # asyncio.iscoroutinefunction looks for this attribute.
+    function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]  # noqa: SLF001
+    return function
+
+
 def given(**fields: Any) -> dict[str, Any]:
-    """Return *fields* without those that are None: the schemas know absent fields, few know null."""
+    """Return *fields* without those that are None, because few schemas know null."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
 class TrackMethods(ABC):
     """
-    What a tracker and what its methods return have in common: tracking one more event.
+    The tracking methods that a tracker and a `TrackCall` have in common.
 
     Every method takes, after the fields of its event, the same arguments as
-    `track`; it validates and encodes at the call, and raises
-    `pydantic.ValidationError` or InvalidEventError there.
+    `Tracker.track`. It checks and encodes the event at the call, and raises
+    `pydantic.ValidationError` or `InvalidEventError` there.
+
+    Example:
+        Track two events in order; the id is that of the last one::
+
+            event_id = await tracker.track_page_view("https://shop.example/").track_screen_view("cart")
     """
 
     __slots__ = ()
@@ -74,35 +104,10 @@ class TrackMethods(ABC):
         subject: Subject | None = None,
         event_id: str | UUID | None = None,
         anonymous: bool = False,
-    ) -> Tracking:
-        """
-        Track *event*: all work but the handing over is done at the call.
+    ) -> TrackCall:
+        """Track an event; see `Tracker.track`."""
 
-        Args:
-            event: An event model, a `SelfDescribing` model or a `SelfDescribingJson`.
-
-            context: The entities that go with it; an empty list is the same as None.
-
-            tstamp: When it happened: milliseconds since the epoch, an aware
-                datetime or a `DeviceTimestamp` are sent as ``dtm``, a
-                `TrueTimestamp` is sent as ``ttm`` instead; None is now.
-
-            true_timestamp: When it really happened; sent as ``ttm`` beside ``dtm``,
-                which the models behind the pipeline need.
-
-            subject: Fields that go before those of the tracker and of `use_subject`.
-
-            event_id: A UUID; a new one where it is None.
-
-            anonymous: Whether what identifies the user is left out and the
-                collector is told to keep nothing either (``SP-Anonymous``).
-
-        Returns what must be awaited to hand the event to the emitters; awaiting
-        it gives the event id.
-
-        Raises InvalidEventError when something breaks a rule of the protocol or of JSON.
-        """
-
+    @like_coroutine_function
     def track_page_view(
         self,
         page_url: str,
@@ -111,11 +116,12 @@ class TrackMethods(ABC):
         context: Context = None,
         tstamp: Timestamp = None,
         **metadata: Unpack[Metadata],
-    ) -> Tracking:
+    ) -> TrackCall:
         """Track a `PageView`."""
         event = PageView(page_url=page_url, page_title=page_title, referrer=referrer)
         return self.track(event, context=context, tstamp=tstamp, **metadata)
 
+    @like_coroutine_function
     def track_page_ping(
         self,
         page_url: str,
@@ -128,7 +134,7 @@ class TrackMethods(ABC):
         context: Context = None,
         tstamp: Timestamp = None,
         **metadata: Unpack[Metadata],
-    ) -> Tracking:
+    ) -> TrackCall:
         """Track a `PagePing`."""
         event = PagePing(
             page_url=page_url,
@@ -141,6 +147,7 @@ class TrackMethods(ABC):
         )
         return self.track(event, context=context, tstamp=tstamp, **metadata)
 
+    @like_coroutine_function
     def track_screen_view(
         self,
         name: str | None = None,
@@ -148,11 +155,12 @@ class TrackMethods(ABC):
         context: Context = None,
         tstamp: Timestamp = None,
         **metadata: Unpack[Metadata],
-    ) -> Tracking:
+    ) -> TrackCall:
         """Track a `ScreenView`."""
         event = ScreenView(**given(name=name, id_=id_))
         return self.track(event, context=context, tstamp=tstamp, **metadata)
 
+    @like_coroutine_function
     def track_mobile_screen_view(
         self,
         name: str,
@@ -165,7 +173,7 @@ class TrackMethods(ABC):
         context: Context = None,
         tstamp: Timestamp = None,
         **metadata: Unpack[Metadata],
-    ) -> Tracking:
+    ) -> TrackCall:
         """Track a `MobileScreenView`."""
         event = MobileScreenView(
             name=name,
@@ -180,6 +188,7 @@ class TrackMethods(ABC):
         )
         return self.track(event, context=context, tstamp=tstamp, **metadata)
 
+    @like_coroutine_function
     def track_struct_event(
         self,
         category: str,
@@ -190,40 +199,43 @@ class TrackMethods(ABC):
         context: Context = None,
         tstamp: Timestamp = None,
         **metadata: Unpack[Metadata],
-    ) -> Tracking:
+    ) -> TrackCall:
         """Track a `StructuredEvent`."""
         event = StructuredEvent(
             category=category, action=action, label=label, property_=property_, value=value
         )
         return self.track(event, context=context, tstamp=tstamp, **metadata)
 
+    @like_coroutine_function
     def track_self_describing_event(
         self,
         event_json: Entity,
         context: Context = None,
         tstamp: Timestamp = None,
         **metadata: Unpack[Metadata],
-    ) -> Tracking:
-        """Track an event with a schema of its own."""
+    ) -> TrackCall:
+        """Track an event with a schema of its own: a `SelfDescribing` model or a `SelfDescribingJson`."""
         try:
             return self.track(event_json, context=context, tstamp=tstamp, **metadata)
         except InvalidEventError as error:
-            # Here the event has the manual's name.
+            # The error calls the event by the name of the argument here.
             message = str(error)
             if message.startswith(("event:", "event.")):
                 message = f"event_json{message.removeprefix('event')}"
             raise InvalidEventError(message) from None
 
+    @like_coroutine_function
     def track_unstruct_event(
         self,
         event_json: Entity,
         context: Context = None,
         tstamp: Timestamp = None,
         **metadata: Unpack[Metadata],
-    ) -> Tracking:
+    ) -> TrackCall:
         """Do the same as `track_self_describing_event`, under its old name."""
         return self.track_self_describing_event(event_json, context, tstamp, **metadata)
 
+    @like_coroutine_function
     def track_link_click(
         self,
         target_url: str,
@@ -234,7 +246,7 @@ class TrackMethods(ABC):
         context: Context = None,
         tstamp: Timestamp = None,
         **metadata: Unpack[Metadata],
-    ) -> Tracking:
+    ) -> TrackCall:
         """Track a `LinkClick`."""
         optional = given(
             element_id=element_id,
@@ -246,6 +258,7 @@ class TrackMethods(ABC):
             LinkClick(target_url=target_url, **optional), context=context, tstamp=tstamp, **metadata
         )
 
+    @like_coroutine_function
     def track_add_to_cart(
         self,
         sku: str,
@@ -257,12 +270,13 @@ class TrackMethods(ABC):
         context: Context = None,
         tstamp: Timestamp = None,
         **metadata: Unpack[Metadata],
-    ) -> Tracking:
+    ) -> TrackCall:
         """Track an `AddToCart`."""
         optional = given(name=name, category=category, unit_price=unit_price, currency=currency)
         event = AddToCart(sku=sku, quantity=quantity, **optional)
         return self.track(event, context=context, tstamp=tstamp, **metadata)
 
+    @like_coroutine_function
     def track_remove_from_cart(
         self,
         sku: str,
@@ -274,12 +288,13 @@ class TrackMethods(ABC):
         context: Context = None,
         tstamp: Timestamp = None,
         **metadata: Unpack[Metadata],
-    ) -> Tracking:
+    ) -> TrackCall:
         """Track a `RemoveFromCart`."""
         optional = given(name=name, category=category, unit_price=unit_price, currency=currency)
         event = RemoveFromCart(sku=sku, quantity=quantity, **optional)
         return self.track(event, context=context, tstamp=tstamp, **metadata)
 
+    @like_coroutine_function
     def track_form_change(
         self,
         form_id: str,
@@ -291,8 +306,8 @@ class TrackMethods(ABC):
         context: Context = None,
         tstamp: Timestamp = None,
         **metadata: Unpack[Metadata],
-    ) -> Tracking:
-        """Track a `FormChange`. A value of None is sent as null: the element was emptied."""
+    ) -> TrackCall:
+        """Track a `FormChange`. A *value* of None is sent as null: the element was emptied."""
         event = FormChange(
             form_id=form_id,
             element_id=element_id,
@@ -302,6 +317,7 @@ class TrackMethods(ABC):
         )
         return self.track(event, context=context, tstamp=tstamp, **metadata)
 
+    @like_coroutine_function
     def track_form_submit(
         self,
         form_id: str,
@@ -310,11 +326,12 @@ class TrackMethods(ABC):
         context: Context = None,
         tstamp: Timestamp = None,
         **metadata: Unpack[Metadata],
-    ) -> Tracking:
+    ) -> TrackCall:
         """Track a `FormSubmit`."""
         event = FormSubmit(form_id=form_id, **given(form_classes=form_classes, elements=elements))
         return self.track(event, context=context, tstamp=tstamp, **metadata)
 
+    @like_coroutine_function
     def track_site_search(
         self,
         terms: Sequence[str],
@@ -324,11 +341,12 @@ class TrackMethods(ABC):
         context: Context = None,
         tstamp: Timestamp = None,
         **metadata: Unpack[Metadata],
-    ) -> Tracking:
+    ) -> TrackCall:
         """Track a `SiteSearch`."""
         optional = given(filters=filters, total_results=total_results, page_results=page_results)
         return self.track(SiteSearch(terms=terms, **optional), context=context, tstamp=tstamp, **metadata)
 
+    @like_coroutine_function
     def track_ecommerce_transaction(
         self,
         order_id: str,
@@ -344,7 +362,7 @@ class TrackMethods(ABC):
         context: Context = None,
         tstamp: Timestamp = None,
         **metadata: Unpack[Metadata],
-    ) -> Tracking:
+    ) -> TrackCall:
         """Track an `EcommerceTransaction` and, right after it, an event for each of its items."""
         event = EcommerceTransaction(
             order_id=order_id,
@@ -360,6 +378,7 @@ class TrackMethods(ABC):
         )
         return self.track(event, context=context, tstamp=tstamp, **metadata)
 
+    @like_coroutine_function
     def track_ecommerce_transaction_item(
         self,
         id_: str,
@@ -372,7 +391,7 @@ class TrackMethods(ABC):
         context: Context = None,
         tstamp: Timestamp = None,
         **metadata: Unpack[Metadata],
-    ) -> Tracking:
+    ) -> TrackCall:
         """Track an `EcommerceTransactionItem`."""
         event = EcommerceTransactionItem(
             id_=id_,
@@ -385,6 +404,7 @@ class TrackMethods(ABC):
         )
         return self.track(event, context=context, tstamp=tstamp, **metadata)
 
+    @like_coroutine_function
     def track_exception(
         self,
         error: BaseException,
@@ -392,7 +412,91 @@ class TrackMethods(ABC):
         context: Context = None,
         tstamp: Timestamp = None,
         **metadata: Unpack[Metadata],
-    ) -> Tracking:
-        """Track an `ApplicationError` that says what *error* is, where it was raised and what caused it."""
+    ) -> TrackCall:
+        """
+        Track an `ApplicationError` that tells what *error* is, where it was raised and what caused it.
+
+        *is_fatal* says whether it ends the application.
+        """
         event = ApplicationError.from_exception(error, is_fatal=is_fatal)
         return self.track(event, context=context, tstamp=tstamp, **metadata)
+
+
+class TrackCall(TrackMethods, Coroutine[Any, Any, str]):
+    """
+    Events that are checked and encoded, and reach the emitters when the call is awaited.
+
+    Tracking methods return it. It is a coroutine to everything that takes one
+    (`asyncio.create_task`, `gather`, task groups, `wait_for`). A call that is
+    never awaited warns as a coroutine does. Awaited, it gives the id of its last event.
+
+    Args:
+        prepare: Does the work of `Tracker.track` at the call.
+
+        hand_over: Hands payloads to the emitters.
+
+        first: The payloads of the first event.
+
+    Example:
+        Add an event to a call, then await both::
+
+            call = tracker.track(PageView(page_url="https://shop.example/"))
+            await call.track_link_click("https://shop.example/cart")
+    """
+
+    __slots__ = ("_hand_over", "_pending", "_prepare")
+
+    def __init__(
+        self, prepare: Callable[..., PendingPayloads], hand_over: HandOver, first: PendingPayloads
+    ) -> None:
+        self._prepare = prepare
+        self._pending = pending = [first]
+        # The coroutine does not refer to this object: when a call is forgotten, it warns at once.
+        self._hand_over = _hand_over(hand_over, pending)
+
+    @property
+    def event_id(self) -> str:
+        """The id of the last event."""
+        return self._pending[-1].event_id
+
+    def track(self, event: Event, **metadata: Unpack[AllMetadata]) -> TrackCall:
+        """
+        Track one more event, after those before; takes what `Tracker.track` takes.
+
+        Raises:
+            RuntimeError: If the call was awaited already.
+        """
+        if inspect.getcoroutinestate(self._hand_over) != inspect.CORO_CREATED:
+            raise RuntimeError("these events are tracked already; begin again with the tracker")
+        self._pending.append(self._prepare(event, **metadata))
+        return self
+
+    def __await__(self) -> Generator[Any, Any, str]:
+        return self._hand_over.__await__()
+
+    def send(self, value: Any) -> Any:
+        """Run until the next wait, as a coroutine does."""
+        return self._hand_over.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """Raise an error at the place where it waits, as a coroutine does."""
+        return self._hand_over.throw(*error)
+
+    def close(self) -> None:
+        """End it at the place where it waits, as a coroutine does."""
+        self._hand_over.close()
+
+
+async def _hand_over(hand_over: HandOver, pending: Sequence[PendingPayloads]) -> str:
+    for made in pending:
+        payloads = made.ready
+        if payloads is None:
+            payloads = await made.later()
+        wait = hand_over(payloads)
+        if wait is not None:
+            await wait
+    return pending[-1].event_id
+
+
+# Python uses this name in the warning about a call that is never awaited.
+_hand_over.__qualname__ = "Tracker.track"

@@ -1,12 +1,10 @@
-"""The tracker: makes events complete and hands them to its emitters."""
+"""The tracker: takes events, builds their payloads and hands them to the emitters."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
-import sys
 import time
-from collections.abc import Awaitable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, Unpack
@@ -19,119 +17,70 @@ from snowplow_aio.model.payload import Event, Payload
 from snowplow_aio.model.subject import Subject, platform_code, protocol_text
 from snowplow_aio.model.timestamps import TrueTimestamp
 from snowplow_aio.outcomes import EmitterStats, FlushResult, Health
-from snowplow_aio.tracking.custom_emitter import CustomEmitter
-from snowplow_aio.tracking.enricher_chain import Later
-from snowplow_aio.tracking.enricher_methods import Enriched
+from snowplow_aio.tracking.custom_emitter import accepting_emitter
+from snowplow_aio.tracking.enricher_chain import EnricherChain, EnrichmentStats
+from snowplow_aio.tracking.enrichers import Enricher, EnrichFunction, OnFault
 from snowplow_aio.tracking.event_id import new_event_id
-from snowplow_aio.tracking.global_contexts import bound_contexts
+from snowplow_aio.tracking.global_contexts import ContextSource, GlobalContext, Rules
 from snowplow_aio.tracking.json_encoder import JSONDefault
 from snowplow_aio.tracking.payload_builder import PayloadBuilder, checked_subject
-from snowplow_aio.tracking.track_methods import AllMetadata, Context, Timestamp, TrackMethods
+from snowplow_aio.tracking.track_methods import (
+    AllMetadata,
+    Context,
+    HandOver,
+    Timestamp,
+    TrackCall,
+    TrackMethods,
+    like_coroutine_function,
+)
 from snowplow_aio.version import __version__
 
 TRACKER_VERSION = f"pyaio-{__version__}"
 
 
-# What one call made, which reaches each emitter in one piece, and the event id.
-Step = tuple[tuple[Payload, ...], str]
-
-# The same of a call whose payloads have to wait for something async.
-LaterStep = tuple[tuple[Payload, ...] | Later, str]
-
-
-class Tracking(TrackMethods, Coroutine[Any, Any, str]):
+class Tracker(TrackMethods):
     """
-    Events that are validated and encoded, and reach the emitters when this is awaited.
+    Tracks events: builds their payloads and hands them to its emitters.
 
-    It is a coroutine to everything that takes one (`asyncio.create_task`,
-    `gather`, task groups, `wait_for`), and chains: each `track` method called on
-    it adds an event, in order. Awaiting it gives the id of the last one. Never
-    awaited, it warns as a coroutine does.
-    """
-
-    __slots__ = ("_run", "_steps", "_tracker")
-
-    def __init__(self, tracker: Tracker, step: LaterStep) -> None:
-        self._tracker = tracker
-        self._steps = steps = [step]
-        # The coroutine knows nothing of this object: forgotten, it warns at once.
-        self._run = _hand_over(tracker, steps)
-
-    @property
-    def event_id(self) -> str:
-        """The id of the last event."""
-        return self._steps[-1][1]
-
-    def track(self, event: Event, **metadata: Unpack[AllMetadata]) -> Tracking:
-        """Track one more event after those before; takes what `Tracker.track` takes."""
-        if inspect.getcoroutinestate(self._run) != inspect.CORO_CREATED:
-            raise RuntimeError("these events are tracked already; begin again with the tracker")
-        self._steps.append(self._tracker._prepare(event, **metadata))  # noqa: SLF001 - the two are one
-        return self
-
-    def __await__(self) -> Generator[Any, Any, str]:
-        return self._run.__await__()
-
-    def send(self, value: Any) -> Any:
-        """Run until the next wait, as a coroutine does."""
-        return self._run.send(value)
-
-    def throw(self, *error: Any) -> Any:
-        """Raise an error where it waits, as a coroutine does."""
-        return self._run.throw(*error)
-
-    def close(self) -> None:
-        """End it where it waits, as a coroutine does."""
-        self._run.close()
-
-
-async def _hand_over(tracker: Tracker, steps: Sequence[LaterStep]) -> str:
-    for payloads, _ in steps:
-        wait = tracker.hand_over(payloads if isinstance(payloads, tuple) else await payloads())
-        if wait is not None:
-            await wait
-    return steps[-1][1]
-
-
-# What Python calls it when it was never awaited.
-_hand_over.__qualname__ = "Tracker.track"
-
-
-class Tracker(TrackMethods, Enriched):
-    """
-    Tracks events.
-
-    ``async with Tracker(...) as tracker`` closes it at the end; it needs no
-    loop before the first event.
+    ``async with Tracker(...) as tracker`` closes it at the end. It needs no loop
+    before the first event.
 
     Args:
-        emitters: An emitter, or a sequence of at least one. Also an object of
-            the application's own with an `input` method.
+        emitters: An emitter, or a sequence of at least one. An object of the
+            application's own with a method `input` is taken, too.
 
-        namespace: The tracker's name, sent with every event; at most 128
+        namespace: The name of the tracker, which is sent with every event; at most 128
             characters, without ``:`` and ``;``.
 
-        app_id: The application's id; at most 255 characters.
+        app_id: The id of the application; at most 255 characters.
 
-        subject: Whom events are about; a new one where it is None.
+        subject: The subject of events; a new one if it is None.
 
-        platform: The platform code of events whose subject has none; None for ``pc``, which an
+        platform: The platform code of events whose subject has none. None is ``pc``, which an
             integration may replace.
 
         encode_base64: Whether self-describing data is sent as URL-safe base64.
 
-        json_default: Turns values that JSON does not know into some that it does.
+        json_default: A function that turns a value that JSON does not know into one that it does.
 
-        anonymous: Whether every event is anonymous: fields of the subject that
-            identify are left out, and the collector is asked to do the same.
+        anonymous: Whether every event is anonymous: the fields of the subject that identify
+            the user are left out, and the collector is asked to keep nothing either.
 
         clock: The wall clock in nanoseconds since the epoch.
 
-        new_id: Makes event ids.
+        new_id: A function that makes event ids, which are UUIDs.
 
-    Raises ConfigurationError when there is no emitter, one has no `input`, or
-    what must be a function is none, InvalidEventError when a field breaks a
-    rule of the protocol.
+    Raises:
+        ConfigurationError: If there is no emitter, an emitter has no `input`, or an
+            argument that must be a function is none.
+        InvalidEventError: If *namespace*, *app_id*, *subject* or *platform* breaks a rule of
+            the protocol.
+
+    Example:
+        Track one page view::
+
+            async with Tracker(HttpEmitter("https://collector.example.com"), app_id="shop") as tracker:
+                await tracker.track(PageView(page_url="https://shop.example/"))
     """
 
     def __init__(
@@ -161,19 +110,22 @@ class Tracker(TrackMethods, Enriched):
         rule = "must be True or False"
         check_argument(isinstance(encode_base64, bool), "encode_base64", encode_base64, rule)
         check_argument(isinstance(anonymous, bool), "anonymous", anonymous, rule)
-        self._encoder = PayloadBuilder(
+        self._builder = PayloadBuilder(
             fixed,
+            _subject(subject),
             encode_base64=encode_base64,
             json_default=json_default,
             is_anonymous=anonymous,
             clock=clock,
             new_id=new_id,
         )
-        self._enrich_with(self._encoder, is_anonymous=anonymous, clock=clock, new_id=new_id)
+        self._chain = EnricherChain(self._builder)
+        # Kept, because a bound method of the tracker would be made anew for each event.
+        self._prepare = self._chain.prepare
         self._has_platform = platform is not None
         self._namespace = namespace or ""
         self._emitters: list[AcceptingEmitter] = []
-        self.subject: Subject = _subject(subject)
+        self._hand_over = _handing_over_to(self._emitters)
         given = list(emitters) if isinstance(emitters, list | tuple) else [emitters]
         check_argument(bool(given), "emitters", emitters, "must be an emitter or a sequence of at least one")
         for emitter in given:
@@ -183,15 +135,31 @@ class Tracker(TrackMethods, Enriched):
         return f"<Tracker {self._namespace!r} to {', '.join(self.stats())}>"
 
     @property
+    def subject(self) -> Subject:
+        """The subject of events. It may be changed, and replaced by `set_subject`."""
+        return self._builder.subject
+
+    @subject.setter
+    def subject(self, subject: Subject) -> None:
+        self._builder.subject = subject
+
+    @property
     def emitters(self) -> tuple[Emitter, ...]:
-        """The emitters; an object of the application's own is wrapped in one."""
+        """The emitters. An object of the application's own is wrapped in one."""
         return tuple(self._emitters)
 
     def add_emitter(self, emitter: Emitter | Any) -> Self:
         """
-        Hand events to one more *emitter*, from now on. Returns the tracker.
+        Hand events to one more emitter, from now on.
 
-        Raises ConfigurationError when it has no `input`.
+        Args:
+            emitter: An emitter, or an object of the application's own with a method `input`.
+
+        Returns:
+            The tracker.
+
+        Raises:
+            ConfigurationError: If *emitter* has no `input`.
         """
         self._add("emitter", emitter)
         return self
@@ -200,32 +168,130 @@ class Tracker(TrackMethods, Enriched):
         rule = "must be an emitter: an object with an input method"
         has_input = callable(getattr(emitter, "input", None)) and not isinstance(emitter, type)
         check_argument(has_input, argument, emitter, rule)
-        # A subclass of one of our emitters may have an `input` of its own, which is what counts.
-        if isinstance(emitter, AcceptingEmitter) and type(emitter).input is AcceptingEmitter.input:
-            self._emitters.append(emitter)
-        else:
-            self._emitters.append(CustomEmitter(emitter))
+        self._emitters.append(accepting_emitter(emitter))
 
     def set_subject(self, subject: Subject | None) -> Self:
-        """Have events be about *subject* from now on; None for a new one. Returns the tracker."""
-        self.subject = _subject(subject)
+        """
+        Set the subject of events, from now on.
+
+        Args:
+            subject: The subject; a new one if it is None.
+
+        Returns:
+            The tracker.
+
+        Raises:
+            InvalidEventError: If *subject* is no `Subject`.
+        """
+        self._builder.subject = _subject(subject)
         return self
 
     def set_default_platform(self, platform: str) -> Self:
         """
-        Set the platform code of events whose subject has none, unless the tracker was made with one.
+        Set the platform code of events whose subject has none.
 
-        The integrations call it: a web service is ``srv``. Returns the tracker.
+        It changes nothing if the tracker was made with a platform. The integrations
+        call it: a web service is ``srv``.
 
-        Raises InvalidEventError when it is no platform code.
+        Args:
+            platform: The platform code, like ``web``, ``mob`` or ``srv``.
+
+        Returns:
+            The tracker.
+
+        Raises:
+            InvalidEventError: If *platform* is no platform code.
         """
         code = platform_code("platform", platform)
         if not self._has_platform:
-            self._encoder.set_platform(code)
+            self._builder.set_platform(code)
         return self
+
+    def add_global_context(
+        self, context: ContextSource, *, include: Rules = None, exclude: Rules = None
+    ) -> Self:
+        """
+        Send entities with every event, from now on.
+
+        They stand behind those of the call and those of `use_context`. When a function
+        fails, this is counted, and the event is sent without its entities.
+
+        Args:
+            context: An entity, a sequence of entities, or a plain or a coroutine function of
+                a `Draft` that returns an entity, a sequence of entities or None. A coroutine
+                function is called when the event is awaited, and has one second to answer.
+
+            include: A rule, or a sequence of rules, on the Iglu URIs of events, of which
+                one must match: ``iglu:com.acme/*/jsonschema/1-*-*``; None for all events.
+
+            exclude: Rules of which none may match.
+
+        Returns:
+            The tracker.
+
+        Raises:
+            ConfigurationError: If an argument is something else.
+            InvalidEventError: If the entities cannot be sent.
+
+        Example:
+            Send the version of the application with everything::
+
+                tracker.add_global_context(Application(version="1.1.0"))
+        """
+        self._chain.add_context(GlobalContext(context, include=include, exclude=exclude))
+        return self
+
+    def add_enricher(
+        self,
+        enricher: EnrichFunction,
+        *,
+        include: Rules = None,
+        exclude: Rules = None,
+        on_fault: OnFault = "keep",
+    ) -> Self:
+        """
+        Send every event through a function, from now on.
+
+        Enrichers are called after all global contexts, in the order in which they were added.
+
+        Args:
+            enricher: A plain or a coroutine function of a `Draft` that returns the draft, another
+                draft, or None for an event that is not to be tracked. A coroutine function is
+                called when the event is awaited, and has one second to answer.
+
+            include: A rule, or a sequence of rules, on the Iglu URIs of events, of which
+                one must match; None for all events.
+
+            exclude: Rules of which none may match.
+
+            on_fault: What happens to an event when the function fails: ``keep`` tracks it
+                as it was before, ``drop`` does not track it. Both are counted.
+
+        Returns:
+            The tracker.
+
+        Raises:
+            ConfigurationError: If an argument is something else.
+
+        Example:
+            Track no events of robots::
+
+                def without_robots(draft: Draft) -> Draft | None:
+                    return None if "bot" in (draft.subject.useragent or "") else draft
+
+                tracker.add_enricher(without_robots)
+        """
+        added = Enricher(enricher, include=include, exclude=exclude, on_fault=on_fault)
+        self._chain.add_enricher(added)
+        return self
+
+    def enrichment_stats(self) -> EnrichmentStats:
+        """Return the numbers of global contexts and enrichers; cheap and never waits."""
+        return self._chain.stats()
 
     # --- tracking
 
+    @like_coroutine_function
     def track(
         self,
         event: Event,
@@ -236,49 +302,86 @@ class Tracker(TrackMethods, Enriched):
         subject: Subject | None = None,
         event_id: str | UUID | None = None,
         anonymous: bool = False,
-    ) -> Tracking:
-        """Track *event*; what the arguments mean stands at `TrackMethods.track`."""
-        is_plain = not self._has_functions and bound_contexts.get() is None
-        encoder = self._encoder if is_plain else self._enrichment
-        # Each by its position: a dictionary of arguments takes as long as the event's JSON.
-        step = encoder.encode(
-            event, self.subject, context, tstamp, true_timestamp, subject, event_id, anonymous
-        )
-        return Tracking(self, step)
+    ) -> TrackCall:
+        """
+        Track an event.
 
-    def _prepare(
-        self,
-        event: Event,
-        *,
-        context: Context = None,
-        tstamp: Timestamp = None,
-        true_timestamp: float | datetime | TrueTimestamp | None = None,
-        subject: Subject | None = None,
-        event_id: str | UUID | None = None,
-        anonymous: bool = False,
-    ) -> LaterStep:
-        """Return what a `Tracking` hands over."""
-        is_plain = not self._has_functions and bound_contexts.get() is None
-        encoder = self._encoder if is_plain else self._enrichment
-        return encoder.encode(
-            event, self.subject, context, tstamp, true_timestamp, subject, event_id, anonymous
-        )
+        The event is checked and encoded at the call. Awaiting the result hands it to the
+        emitters, which does not wait for the collector.
+
+        Args:
+            event: An event model like `PageView`, a `SelfDescribing` model or a
+                `SelfDescribingJson`.
+
+            context: The entities of the event; None or an empty list for none.
+
+            tstamp: The time of the event: milliseconds since the epoch, an aware
+                `datetime` or a `DeviceTimestamp` are sent as ``dtm``, a `TrueTimestamp` is
+                sent as ``ttm`` instead. None for now.
+
+            true_timestamp: The time of the event as the application knows it: milliseconds
+                since the epoch or an aware `datetime`, sent as ``ttm`` besides ``dtm``.
+
+            subject: Fields that go before those of the tracker's subject and of `use_subject`.
+
+            event_id: The id of the event, a UUID; None for a new one.
+
+            anonymous: Whether the fields that identify the user are left out and the
+                collector is asked to keep nothing either (``SP-Anonymous``).
+
+        Returns:
+            A coroutine that gives the id of the event. It has the tracking methods, too,
+            so that calls can be chained.
+
+        Raises:
+            InvalidEventError: If an argument breaks a rule of the protocol, something in it is
+                not JSON, or the event is too large for the collector. Raised at the call.
+            QueueFullError: If an emitter has no room and its overflow policy is
+                `Overflow.RAISE`. Raised when the result is awaited.
+
+        Example:
+            Track a page view with an entity, an hour late::
+
+                event_id = await tracker.track(
+                    PageView(page_url="https://shop.example/shoes"),
+                    context=[User(id_="u-42")],
+                    tstamp=datetime.now(UTC) - timedelta(hours=1),
+                )
+        """
+        # By position, because a dictionary of arguments takes as long as the JSON of the event.
+        prepare = self._prepare
+        first = prepare(event, context, tstamp, true_timestamp, subject, event_id, anonymous)
+        return TrackCall(prepare, self._hand_over, first)
 
     def track_nowait(self, event: Event, **metadata: Unpack[AllMetadata]) -> str:
         """
-        Track *event* without waiting, from any thread, with or without a running loop.
+        Track an event without waiting, from any thread, with or without a running loop.
 
-        Takes what `track` takes, and returns the event id.
+        Args:
+            event: The event.
 
-        Raises InvalidEventError when something breaks a rule or a coroutine function
-        would have to be awaited (of a global context or an enricher), QueueFullError
-        when an emitter has no room and its overflow policy is RAISE.
+            **metadata: The other arguments of `track`.
+
+        Returns:
+            The id of the event.
+
+        Raises:
+            InvalidEventError: If an argument breaks a rule, or a global context or an enricher
+                that is for the event is a coroutine function, which would have to be awaited.
+            QueueFullError: If an emitter has no room and its overflow policy is
+                `Overflow.RAISE`.
+
+        Example:
+            Track from a signal handler or a thread::
+
+                tracker.track_nowait(StructuredEvent(category="worker", action="stop"))
         """
-        payloads, event_id = self._prepare(event, **metadata)
-        if not isinstance(payloads, tuple):
-            raise _must_be_awaited()
+        made = self._prepare(event, **metadata)
+        payloads = made.ready
+        if payloads is None:
+            raise made.must_be_awaited()
         if not payloads:
-            return event_id
+            return made.event_id
         full: QueueFullError | None = None
         for emitter in self._emitters:
             try:
@@ -287,7 +390,7 @@ class Tracker(TrackMethods, Enriched):
                 full = error
         if full is not None:
             raise full
-        return event_id
+        return made.event_id
 
     async def track_and_confirm(
         self,
@@ -297,30 +400,44 @@ class Tracker(TrackMethods, Enriched):
         **metadata: Unpack[AllMetadata],
     ) -> str:
         """
-        Track *event* and wait until every emitter has settled it. Returns the event id.
+        Track an event and wait until every emitter has settled it.
 
-        Whoever stops waiting does not stop the event: it is delivered later if it can be.
+        When the wait ends early, the event stays: it is delivered later if that is possible.
 
         Args:
-            event: The event; the other arguments are those of `track`.
+            event: The event.
 
-            timeout: Longest wait, in seconds; None for as long as it takes.
+            timeout: Longest wait, in seconds, at least 0; None for as long as it takes.
 
-        Raises DeliveryError when an emitter has rejected or dropped it,
-        TimeoutError when one has not settled it in time, and what `track` raises.
+            **metadata: The other arguments of `track`.
+
+        Returns:
+            The id of the event.
+
+        Raises:
+            DeliveryError: If an emitter has rejected or dropped the event.
+            TimeoutError: If an emitter has not settled it in time.
+            InvalidEventError: If an argument breaks a rule.
+            QueueFullError: If an emitter has no room and its overflow policy is
+                `Overflow.RAISE`.
+
+        Example:
+            Be sure that an order has reached the collector::
+
+                await tracker.track_and_confirm(EcommerceTransaction(order_id="o-7", total_value=35))
         """
         check_seconds("timeout", timeout, optional=True, zero=True)
-        made, event_id = self._prepare(event, **metadata)
+        made = self._prepare(event, **metadata)
         watched: list[tuple[str, asyncio.Future[str | None]]] = []
         try:
             async with asyncio.timeout(timeout):
-                payloads = made if isinstance(made, tuple) else await made()
+                payloads = made.ready if made.ready is not None else await made.later()
                 watched += [
                     (name, asyncio.ensure_future(emitter.watch(payload)))
                     for name, emitter in zip(self._emitter_names(), self._emitters, strict=True)
                     for payload in payloads
                 ]
-                wait = self.hand_over(payloads)
+                wait = self._hand_over(payloads)
                 if wait is not None:
                     await wait
                 await self.flush(wait=False)
@@ -330,61 +447,31 @@ class Tracker(TrackMethods, Enriched):
                 settled.cancel()
         lost = [f"{name} ({fault})" for name, fault in faults if fault is not None]
         if lost:
-            raise DeliveryError(f"event {event_id} was not delivered by {', '.join(lost)}")
-        return event_id
-
-    def encode(self, event: Event, **metadata: Unpack[AllMetadata]) -> Step:
-        """
-        Return the payloads that `track` would hand over with the same arguments, and the event id.
-
-        Raises what `track` raises, and InvalidEventError when a coroutine function
-        would have to be awaited for them.
-        """
-        payloads, event_id = self._prepare(event, **metadata)
-        if not isinstance(payloads, tuple):
-            raise _must_be_awaited()
-        return payloads, event_id
-
-    def hand_over(self, payloads: Sequence[Payload]) -> Awaitable[None] | None:
-        """
-        Give *payloads* to every emitter, in one piece; one that fails keeps them from no other.
-
-        Returns what the caller must await, or None.
-
-        Raises QueueFullError when an emitter has no room and its overflow policy is RAISE.
-        """
-        if not payloads:
-            # Left out by an enricher, or for want of a permission.
-            return None
-        if len(self._emitters) == 1:
-            # Nobody to be kept from anything: no lists for the usual tracker.
-            return self._emitters[0].accept(payloads)
-        waits: list[Awaitable[None]] = []
-        full: QueueFullError | None = None
-        for emitter in self._emitters:
-            try:
-                wait = emitter.accept(payloads)
-            except QueueFullError as error:
-                full = error
-            else:
-                if wait is not None:
-                    waits.append(wait)
-        if full is None and not waits:
-            return None
-        return waits[0] if full is None and len(waits) == 1 else _wait_for_all(waits, full)
+            raise DeliveryError(f"event {made.event_id} was not delivered by {', '.join(lost)}")
+        return made.event_id
 
     # --- flush and close
 
     async def flush(self, timeout: float | None = None, *, wait: bool = True) -> FlushResult:
         """
-        Have everything sent that was tracked before the call.
+        Send everything that was tracked before the call.
 
         Args:
-            timeout: Longest wait, in seconds; None for as long as it takes.
+            timeout: Longest wait, in seconds, at least 0; None for as long as it takes.
 
             wait: Whether to wait at all.
 
-        Returns what became of what was tracked since the last flush.
+        Returns:
+            The numbers of the events that were tracked since the last flush.
+
+        Raises:
+            ConfigurationError: If *timeout* is out of range.
+
+        Example:
+            Wait for up to five seconds::
+
+                result = await tracker.flush(timeout=5)
+                print(result.delivered, result.pending)
         """
         check_seconds("timeout", timeout, optional=True, zero=True)
         results = await asyncio.gather(*(emitter.flush(timeout, wait=wait) for emitter in self._emitters))
@@ -392,14 +479,19 @@ class Tracker(TrackMethods, Enriched):
 
     async def aclose(self, timeout: float | None = None) -> FlushResult:
         """
-        Send what is left, and close every emitter; what cannot be sent in time is dropped and counted.
+        Send the events that are left, and close every emitter.
 
-        Tracking afterwards does not raise: the events are counted as dropped.
+        Events that cannot be sent in time are dropped and counted. Tracking afterwards
+        does not raise: these events are counted as dropped.
 
         Args:
-            timeout: Seconds that it takes at most; None for each emitter's own `drain_timeout`.
+            timeout: Longest wait, in seconds, at least 0; None for the `drain_timeout` of each emitter.
 
-        Returns what became of what was tracked since the last flush.
+        Returns:
+            The numbers of the events that were tracked since the last flush.
+
+        Raises:
+            ConfigurationError: If *timeout* is out of range.
         """
         check_seconds("timeout", timeout, optional=True, zero=True)
         results = await asyncio.gather(*(emitter.aclose(timeout) for emitter in self._emitters))
@@ -409,7 +501,7 @@ class Tracker(TrackMethods, Enriched):
         return FlushResult.of(dict(zip(self._emitter_names(), results, strict=True)))
 
     def _emitter_names(self) -> list[str]:
-        """Return a name for each emitter; one that comes again gets a number."""
+        """Return a name for each emitter; a name that comes again gets a number."""
         names: list[str] = []
         for emitter in self._emitters:
             name, number = emitter.name, 2
@@ -424,7 +516,7 @@ class Tracker(TrackMethods, Enriched):
         return MappingProxyType(dict(zip(self._emitter_names(), numbers, strict=True)))
 
     def health(self) -> Health:
-        """Return whether events arrive, and in one line why not; cheap and never waits."""
+        """Return whether events arrive and, in one line, why not; cheap and never waits."""
         return Health.of(self.stats())
 
     async def __aenter__(self) -> Self:
@@ -439,25 +531,32 @@ class Tracker(TrackMethods, Enriched):
         await self.aclose()
 
 
-def _must_be_awaited() -> InvalidEventError:
-    rule = "must be awaited, as a global context or an enricher of it is a coroutine function"
-    return InvalidEventError(f"event: {rule}; use track or track_and_confirm")
+def _handing_over_to(emitters: Sequence[AcceptingEmitter]) -> HandOver:
+    """Return a function that gives payloads, in one piece, to all *emitters* that there are at the time."""
 
+    def hand_over(payloads: tuple[Payload, ...]) -> Awaitable[None] | None:
+        if not payloads:
+            # An enricher has left the event out, or the scope does not permit it.
+            return None
+        if len(emitters) == 1:
+            # The usual tracker needs no lists.
+            return emitters[0].accept(payloads)
+        waits: list[Awaitable[None]] = []
+        full: QueueFullError | None = None
+        for emitter in emitters:
+            try:
+                wait = emitter.accept(payloads)
+            except QueueFullError as error:
+                # It keeps the event from no other emitter.
+                full = error
+            else:
+                if wait is not None:
+                    waits.append(wait)
+        if full is None and not waits:
+            return None
+        return waits[0] if full is None and len(waits) == 1 else _wait_for_all(waits, full)
 
-def _mark_as_coroutine_function(function: Any) -> None:
-    if sys.version_info >= (3, 12):
-        inspect.markcoroutinefunction(function)
-    else:
-        # What asyncio.iscoroutinefunction looks for, which frameworks call.
-        function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]  # noqa: SLF001
-
-
-# A framework that is given one of these, for a background task, asks what it is: called as a
-# plain function, in a thread, it would track nothing.
-_mark_as_coroutine_function(Tracker.track)
-for _name, _method in vars(TrackMethods).items():
-    if _name.startswith("track_"):
-        _mark_as_coroutine_function(_method)
+    return hand_over
 
 
 async def _wait_for_all(waits: Sequence[Awaitable[None]], full: QueueFullError | None) -> None:
