@@ -29,8 +29,8 @@ from sybil.parsers.myst import CodeBlockParser, SkipParser
 COLLECTOR = "https://collector.example.com"
 REDIS = "redis://redis.example.com:6379/0"
 
-# A shell starts what runs in the background (`nohup nox &`) with interrupts ignored, and every child inherits that:
-# the programs of tests could not be interrupted.
+# A shell starts what runs in the background (`nohup nox &`) with interrupts ignored, and every child
+# inherits that: the programs of tests could not be interrupted.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,8 +1,8 @@
 """
 The one collector of the tests that does wrong on demand: a real server, told what to do request by request.
 
-It runs in the test's own loop (`running_collector`), in a thread (`collector_in_a_thread`), in a process of its
-own (tests/faults/server.py) and over the simulated network (tests/faults/simulation/world.py).
+It runs in the test's own loop (`running_collector`), in a thread (`collector_in_a_thread`), in a process
+of its own (tests/faults/server.py) and over the simulated network (tests/faults/simulation/world.py).
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ class Collector:
     async def _answer(
         self, answer: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, count: int
     ) -> bool:
-        """Give *answer* to a request of *count* events; return whether the connection can take another one."""
+        """Answer a request of *count* events; return whether the connection can take another one."""
         self.unanswered += count if answer.is_acceptance else 0
         if answer.delay:
             await asyncio.sleep(answer.delay)

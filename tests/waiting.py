@@ -24,7 +24,7 @@ async def until(
 ) -> None:
     """Return when *condition* holds; fail with what is *seen* when it does not within *seconds*."""
     end = time.perf_counter() + seconds
-    while not condition():  # noqa: ASYNC110 - nobody would set an event
+    while not condition():
         assert time.perf_counter() < end, f"not within {seconds} s: {condition} {seen()}"
         await asyncio.sleep(_LOOK_SECONDS)
 

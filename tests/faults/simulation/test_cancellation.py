@@ -17,7 +17,8 @@ import pytest
 
 from snowplow_aio import Delivered, Dropped, MemoryStore, Overflow
 from snowplow_aio.outcomes import Outcome
-from tests.faults.simulation.world import OK, PAGE, RESET, Answer, World, simulate
+from tests.collector import OK, Answer
+from tests.faults.simulation.world import PAGE, RESET, World, simulate
 
 BATCH = 5
 EVENTS = 30

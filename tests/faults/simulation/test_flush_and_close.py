@@ -9,7 +9,8 @@ import pytest
 
 from snowplow_aio import Delivered, Tracker
 from snowplow_aio.outcomes import Outcome
-from tests.faults.simulation.world import OK, PAGE, Answer, Odds, World, simulate
+from tests.collector import OK, Answer
+from tests.faults.simulation.world import PAGE, Odds, World, simulate
 
 NEVER = 1_000_000.0
 

@@ -15,7 +15,8 @@ import pytest
 
 from snowplow_aio import Retried, Retry
 from snowplow_aio.outcomes import Outcome
-from tests.faults.simulation.world import LATENCY, OK, PAGE, Answer, Odds, World, simulate
+from tests.collector import OK, Answer
+from tests.faults.simulation.world import LATENCY, PAGE, Odds, World, simulate
 
 # A new connection, the request, and what is lost in steps of the loop.
 ARRIVAL = 3 * LATENCY[1] + 0.001

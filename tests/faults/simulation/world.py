@@ -22,10 +22,8 @@ from uuid import UUID
 from snowplow_aio import HttpEmitter, PageView, Tracker
 from snowplow_aio.http.transport import HttpTransport
 from snowplow_aio.outcomes import EmitterStats
-from tests.collector import OK as OK
-from tests.collector import Answer as Answer
+from tests.collector import OK, Answer, Request
 from tests.collector import Collector as ScriptedCollector
-from tests.collector import Request
 
 # By its name: type checkers that run on Python 3.11 do not find it.
 simloop: Any = importlib.import_module("simloop")
