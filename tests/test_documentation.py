@@ -67,3 +67,16 @@ def test_the_road_of_an_event_has_at_most_fifteen_files_and_enters_each_once() -
     assert sorted(files) == sorted(re.findall(r"[\w/]+\.py\b", page)), "named twice, or outside the list"
     missing = [file for file in files if not (ROOT / "src/snowplow_aio" / file).is_file()]
     assert missing == []
+
+
+def test_references_to_the_protocol_name_a_section_of_its_page() -> None:
+    page = (ROOT / "docs/explanation/protocol.md").read_text("utf-8")
+    sections = set(re.findall(r"^## (.+)$", page, re.MULTILINE))
+    named: set[str] = set()
+    for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("tests/**/*.py")]:
+        # A reference may be wrapped, in a docstring or a comment.
+        text = re.sub(r"\s*\n[\s#]*", " ", path.read_text("utf-8"))
+        named.update(re.findall(r'docs/explanation/protocol\.md, "([^"]+)"', text))
+
+    assert named
+    assert named <= sections
