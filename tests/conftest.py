@@ -12,6 +12,7 @@ import pytest
 import redis.asyncio
 from hypothesis import HealthCheck, settings
 
+from snowplow_aio.delivery.emitter import BufferedEmitter
 from tests.collector import Collector, running_collector
 from tests.conformance.oracle import Oracle
 from tests.redis.servers import Proxy, RedisServer, proxy_to
@@ -92,7 +93,7 @@ def time_to_tidy_up(monkeypatch: pytest.MonkeyPatch) -> None:
     For tests that look at all keys afterwards. The others keep the short time that an application has.
     """
     monkeypatch.setattr("snowplow_aio.redis.writer._TIDY_SECONDS", 2.0)
-    monkeypatch.setattr("snowplow_aio.delivery.emitter._CLOSE_SECONDS", 3.0)
+    monkeypatch.setattr(BufferedEmitter, "close_seconds", 3.0)
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def time_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
     For tests that count what a close leaves at once. The others keep the short time that an application has.
     """
-    monkeypatch.setattr("snowplow_aio.delivery.emitter._CLOSE_SECONDS", 3.0)
+    monkeypatch.setattr(BufferedEmitter, "close_seconds", 3.0)
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ BUGS = (
     Bug(
         "events taken in a task of their own",
         "delivery/loop.py",
-        "            entries = await self._store.lease(\n"
+        "            leased = await self._store.lease(\n"
         "                max_events=self.batching.max_batch,\n"
         "                max_bytes=self.batching.byte_limit - self._transport.request_bytes,\n"
         "                event_bytes=self._transport.event_bytes,\n"
@@ -65,7 +65,7 @@ BUGS = (
         "                max_bytes=self.batching.byte_limit - self._transport.request_bytes,\n"
         "                event_bytes=self._transport.event_bytes,\n"
         "            )\n"
-        "            entries = await asyncio.create_task(leasing)\n",
+        "            leased = await asyncio.create_task(leasing)\n",
         ("tests/faults/simulation", "tests/delivery"),
     ),
     Bug(
@@ -77,15 +77,15 @@ BUGS = (
     ),
     Bug(
         "a delivered event is not counted out",
-        "delivery/loop.py",
-        "                self._counters.deliver(windows)\n",
+        "delivery/reporting.py",
+        "        self._counters.deliver(windows_of(events))\n",
         "",
     ),
     Bug(
         "a cancellation is swallowed",
         "delivery/emitter.py",
-        "                await asyncio.wait([self._closing])\n            raise\n",
-        "                await asyncio.wait([self._closing])\n            return await self._closing\n",
+        "                await self._until_closed(seconds)\n            raise\n",
+        "                return await self._until_closed(seconds)\n",
         ("tests/faults/simulation",),
     ),
     Bug(
@@ -105,6 +105,7 @@ BUGS = (
         "http/transport.py",
         "    except (aiohttp.ClientError, TimeoutError, OSError):\n        answer.close()\n",
         "    except (aiohttp.ClientError, TimeoutError, OSError):\n        answer.close()\n        raise\n",
+        ("tests/http",),
     ),
 )
 

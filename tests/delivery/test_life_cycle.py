@@ -300,7 +300,7 @@ async def test_a_delivery_that_is_cancelled_from_outside_goes_on(collector: Coll
         await tracker.track(PAGE)
         for _ in range(5):
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
-                if "DeliveryLoop." in repr(task) or "BufferedEmitter." in repr(task):
+                if "DeliveryLoop." in repr(task) or "Supervisor." in repr(task):
                     task.cancel()
             await tracker.track(PAGE)
         assert (await tracker.flush()).delivered == 6
@@ -316,7 +316,7 @@ async def test_a_cancelled_delivery_needs_nobody_to_go_on(collector: Collector) 
         await tracker.track(PAGE)
         await asyncio.sleep(0)
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            if "BufferedEmitter." in repr(task):
+            if "Supervisor." in repr(task):
                 task.cancel()
         await collector.requested(1)
         assert tracker.stats()["http"].restarts == 1

@@ -74,7 +74,7 @@ def patient(program: str) -> str:
     emitter = r"HttpEmitter\((url|sys\.argv\[1\])"
     assert re.search(emitter, program)
     program = re.sub(emitter, r"\g<0>, drain_timeout=30", program)
-    return f"from snowplow_aio.delivery import emitter\nemitter._DRAIN_ON_CANCEL_SECONDS = 20\n{program}"
+    return f"from snowplow_aio import HttpEmitter\nHttpEmitter.last_drain_seconds = 20\n{program}"
 
 
 def loops() -> list[str]:

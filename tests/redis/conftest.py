@@ -12,5 +12,5 @@ import pytest
 async def nothing_left(anyio_backend: str) -> AsyncIterator[None]:
     """Fail when a test leaves a task of ours behind."""
     yield
-    ours = ("DeliveryLoop.", "BufferedEmitter.", "Hooks.", "RedisWorker.", "RedisStore.")
+    ours = ("DeliveryLoop.", "BufferedEmitter.", "Supervisor.", "Hooks.", "RedisWorker.", "RedisStore.")
     assert not [task for task in asyncio.all_tasks() if any(name in repr(task) for name in ours)]

@@ -1,8 +1,8 @@
 """
-Events that are left when a loop or the process ends without a close: said once.
+A warning at the end of the interpreter, for events that nobody has delivered.
 
-It is the last net. It sends nothing: at the end of the interpreter there is
-neither a loop nor a thread to send with.
+Nothing is sent here: at the end of the interpreter there is neither a loop nor
+a thread to send with.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from snowplow_aio.runtime.throttled_log import QuietLogger
 
 
 class Owner(Protocol):
-    """What may have events left."""
+    """An emitter that may hold undelivered events."""
 
     def warn_undelivered(self) -> None:
-        """Announce the events that nobody will deliver any more, if there are some."""
+        """Warn of the events that nobody will deliver any more, if there are some."""
 
 
 _owners: weakref.WeakSet[Owner] = weakref.WeakSet()
 
 
 def watch(owner: Owner) -> None:
-    """Ask *owner* once more at the end of the interpreter."""
+    """Have *owner* warn at the end of the interpreter."""
     _owners.add(owner)
 
 
 def forget(owner: Owner) -> None:
-    """Do not ask *owner* any more: it is closed."""
+    """Leave *owner* out: it is closed."""
     _owners.discard(owner)
 
 
 def announce(log: QuietLogger, message: str, *args: object) -> None:
-    """Log *message* with *args*; where logging is not set up, say it as a RuntimeWarning."""
+    """Log *message* with *args*; if logging is not set up, issue it as a RuntimeWarning."""
     if log.logger.hasHandlers():
         log.warning(message, *args)
     else:
@@ -44,6 +44,6 @@ def announce(log: QuietLogger, message: str, *args: object) -> None:
 
 
 @atexit.register
-def _ask_all() -> None:
+def _warn_undelivered() -> None:
     for owner in list(_owners):
         owner.warn_undelivered()

@@ -1,11 +1,9 @@
-"""An emitter that is a store, the delivery loop and a transport: what nearly every emitter is."""
+"""The usual kind of emitter: a store, the delivery loop and a transport."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import dataclasses
-import sys
 import time
 import warnings
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence
@@ -15,12 +13,13 @@ from typing import Any
 from anyio import CancelScope, move_on_after
 
 from snowplow_aio.abc import AcceptingEmitter, EventStore, Hook, LocalStore, Transport
-from snowplow_aio.delivery import at_exit as leftovers
+from snowplow_aio.delivery import at_exit
 from snowplow_aio.delivery.back_pressure import BackPressure
 from snowplow_aio.delivery.counters import Counters
 from snowplow_aio.delivery.hooks import Hooks, OnFailure, OnSuccess, failure_hook, success_hook
 from snowplow_aio.delivery.loop import DeliveryLoop
 from snowplow_aio.delivery.memory_store import MemoryStore
+from snowplow_aio.delivery.supervisor import LifeCycle, Supervisor, Work
 from snowplow_aio.exceptions import QueueFullError
 from snowplow_aio.model.arguments import check_argument, check_seconds
 from snowplow_aio.model.payload import Payload
@@ -28,25 +27,18 @@ from snowplow_aio.model.stored_event import StoredEvent
 from snowplow_aio.outcomes import EmitterStats, FlushResult, State
 from snowplow_aio.policies import Batching, Retry
 from snowplow_aio.runtime import fork
+from snowplow_aio.runtime.tasks import start_task
 from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
 
 log: QuietLogger = quiet_logger("snowplow_aio.delivery")
 
-# After so many events in a row the caller lets the loop run once: two milliseconds
+# After this many events in a row the caller lets the loop run once: two milliseconds
 # of work, so that a tight loop starves nobody. It is the longest wait of a busy
 # `track`, and with the slow ones right after it hits fewer than one in a hundred.
 _STREAK = 192
 
-# How long a delivery that was cancelled from outside stays down. A loop that
-# `asyncio.run` is closing never gets there, and so can end.
-_REVIVE_SECONDS = 0.05
-
-# How long a delivery goes on when it is cancelled with its whole loop, as
-# `asyncio.run` does at its end: it waits for what cancelled tasks still do.
-_DRAIN_ON_CANCEL_SECONDS = 1.0
-
-# What is left for the transport to close after the drain.
-_CLOSE_SECONDS = 0.15
+# For each event: names of a module are read faster than members of a class.
+_RUNNING, _STOPPED = LifeCycle.RUNNING, LifeCycle.STOPPED
 
 
 class BufferedEmitter(AcceptingEmitter):
@@ -57,26 +49,45 @@ class BufferedEmitter(AcceptingEmitter):
     inside a running event loop, and moves to another one when that has ended.
 
     Args:
-        transport: How events are sent.
+        transport: Makes the requests.
 
-        batching: When a request is made and how much goes into it.
+        batching: Says when a request is made and how much goes into it.
 
-        retry: What happens to events that were not delivered.
+        retry: Says what happens to events that were not delivered; `Retry()` by default.
 
-        store: Where events wait; memory where it is None.
+        store: Holds the events that wait; a new `MemoryStore()` by default.
 
         on_success: Called with the number of events of each request that was taken.
 
-        on_failure: Called with 0 and the events, as dicts, that were given up.
+        on_failure: Called with 0 and a list of the events, as dicts, that were given up.
 
-        hooks: Called with every outcome.
+        hooks: Called with every outcome; plain or coroutine functions.
 
-        drain_timeout: Seconds that `aclose` takes at most where it is not told, at least 0.
+        drain_timeout: Longest time that `aclose` takes where its caller does not say, in seconds, at least 0.
 
-        name: What statistics and logs call the emitter.
+        name: The name of the emitter in statistics and logs, not empty.
 
-    Raises ConfigurationError when a value is out of range.
+    Attributes:
+        close_seconds: Time that `aclose` has, beyond its timeout, to stop the
+            delivery and close the transport, in seconds.
+
+        last_drain_seconds: Longest time that the delivery goes on when its event
+            loop ends and nobody has closed the emitter, in seconds. `asyncio.run`
+            waits for it.
+
+    Raises:
+        ConfigurationError: If a value is out of range or has the wrong type.
+
+    Example:
+        An emitter with a transport of your own::
+
+            class MyEmitter(BufferedEmitter):
+                def __init__(self, name: str = "mine") -> None:
+                    super().__init__(MyTransport(), batching=Batching(), name=name)
     """
+
+    close_seconds: float = 0.15
+    last_drain_seconds: float = 1.0
 
     def __init__(
         self,
@@ -115,29 +126,31 @@ class BufferedEmitter(AcceptingEmitter):
         self._begin()
 
     def _begin(self) -> None:
-        """Start the books anew, in this process."""
+        """Start from nothing, in this process."""
         self._process_marker = fork.process_marker()
         self._counters = Counters()
         self._delivery = self.new_delivery(self._store, self._counters)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._root: asyncio.Task[None] | None = None
-        self._closing: asyncio.Task[FlushResult] | None = None
-        self._closed: FlushResult | None = None
-        self._is_closed = False
+        failure = "%s: the delivery failed and starts again"
+        self._supervisor = Supervisor(self.name, log=log, failure=failure)
+        # Events that were leased in a loop that is gone: they wait again once the delivery runs.
+        self._taken_over: Sequence[StoredEvent] = ()
         self._streak = 0
         self._back_pressure = BackPressure(self._store)
-        self._restarts = 0
-        self._interrupted: asyncio.Task[None] | None = None
-        self._said_left = 0
-        leftovers.watch(self)
+        self._closing: asyncio.Task[FlushResult] | None = None
+        # The part of the close that is under way, and whether callers want it to end at once.
+        self._phase: CancelScope | None = None
+        self._is_cut_short = False
+        self._closed: FlushResult | None = None
+        self._warned_of = 0
+        at_exit.watch(self)
 
     @property
     def hooks(self) -> Hooks:
-        """What is told of every outcome."""
+        """The functions that are called with every outcome."""
         return self._hooks
 
     def new_delivery(self, store: EventStore, counters: Counters) -> DeliveryLoop:
-        """Return a delivery by this emitter's transport and settings, from *store*: its own or a worker's."""
+        """Return a delivery loop with this emitter's settings, from its own *store* or a worker's."""
         return DeliveryLoop(
             name=self.name,
             store=store,
@@ -153,29 +166,31 @@ class BufferedEmitter(AcceptingEmitter):
         kind = type(self).__name__
         return f"<{kind} {self.name!r}: {stats.pending} pending, {stats.leased} leased, {stats.state}>"
 
-    # --- the door
+    # --- accepting
 
     def accept_nowait(self, payloads: Sequence[Payload]) -> None:
         if not self._process_marker[0]:
             self._after_fork()
         loop = asyncio._get_running_loop()  # noqa: SLF001 - public in C, and does not raise
-        if loop is not None:
+        supervisor = self._supervisor
+        if loop is not None and (loop is not supervisor.loop or supervisor.state is not _RUNNING):
             self._attach(loop)
         self._take(payloads, self._now())
 
     def accept(self, payloads: Sequence[Payload]) -> Awaitable[None] | None:
         loop = asyncio.get_running_loop()
-        # After a fork no inherited loop runs, so that another loop stands for another process as well.
-        if loop is not self._loop or self._root is None or self._root.done():
+        supervisor = self._supervisor
+        # No loop of the parent runs after a fork, so another loop stands for another process as well.
+        if loop is not supervisor.loop or supervisor.state is not _RUNNING:
             self._attach(loop)
-        if self._waits_for_room and not self._is_closed:
+        if self._waits_for_room and self._supervisor.state is not _STOPPED:
             return self._add(payloads, loop.time())
         self._take(payloads, loop.time())
         self._streak += len(payloads)
         return self._breathe() if self._streak >= _STREAK else None
 
     def _take(self, payloads: Sequence[Payload], now: float) -> None:
-        if self._is_closed:
+        if self._supervisor.state is _STOPPED:
             self._refuse_closed(payloads)
             return
         window = self._counters.accept(len(payloads))
@@ -185,20 +200,20 @@ class BufferedEmitter(AcceptingEmitter):
             self._counters.refuse(window, len(payloads))
             raise
         if dropped:
-            self._drop_at_the_door(dropped, "queue_full")
+            self._drop_at_entry(dropped, "queue_full")
 
     async def _add(self, payloads: Sequence[Payload], now: float) -> None:
         window = self._counters.accept(len(payloads))
-        await self._store.add(payloads, now=now, window=window, dropped=self._drop_at_the_door)
+        await self._store.add(payloads, now=now, window=window, dropped=self._drop_at_entry)
         await self._breathe()
 
-    def _drop_at_the_door(self, entries: Sequence[StoredEvent], reason: str = "queue_full") -> None:
-        # A hook that gives back what it was told of must not hear of it again and again.
-        self._delivery.reporter.dropped(entries, reason, calls_hooks=not self._hooks.are_calling())
+    def _drop_at_entry(self, events: Sequence[StoredEvent], reason: str = "queue_full") -> None:
+        # A hook that gives dropped events back must not be called for them again and again.
+        self._delivery.reporter.dropped(events, reason, calls_hooks=not self._hooks.are_calling())
 
     def _refuse_closed(self, payloads: Sequence[Payload]) -> None:
         window = self._counters.accept(len(payloads))
-        self._drop_at_the_door([StoredEvent(payload, self._now(), window) for payload in payloads], "closed")
+        self._drop_at_entry([StoredEvent(payload, self._now(), window) for payload in payloads], "closed")
 
     async def _breathe(self) -> None:
         """Let the loop run, and a destination that works make room."""
@@ -208,56 +223,67 @@ class BufferedEmitter(AcceptingEmitter):
             await self._back_pressure.wait(self._counters.delivered)
 
     def _now(self) -> float:
-        return self._loop.time() if self._loop is not None else time.monotonic()
+        loop = self._supervisor.loop
+        return loop.time() if loop is not None else time.monotonic()
 
     def watch(self, payload: Payload) -> Awaitable[str | None]:
         self._attach(asyncio.get_running_loop())
         return self._delivery.reporter.confirmations.watch(payload)
 
-    # --- process, loop and root task
+    # --- process and loop
 
     def _attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have the delivery run in *loop* and in this process."""
+        """Have the delivery run in *loop*, the running one, and in this process."""
         if not self._process_marker[0]:
             self._after_fork()
-        if self._is_closed:
+        supervisor = self._supervisor
+        if supervisor.state is _STOPPED:
             return
-        bound = self._loop
+        bound = supervisor.loop
         if bound is not None and bound is not loop and bound.is_running():
-            # Tracked from another thread with a loop of its own: the delivery stays where it is.
+            # The event comes from another thread with a loop of its own: the delivery stays where it is.
             return
-        self._loop = loop
-        if self._root is None or self._root.done():
-            self._start(loop, self._deliver())
-        elif bound is not loop:
-            self._start(loop, self._deliver(self._take_over()))
+        if supervisor.is_alive and bound is not loop:
+            self._take_over()
+        supervisor.run_in(loop, Work(self._deliver, self._drain_at_end, self._drop_rest))
 
-    # Whether the interpreter is: then modules are gone that compiled code must have.
-    _is_ending = staticmethod(sys.is_finalizing)
+    def _take_over(self) -> None:
+        """Begin with a new delivery loop: the event loop was closed under the old one."""
+        old = self._delivery
+        self._taken_over = [*self._taken_over, *old.abandon()]
+        self._transport.abandon()
+        self._delivery = self.new_delivery(self._store, self._counters)
+        self._delivery.reporter.continue_from(old.reporter)
+        self._supervisor.restarts += old.restarts + 1
 
-    async def _deliver(self, left: Sequence[StoredEvent] = ()) -> None:
-        """Deliver until cancelled; what is *left* of another loop waits again first."""
-        try:
-            try:
-                # `_start` runs it up to here.
-                await asyncio.sleep(0)
-            finally:
-                if not self._is_ending():
-                    await self._store.release(left)
-            await self._delivery.deliver()
-        except asyncio.CancelledError:
-            if not self._is_closed:
-                self._interrupted = asyncio.current_task()
-                self._restarts += 1
-                await self._drain()
-            raise
+    async def _release_taken_over(self) -> None:
+        events, self._taken_over = self._taken_over, ()
+        if events:
+            await self._store.release(events)
 
-    async def _drain(self) -> None:
-        """Go on a little although cancelled: it may be the end of the loop, and nobody may have closed us."""
+    def _after_fork(self) -> None:
+        # The parent delivers its events; its connections are not touched.
+        log.debug("%s: forked; the child begins with an empty store", self.name)
+        self._supervisor.abandon()
+        self._store.abandon()
+        self._transport.abandon()
+        self._hooks.abandon()
+        self._begin()
+
+    # --- the supervised work
+
+    async def _deliver(self) -> None:
+        await self._release_taken_over()
+        await self._delivery.deliver()
+
+    async def _drain_at_end(self, *, loop_ends: bool) -> None:
+        """Go on for a while although cancelled: the loop may be ending without a close."""
+        await self._release_taken_over()
         window = self._counters.close_window()
         if self._counters.is_settled(window):
             return
-        seconds, now = min(self._drain_timeout, _DRAIN_ON_CANCEL_SECONDS), asyncio.get_running_loop().time()
+        seconds = min(self._drain_timeout, self.last_drain_seconds)
+        now = asyncio.get_running_loop().time()
         self._delivery.flush_soon(window, now, ends_at=now + seconds)
         try:
             async with asyncio.timeout(seconds):
@@ -268,67 +294,22 @@ class BufferedEmitter(AcceptingEmitter):
         finally:
             self._delivery.breaker.ends_at = None
         others = asyncio.all_tasks() - {asyncio.current_task()}
-        if all(task.cancelling() for task in others):
+        if loop_ends or all(task.cancelling() for task in others):
             self.warn_undelivered()
 
     def warn_undelivered(self) -> None:
-        """Say how many events are undelivered, once: the loop or the process ends without `aclose`."""
-        left = self._left()
-        if left and left != self._said_left:
-            self._said_left = left
+        """Warn once of events that are undelivered: the loop or the process ends without `aclose`."""
+        count = self._undelivered()
+        if count and count != self._warned_of:
+            self._warned_of = count
             message = "%s: ended without aclose(), with %d events undelivered (last error: %s)"
-            leftovers.announce(log, message, self.name, left, self._delivery.reporter.last_error)
+            at_exit.announce(log, message, self.name, count, self._delivery.reporter.last_error)
 
-    def _left(self) -> int:
-        if self._is_closed or not self._process_marker[0]:
+    def _undelivered(self) -> int:
+        if self._supervisor.state is _STOPPED or not self._process_marker[0]:
             return 0
         store = self._store.statistics()
         return store.pending + store.leased
-
-    def _take_over(self) -> Sequence[StoredEvent]:
-        """Begin anew where a loop was closed under the delivery; return what that had leased."""
-        left, old = self._delivery.abandon(), self._delivery
-        self._transport.abandon()
-        self._delivery = self.new_delivery(self._store, self._counters)
-        self._delivery.reporter.continue_from(old.reporter)
-        self._restarts += old.restarts + 1
-        return left
-
-    def _after_fork(self) -> None:
-        fork.never_finalize(self._root)
-        # The parent delivers what it has; its connections are not touched.
-        log.debug("%s: forked; the child begins with an empty store", self.name)
-        self._store.abandon()
-        self._transport.abandon()
-        self._hooks.abandon()
-        self._begin()
-
-    def _start(self, loop: asyncio.AbstractEventLoop, delivery: Coroutine[Any, Any, None]) -> None:
-        # A task that is cancelled before its first step never runs: `asyncio.run`
-        # does that to a program that tracks and exits, which must drain all the same.
-        delivery.send(None)
-        # An empty context: a request of the application must not live as long as the delivery.
-        self._root = loop.create_task(delivery, context=contextvars.Context())
-        # An emitter that is dropped says so itself, with the number of its events.
-        self._root._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
-        self._root.add_done_callback(self._root_ended, context=contextvars.Context())
-
-    def _root_ended(self, root: asyncio.Task[None]) -> None:
-        if not root.cancelled() and (error := root.exception()) is not None:
-            log.error("%s: the delivery failed and starts again", self.name, exc_info=error)
-        if self._is_closed:
-            # A sender that took longer to end than the close waits for has given its events back only now.
-            self._delivery.reporter.dropped(self._store.withdraw(), "closed")
-            return
-        if self._loop is None or self._loop.is_closed():
-            return
-        self._restarts += root is not self._interrupted
-        if root is self._root:
-            self._loop.call_later(_REVIVE_SECONDS, self._revive, root, context=contextvars.Context())
-
-    def _revive(self, ended: asyncio.Task[None]) -> None:
-        if self._root is ended and not self._is_closed and self._loop is not None:
-            self._start(self._loop, self._deliver())
 
     # --- flush and close
 
@@ -365,89 +346,116 @@ class BufferedEmitter(AcceptingEmitter):
 
     async def aclose(self, timeout: float | None = None) -> FlushResult:
         """
-        Send what is left, drop what cannot be sent in time, and end.
+        Send the events that are left, drop those that cannot be sent in time, and end.
 
-        Every call gets the same answer. Cancelling one ends the draining at once.
+        Every call returns the same result. Cancelling one ends the draining at once.
 
         Args:
-            timeout: Seconds that it takes at most; None for `drain_timeout`.
+            timeout: Longest time that it takes, in seconds, at least 0; None for `drain_timeout`.
+
+        Returns:
+            What became of the events since the last flush.
+
+        Raises:
+            ConfigurationError: If *timeout* is negative or no number.
         """
         check_seconds("timeout", timeout, optional=True, zero=True)
         if self._closed is not None:
             return self._closed
         self._hooks.release_closers()
-        loop = asyncio.get_running_loop()
-        if self._closing is None or self._closing.get_loop() is not loop:
-            self._attach(loop)
-            seconds = self._drain_timeout if timeout is None else timeout
-            closing = self._close(seconds)
-            # Up to its first wait: cancelled before that it would never begin.
-            closing.send(None)
-            self._closing = loop.create_task(closing, context=contextvars.Context())
+        self._attach(asyncio.get_running_loop())
+        seconds = self._drain_timeout if timeout is None else timeout
         try:
-            return await asyncio.shield(self._closing)
+            return await self._until_closed(seconds)
         except asyncio.CancelledError:
-            self._closing.cancel()
+            self._cut_short()
             with CancelScope(shield=True):
-                await asyncio.wait([self._closing])
+                await self._until_closed(seconds)
             raise
 
+    async def _until_closed(self, seconds: float) -> FlushResult:
+        """Wait for the one task that closes, for all callers; start it where there is none."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if self._closing is None or self._closing.cancelled() or self._closing.get_loop() is not loop:
+                self._phase = None
+                self._closing = start_task(loop, self._close(seconds))
+            closing = self._closing
+            # It does not pass a cancellation on, in neither direction.
+            await asyncio.wait([closing])
+            # Once begun it sees to its end. Cancelled before that, by somebody else, it starts again.
+            if not closing.cancelled():
+                return closing.result()
+
+    def _cut_short(self) -> None:
+        """End the part of the close that is under way; if it has not begun, nothing is sent any more."""
+        self._is_cut_short = True
+        if self._phase is not None:
+            self._phase.cancel()
+
     async def _close(self, seconds: float) -> FlushResult:
-        """Drain, end and count, for all callers. A cancellation ends the wait in which it comes."""
+        """Drain, end and count. A cancellation ends the phase in which it comes."""
         deadline = asyncio.get_running_loop().time() + seconds
         with suppress(asyncio.CancelledError):
+            # An eager task gets here before it is known as the one that closes.
             await asyncio.sleep(0)
-            window = self._counters.close_window()
-            if seconds > 0 and not self._counters.is_settled(window):
-                self._delivery.flush_soon(window, asyncio.get_running_loop().time(), ends_at=deadline)
-                await self._settled(window, seconds)
-        self._is_closed = True
-        leftovers.forget(self)
-        with suppress(asyncio.CancelledError), move_on_after(_CLOSE_SECONDS, shield=True):
-            await self._end()
-        self._delivery.reporter.dropped(self._store.withdraw(), "closed")
-        # What the hooks do with the last events may take the rest of the time.
-        rest = max(_CLOSE_SECONDS / 2, deadline - asyncio.get_running_loop().time())
-        with suppress(asyncio.CancelledError), move_on_after(rest, shield=True):
-            await self._hooks.settle()
-        with suppress(asyncio.CancelledError), move_on_after(_CLOSE_SECONDS, shield=True):
-            await self._hooks.end()
-        # Events that came while we drained belong to the answer as well.
+            await self._drain(deadline)
+        at_exit.forget(self)
+        await self._bounded(self._end(), self.close_seconds)
+        self._drop_rest()
+        # Hooks that handle the last events may take the rest of the time.
+        rest = 0.0 if self._is_cut_short else deadline - asyncio.get_running_loop().time()
+        await self._bounded(self._hooks.settle(), max(self.close_seconds / 2, rest))
+        await self._bounded(self._hooks.end(), self.close_seconds)
+        # The result includes events that came during the drain.
         self._closed = self._counters.report(self._counters.close_window())
         self._warn_of_loss(self._closed)
         return self._closed
 
+    async def _bounded(self, phase: Coroutine[Any, Any, None], seconds: float) -> None:
+        """Await one *phase* of the close, *seconds* at most."""
+        try:
+            with suppress(asyncio.CancelledError), move_on_after(seconds, shield=True) as self._phase:
+                await phase
+        finally:
+            self._phase = None
+
+    async def _drain(self, deadline: float) -> None:
+        """Send what is left until *deadline*, in seconds of the loop's clock."""
+        now = asyncio.get_running_loop().time()
+        window = self._counters.close_window()
+        if now < deadline and not self._is_cut_short and not self._counters.is_settled(window):
+            self._delivery.flush_soon(window, now, ends_at=deadline)
+            await self._bounded(self._settled(window, None), deadline - now)
+
     async def _end(self) -> None:
-        """Stop the delivery; what it was sending is back in the store afterwards."""
-        if (
-            self._root is not None
-            and not self._root.done()
-            and self._root.get_loop() is asyncio.get_running_loop()
-        ):
-            self._root.cancel()
-            await asyncio.wait([self._root])
+        """Stop the delivery; the events that it was sending are back in the store afterwards."""
+        delivering = self._supervisor.stop()
+        await self._release_taken_over()
+        if delivering is not None:
+            await asyncio.wait([delivering])
         await self._transport.aclose()
         await self._store.aclose()
+
+    def _drop_rest(self) -> None:
+        """Drop the events in the store; also when a sender that outlives the close gives its events back."""
+        self._delivery.reporter.dropped(self._store.withdraw(), "closed")
 
     def _warn_of_loss(self, result: FlushResult) -> None:
         lost = self._counters.dropped["closed"]
         if lost:
-            log.warning(
-                "%s: closed with %d events undelivered (last error: %s)",
-                self.name,
-                lost,
-                self._delivery.reporter.last_error,
-            )
+            message = "%s: closed with %d events undelivered (last error: %s)"
+            log.warning(message, self.name, lost, self._delivery.reporter.last_error)
         elif result.dropped == 0:
             log.info("%s: closed, everything is delivered", self.name)
 
     def __del__(self) -> None:
-        if getattr(self, "_said_left", None) is None:
+        if getattr(self, "_warned_of", None) is None:
             return
-        left = self._left()
-        if left and left != self._said_left:
+        count = self._undelivered()
+        if count and count != self._warned_of:
             warnings.warn(
-                f"{self.name}: dropped without aclose() with {left} events undelivered",
+                f"{self.name}: dropped without aclose() with {count} events undelivered",
                 ResourceWarning,
                 source=self,
                 stacklevel=2,
@@ -457,18 +465,19 @@ class BufferedEmitter(AcceptingEmitter):
 
     def set_flush_timer(self, seconds: float) -> None:
         """
-        Send what waits every so often, from now on.
+        Set the longest time that an event waits before it is sent.
 
         Args:
-            seconds: Longest that an event waits, above 0.
+            seconds: The time, in seconds, above 0.
 
-        Raises ConfigurationError when it is not above 0.
+        Raises:
+            ConfigurationError: If *seconds* is not above 0.
         """
         check_seconds("seconds", seconds)
         self._set_flush_interval(seconds)
 
     def cancel_flush_timer(self) -> None:
-        """Send by count, bytes and `flush` only, from now on."""
+        """Send only by count, by bytes and at a `flush` from now on."""
         self._set_flush_interval(None)
 
     def _set_flush_interval(self, seconds: float | None) -> None:
@@ -478,5 +487,5 @@ class BufferedEmitter(AcceptingEmitter):
 
     def stats(self) -> EmitterStats:
         stats = self._delivery.stats(self._now())
-        state: State = "closed" if self._is_closed else stats.state
-        return dataclasses.replace(stats, restarts=self._restarts + stats.restarts, state=state)
+        state: State = "closed" if self._supervisor.state is _STOPPED else stats.state
+        return dataclasses.replace(stats, restarts=self._supervisor.restarts + stats.restarts, state=state)

@@ -1,4 +1,16 @@
-"""Calling the application's hooks and callbacks, so that nothing they do harms the delivery."""
+"""
+Calls of the application's hooks and callbacks; nothing that they do harms the delivery.
+
+A hook may use the emitter that calls it. It may give events back, flush, and
+even close. So two kinds of calls come back to us from inside of a hook, and a
+context variable says so (`are_calling`): it is set while a hook runs, and thus
+in all tasks that the hook starts. First, a hook that tracks into a full store
+is not called for the event that is dropped; it would be called for ever.
+Second, a close waits for the hooks (`settle`) and then cancels those that take
+too long (`end`). If the close is called by a hook, each would wait for the
+other. `release_closers` notices that at the call of `aclose`: from then on
+neither `settle` nor `end` waits for hooks, also not on behalf of other callers.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +19,16 @@ import contextvars
 import inspect
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from snowplow_aio.abc import Hook
 from snowplow_aio.outcomes import Delivered, Dropped, Outcome, Rejected
+from snowplow_aio.runtime.tasks import start_task
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 
 log: QuietLogger = quiet_logger("snowplow_aio.delivery")
 
-# How many calls may wait for one that takes long; each keeps its events in memory.
+# The most calls that wait while another one takes long; each keeps its events in memory.
 _MOST_STARTED = 1_000
 
 OnSuccess = Callable[[int], Awaitable[None] | None]
@@ -43,7 +55,7 @@ def failure_hook(on_failure: OnFailure) -> Hook:
     return hook
 
 
-# Set while a hook runs, and so in all tasks that it starts.
+# The hooks that are running: set while one runs, and so in all tasks that it starts.
 _hooks_running: contextvars.ContextVar[Hooks | None] = contextvars.ContextVar(
     "snowplow_aio.delivery.hooks", default=None
 )
@@ -51,13 +63,13 @@ _hooks_running: contextvars.ContextVar[Hooks | None] = contextvars.ContextVar(
 
 class Hooks:
     """
-    Calls hooks in order. What they return is awaited one after the other, in a task of its own.
+    Calls hooks in order. A task awaits the coroutines that they return, one after the other.
 
     Args:
         hooks: The hooks.
 
     Attributes:
-        errors: How many exceptions they have raised.
+        errors: Exceptions that they have raised, and calls that were given up.
     """
 
     def __init__(self, hooks: Iterable[Hook]) -> None:
@@ -87,7 +99,7 @@ class Hooks:
         try:
             result = hook(outcome)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever the application does
-            # A plain function cannot be cancelled: it has looked at something that was.
+            # A plain function cannot be cancelled: it has asked for the result of a task that was.
             self._failed(error)
         else:
             if inspect.isawaitable(result):
@@ -99,7 +111,7 @@ class Hooks:
                     self._throttled.log("slow", logging.ERROR, message, _MOST_STARTED)
 
     def are_calling(self) -> bool:
-        """Return whether the caller is one of the hooks, or what one of them has started."""
+        """Return whether the caller is one of the hooks, or a task that one of them has started."""
         return _hooks_running.get() is self
 
     def _failed(self, error: BaseException) -> None:
@@ -115,16 +127,17 @@ class Hooks:
     def _run(self) -> None:
         loop = asyncio._get_running_loop()  # noqa: SLF001 - public in C, and does not raise
         if loop is not None and (self._runner is None or self._runner.done()):
-            runner: Coroutine[Any, Any, None] = self._await_started()
-            self._runner = loop.create_task(runner, context=contextvars.Context())
+            self._runner = start_task(loop, self._await_started())
 
     async def _await_started(self) -> None:
         _hooks_running.set(self)
+        # An eager task would run the hooks in the middle of the caller's work.
+        await asyncio.sleep(0)
         while self._started:
             try:
                 await self._started.popleft()
             except asyncio.CancelledError as error:
-                # Ours, or that of something it has awaited?
+                # Either this task was cancelled, or something that the hook has awaited.
                 runner = asyncio.current_task()
                 if runner is not None and runner.cancelling():
                     raise
@@ -133,17 +146,17 @@ class Hooks:
                 self._failed(error)
 
     def release_closers(self) -> None:
-        """Have `settle` wait for nothing any more, if a hook is the caller: it would wait for itself."""
+        """If a hook is the caller, let `settle` and `end` return at once from now on."""
         if self.are_calling():
             self._is_awaiting_closers = True
             if self._released is not None and not self._released.done():
                 self._released.set_result(None)
 
     async def settle(self) -> None:
-        """Wait for what the hooks have started, unless one of them waits for the caller."""
+        """Wait until all hooks have run, unless one of them waits for the caller."""
         while not self._is_awaiting_closers:
             if self._started:
-                # Again, where the runner was cancelled from outside.
+                # The runner may have been cancelled from outside.
                 self._run()
             if self._runner is None or self._runner.done():
                 return
@@ -151,7 +164,7 @@ class Hooks:
             await asyncio.wait([self._runner, self._released], return_when=asyncio.FIRST_COMPLETED)
 
     async def end(self) -> None:
-        """End what has not ended by itself, unless it waits for the caller."""
+        """Cancel the hook that is running and forget those that wait, unless one waits for the caller."""
         if self._is_awaiting_closers:
             return
         while self._started:
@@ -161,12 +174,12 @@ class Hooks:
             await asyncio.wait([self._runner])
 
     def abandon(self) -> None:
-        """Forget what was started: it belongs to a parent process or a dead loop."""
+        """Forget all calls that were started: they belong to a parent process or a dead loop."""
         self._started.clear()
         self._runner = None
 
 
 def _forget(unstarted: Awaitable[None]) -> None:
-    # A coroutine that is never awaited complains.
+    # Python warns of a coroutine that nobody awaits.
     if inspect.iscoroutine(unstarted):
         unstarted.close()

@@ -259,7 +259,8 @@ class DeliveryLoop:
             if self._is_abandoned:
                 return
             is_probe, refusals = self.breaker.is_open, self._refusals
-            match decide(response, batch.state(), self._retry, is_probe=is_probe, refusals=refusals):
+            decision = decide(response, batch.state(), self._retry, is_probe=is_probe, refusals=refusals)
+            match decision:
                 case Settle() as settlement:
                     await self._settle_part(batch, settlement, response)
                 case Split():
@@ -276,8 +277,8 @@ class DeliveryLoop:
                 case OpenCircuit():
                     self._open_circuit(batch, response, started)
                     return
-                case undecided:  # pragma: no cover
-                    assert_never(undecided)
+                case _:  # pragma: no cover
+                    assert_never(decision)
 
     async def _attempt(self, part: Sequence[StoredEvent]) -> Response:
         """Send *part* once; return the answer, of status 0 where there was none."""
@@ -323,7 +324,8 @@ class DeliveryLoop:
 
     def _record(self, events: Sequence[StoredEvent], settlement: Settle, response: Response) -> None:
         """Record the end of *events*, which are out of the store; no cancellation can come between."""
-        match settlement.ending:
+        ending = settlement.ending
+        match ending:
             case Ending.DELIVERED:
                 self._note_success()
                 self.reporter.delivered(events, response.status)
@@ -335,8 +337,8 @@ class DeliveryLoop:
             case Ending.DROPPED:
                 self.reporter.failed(response)
                 self.reporter.dropped(events, settlement.reason)
-            case unknown:  # pragma: no cover
-                assert_never(unknown)
+            case _:  # pragma: no cover
+                assert_never(ending)
 
     def _note_success(self) -> None:
         if self.breaker.is_open:

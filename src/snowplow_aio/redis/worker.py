@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from snowplow_aio.delivery.counters import Counters
 from snowplow_aio.delivery.emitter import BufferedEmitter
 from snowplow_aio.delivery.hooks import Hooks
 from snowplow_aio.delivery.loop import DeliveryLoop
+from snowplow_aio.delivery.supervisor import Supervisor, Work
 from snowplow_aio.exceptions import ConfigurationError
 from snowplow_aio.model.arguments import check_argument, check_seconds
 from snowplow_aio.outcomes import EmitterStats, State
@@ -30,9 +30,6 @@ from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
 log: QuietLogger = quiet_logger("snowplow_aio.redis")
 
 _STORES: dict[str, type[RedisStore]] = {"list": RedisListStore, "stream": RedisStreamStore}
-
-# How long a task that was cancelled from outside, or has failed, stays down.
-_REVIVE_SECONDS = 0.05
 
 # How long a worker that is cancelled goes on, to give back what it holds.
 _LAST_SECONDS = 1.0
@@ -145,6 +142,8 @@ class RedisWorker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Event | None = None
         self._is_told = False
+        self._parts: list[Supervisor] = []
+        # Those of earlier runs.
         self._restarts = 0
         self._ends_at = 0.0
 
@@ -240,7 +239,7 @@ class RedisWorker:
             stats,
             accepted=stats.accepted + poison,
             rejected=MappingProxyType(dict(rejected)),
-            restarts=stats.restarts + self._restarts,
+            restarts=stats.restarts + self._restarts_so_far(),
             state=state,
         )
 
@@ -248,7 +247,7 @@ class RedisWorker:
 
     def stop(self) -> None:
         """
-        Have `run` end: it takes no more, delivers what it holds for a while, and gives the rest back.
+        End `run`: it takes no more events, delivers those that it holds for a while, and gives the rest back.
 
         Safe from any thread and from signal handlers.
         """
@@ -262,9 +261,11 @@ class RedisWorker:
         """
         Deliver until `stop` is called.
 
-        When it is cancelled it gives back what it holds, for at most a second, and raises.
+        When it is cancelled it gives the events that it holds back to others, for
+        at most a second, and passes the cancellation on.
 
-        Raises ConfigurationError when it is running already.
+        Raises:
+            ConfigurationError: If it is running already.
         """
         if self.is_running:
             raise ConfigurationError("run: must be called once at a time, this worker is running")
@@ -288,45 +289,33 @@ class RedisWorker:
             log.info("%s: stopped; %s", self.name, self._delivery.stats(self._loop.time()).summary)
 
     async def _work(self, stopped: asyncio.Event) -> None:
-        tasks: dict[asyncio.Task[Any], Callable[[], Coroutine[Any, Any, Any]]] = {
-            self._started(self._store.tend()): self._store.tend,
-            self._started(self._delivery.deliver()): self._delivery.deliver,
-            self._started(self._summarise()): self._summarise,
-            self._started(stopped.wait()): stopped.wait,
-        }
+        loop = asyncio.get_running_loop()
+        for work in (self._store.tend, self._delivery.deliver, self._summarise):
+            part = Supervisor(self.name, log=log, failure="%s: a part of the worker failed and starts again")
+            part.run_in(loop, Work(work))
+            self._parts.append(part)
         try:
-            while not stopped.is_set():
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                await self._revive(tasks, stopped)
+            await stopped.wait()
             await self._drain()
         finally:
-            await _end(tasks)
+            await self._end_parts()
             with move_on_after(_LAST_SECONDS, shield=True):
                 await self._hooks.end()
         rest = self._ends_at - asyncio.get_running_loop().time()
         with move_on_after(max(_GIVE_BACK_SECONDS, rest)):
             await self._give_back()
 
-    def _started(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        # An empty context: what runs for months keeps nothing of its starter alive.
-        return asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
+    async def _end_parts(self) -> None:
+        """Stop all parts and wait until they have ended, whatever happens to the caller meanwhile."""
+        ending = [task for part in self._parts if (task := part.stop()) is not None]
+        self._restarts = self._restarts_so_far()
+        self._parts.clear()
+        if ending:
+            with move_on_after(_LAST_SECONDS, shield=True):
+                await asyncio.wait(ending)
 
-    async def _revive(
-        self, tasks: dict[asyncio.Task[Any], Callable[[], Coroutine[Any, Any, Any]]], stopped: asyncio.Event
-    ) -> None:
-        """Start again what has failed, or was cancelled by somebody else."""
-        ended = [task for task in tasks if task.done() and not stopped.is_set()]
-        for task in ended:
-            self._restarts += 1
-            if not task.cancelled() and (error := task.exception()) is not None:
-                log.error("%s: a part of the worker failed and starts again", self.name, exc_info=error)
-        if ended:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_REVIVE_SECONDS):
-                    await stopped.wait()
-        for task in ended:
-            work = tasks.pop(task)
-            tasks[self._started(work())] = work
+    def _restarts_so_far(self) -> int:
+        return self._restarts + sum(part.restarts for part in self._parts)
 
     async def _drain(self) -> None:
         """Deliver what is held, as far as the time goes."""
@@ -371,12 +360,3 @@ class RedisWorker:
             if stats.requests != said or stats.pending:
                 said = stats.requests
                 log.info("%s: %s", self.name, self.summary)
-
-
-async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel *tasks* and wait until they have ended, whatever happens to the caller meanwhile."""
-    tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
-    with move_on_after(_LAST_SECONDS, shield=True):
-        await asyncio.wait(tasks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 _Result = TypeVar("_Result")
@@ -25,4 +26,13 @@ def start_task(
     entered instead. It may be eager: then the coroutine runs up to its first
     wait before this function returns.
     """
-    return contextvars.Context().run(loop.create_task, coroutine)
+    task = contextvars.Context().run(loop.create_task, coroutine)
+    if loop.get_task_factory() is not None:
+        # A wrapper that is cancelled before its first step leaves the coroutine unstarted.
+        task.add_done_callback(partial(_close, coroutine), context=contextvars.Context())
+    return task
+
+
+def _close(coroutine: Coroutine[Any, Any, object], _task: asyncio.Task[Any]) -> None:
+    # Python warns of a coroutine that nobody has awaited. One that has ended stays as it is.
+    coroutine.close()
