@@ -1,9 +1,9 @@
 """
-The seams: emitter, event store and transport, and the callables that go with them.
+The interfaces: emitter, event store and transport, and the callables that go with them.
 
-An emitter takes events and says what became of them. The usual one is a store,
-one delivery loop and a transport; an implementation of one of these never
-learns which others it is used with.
+An emitter takes events and reports how they left. The usual one consists of a
+store, one delivery loop and a transport. An implementation of one of these does
+not know which others it is used with.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from snowplow_aio.outcomes import EmitterStats, FlushResult, Outcome
 
 
 class Hook(Protocol):
-    """Called with every outcome; a plain or a coroutine function."""
+    """A plain or coroutine function that is called with every outcome."""
 
     def __call__(self, outcome: Outcome, /) -> Awaitable[None] | None:
-        """Hear of *outcome*. What is raised is logged and harms nothing."""
+        """Take note of *outcome*. An exception is logged and harms nothing."""
 
 
 class Clock(Protocol):
@@ -34,7 +34,7 @@ class Clock(Protocol):
 
 
 class NewId(Protocol):
-    """Makes event ids."""
+    """A function that makes event ids."""
 
     def __call__(self) -> str:
         """Return a new UUID in its canonical form."""
@@ -43,13 +43,22 @@ class NewId(Protocol):
 
 class Emitter(ABC):
     """
-    Takes events from a tracker and brings them somewhere.
+    Takes events from a tracker and brings them to a destination.
 
     A tracker also takes any object with an `input` method, plain or coroutine;
-    `flush`, `aclose` and `stats` are called where they exist.
+    `flush`, `aclose` and `stats` are called if they exist.
 
     Attributes:
-        name: What statistics and logs call it.
+        name: The name of the emitter in statistics and logs.
+
+    Example:
+        ::
+
+            class PrintingEmitter(Emitter):
+                name = "print"
+
+                async def input(self, payload: Mapping[str, str]) -> None:
+                    print(payload["e"])
     """
 
     name: str
@@ -57,64 +66,78 @@ class Emitter(ABC):
     @abstractmethod
     async def input(self, payload: Mapping[str, str]) -> None:
         """
-        Take one event: a `Payload`, or a mapping of protocol fields.
+        Take one event.
 
-        Raises InvalidEventError when a mapping is no event, QueueFullError when
-        there is no room and the overflow policy is RAISE.
+        Args:
+            payload: A `Payload`, or a mapping of protocol fields to strings.
+
+        Raises:
+            InvalidEventError: If a mapping is no event.
+            QueueFullError: If there is no room and the overflow policy is `Overflow.RAISE`.
         """
 
     async def flush(self, timeout: float | None = None, *, wait: bool = True) -> FlushResult:  # noqa: ARG002
         """
-        Have everything sent that was taken before the call.
+        Send all events that were taken before the call.
 
         Args:
-            timeout: Longest wait, in seconds; None for as long as it takes.
+            timeout: Longest wait, in seconds, at least 0; None for as long as it takes.
 
-            wait: Whether to wait at all.
+            wait: Whether to wait until they are settled.
+
+        Returns:
+            How these events left, and how many are pending.
         """
         return FlushResult()
 
     async def aclose(self, timeout: float | None = None) -> FlushResult:  # noqa: ARG002
         """
-        Send what is left and end; a second call gives the same answer.
+        Send the events that are left, and end. A second call returns the same result.
 
         Args:
-            timeout: Longest wait, in seconds; None for the emitter's own.
+            timeout: Longest wait, in seconds, at least 0; None for the emitter's own.
+
+        Returns:
+            How the events since the last flush left.
         """
         return FlushResult()
 
     def stats(self) -> EmitterStats:
-        """Return the emitter's numbers; cheap and never waits."""
+        """Return the emitter's numbers. It is cheap and never waits."""
         return EmitterStats()
 
 
 class AcceptingEmitter(Emitter):
-    """An emitter that takes events in one step, so that nothing can happen between two of them."""
+    """An emitter that takes all events of a call in one step: no cancellation comes between two of them."""
 
     @abstractmethod
     def accept(self, payloads: Sequence[Payload]) -> Awaitable[None] | None:
         """
         Take events from inside the event loop, all or none of them.
 
-        Returns what the caller must await, or None when there is nothing to wait for.
+        Returns:
+            An awaitable that the caller must await, or None if there is nothing to wait for.
 
-        Raises QueueFullError when there is no room and the overflow policy is RAISE.
+        Raises:
+            QueueFullError: If there is no room and the overflow policy is `Overflow.RAISE`.
         """
 
     @abstractmethod
     def accept_nowait(self, payloads: Sequence[Payload]) -> None:
         """
-        Take events without waiting, all or none of them; safe from any thread.
+        Take events without waiting, all or none of them. Safe from any thread.
 
-        Raises QueueFullError when there is no room and the overflow policy is RAISE.
+        Raises:
+            QueueFullError: If there is no room and the overflow policy is `Overflow.RAISE`.
         """
 
     @abstractmethod
     def watch(self, payload: Payload) -> Awaitable[str | None]:
         """
-        Return what ends when *payload*, which is about to be taken, is settled.
+        Return an awaitable for the end of *payload*, which is about to be taken.
 
-        It gives None for a delivered event, else why it was rejected or dropped.
+        It gives None if the event is delivered, else the reason for which it was
+        rejected or dropped.
         """
 
     async def input(self, payload: Mapping[str, str]) -> None:
@@ -125,10 +148,14 @@ class AcceptingEmitter(Emitter):
 
     def input_nowait(self, payload: Mapping[str, str]) -> None:
         """
-        Take one event without waiting; safe from any thread.
+        Take one event without waiting. Safe from any thread.
 
-        Raises InvalidEventError when a mapping is no event, QueueFullError when
-        there is no room and the overflow policy is RAISE.
+        Args:
+            payload: A `Payload`, or a mapping of protocol fields to strings.
+
+        Raises:
+            InvalidEventError: If a mapping is no event.
+            QueueFullError: If there is no room and the overflow policy is `Overflow.RAISE`.
         """
         self.accept_nowait((Payload.of(payload),))
 
@@ -160,17 +187,20 @@ class Response:
     The answer to one attempt.
 
     Attributes:
-        status: An HTTP status; transports that have none use 200 for success,
-            and 0 where there was no answer.
+        status: An HTTP status. Transports without statuses use 200 for success;
+            0 means that there was no answer.
 
         reason: A word or two for logs and statistics, never a payload.
 
-        detail: What a reader of a log wants to know besides, never a payload.
+        detail: Further text for the reader of a log, never a payload.
 
-        retry_after: Seconds for which the destination wants to be left alone, or None.
+        retry_after: The pause that the destination asks for, in seconds, or None.
 
         is_misconfigured: Whether nothing can be delivered until somebody
             changes a setting, here or at the destination.
+
+    Example:
+        ``Response(status=503, retry_after=30)`` asks for a pause of half a minute.
     """
 
     status: int
@@ -338,6 +368,15 @@ class Transport(ABC):
         request_bytes: Bytes of a request besides its events.
 
         event_bytes: Bytes that each event takes besides its JSON.
+
+    Example:
+        ::
+
+            class PrintingTransport(Transport):
+                async def send(self, payloads: Sequence[Payload]) -> Response:
+                    for payload in payloads:
+                        print(payload.json.decode())
+                    return Response(status=200)
     """
 
     request_bytes: int = 0
@@ -348,12 +387,13 @@ class Transport(ABC):
         """
         Make one attempt to send *payloads*, at least one, in one request.
 
-        Raises TransportError when there was no answer.
+        Raises:
+            TransportError: If there was no answer.
         """
 
     def abandon(self) -> None:  # noqa: B027 - most transports hold nothing
         """Forget open connections without touching them: they belong to a parent process or a dead loop."""
 
     async def aclose(self) -> None:
-        """Close what the transport has opened, and only that."""
+        """Close the connections that the transport has opened, and no others."""
         return

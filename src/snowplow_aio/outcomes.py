@@ -1,4 +1,4 @@
-"""What became of events: what a hook receives, and what flush, close and statistics say."""
+"""Values that report on events: outcomes for hooks, results of flush and close, statistics and health."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from snowplow_aio.model.payload import Payload
 
 
-State = Literal["ok", "backing_off", "misconfigured", "closed"]
+# --- outcomes, which hooks receive
 
 
 def _nothing() -> MappingProxyType[str, Any]:
@@ -21,18 +21,18 @@ def _nothing() -> MappingProxyType[str, Any]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Outcome:
     """
-    What happened to some events of one emitter.
+    The outcome of one attempt or decision for some events of one emitter.
 
     Attributes:
         emitter: The emitter's name.
 
         payloads: The events.
 
-        attempts: How often the oldest of them was sent.
+        attempts: The most requests that one of them was part of.
 
         waited: Seconds since the oldest of them was accepted.
 
-        will_retry: Whether they will be sent again; where not, this was their end.
+        will_retry: Whether they will be sent again. If not, this is their end.
     """
 
     will_retry: ClassVar[bool] = False
@@ -49,7 +49,14 @@ class Delivered(_Outcome):
     The destination took the events.
 
     Attributes:
-        status: The HTTP status, or None where there is none.
+        status: The HTTP status, or None if there is none.
+
+    Example:
+        A hook that counts delivered events::
+
+            def hook(outcome: Outcome) -> None:
+                if isinstance(outcome, Delivered):
+                    delivered.inc(len(outcome.payloads))
     """
 
     status: int | None = None
@@ -58,12 +65,19 @@ class Delivered(_Outcome):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected(_Outcome):
     """
-    The destination refuses the events, and would again: they are not sent any more.
+    The destination refuses the events, and would refuse them again: they are not sent any more.
 
     Attributes:
         reason: ``refused`` or ``too_large``.
 
-        status: The HTTP status, or None where there is none.
+        status: The HTTP status, or None if there is none.
+
+    Example:
+        A hook that keeps rejected events for a person to look at::
+
+            def hook(outcome: Outcome) -> None:
+                if isinstance(outcome, Rejected):
+                    refused.extend(payload.fields() for payload in outcome.payloads)
     """
 
     reason: str
@@ -79,6 +93,13 @@ class Dropped(_Outcome):
         reason: ``queue_full`` (no room), ``expired`` (older than `Retry.max_age`),
             ``not_retried`` (failed, with `Retry.never`), or ``closed`` (the
             emitter was closed before they were delivered).
+
+    Example:
+        A hook that raises an alarm when memory was too small::
+
+            def hook(outcome: Outcome) -> None:
+                if isinstance(outcome, Dropped) and outcome.reason == "queue_full":
+                    alarm(f"{len(outcome.payloads)} events lost")
     """
 
     reason: str
@@ -90,11 +111,18 @@ class Retried(_Outcome):
     The events were not delivered and will be sent again.
 
     Attributes:
-        reason: What went wrong: an HTTP status or the name of an error.
+        reason: The cause: an HTTP status or the name of an error.
 
-        status: The HTTP status, or None where there was no answer.
+        status: The HTTP status, or None if there was no answer.
 
         pause: Seconds until the destination is tried again.
+
+    Example:
+        A hook that shows the pause::
+
+            def hook(outcome: Outcome) -> None:
+                if isinstance(outcome, Retried):
+                    print(f"{outcome.reason}: next attempt in {outcome.pause:.1f} s")
     """
 
     will_retry: ClassVar[bool] = True
@@ -107,24 +135,33 @@ class Retried(_Outcome):
 Outcome = Delivered | Rejected | Dropped | Retried
 
 
+# --- results and statistics
+
+State = Literal["ok", "backing_off", "misconfigured", "closed"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlushResult:
     """
-    What became of the events that were tracked before a flush.
+    How the events that were tracked before a flush left.
 
-    Those that an earlier flush has reported are left out, unless some of them
+    Events that an earlier flush has reported are left out, unless some of them
     were pending then.
 
     Attributes:
-        delivered: How many the destination took.
+        delivered: Events that the destination took.
 
-        rejected: How many it refuses.
+        rejected: Events that it refuses.
 
-        dropped: How many were given up.
+        dropped: Events that were given up.
 
-        pending: How many are still to be delivered.
+        pending: Events that are still to be delivered.
 
-        by_emitter: The same for each emitter, where there are several.
+        by_emitter: The same numbers for each emitter, by its name, in the result of a tracker.
+
+    Example:
+        >>> FlushResult.of({"http": FlushResult(delivered=2), "file": FlushResult(delivered=2)}).delivered
+        4
     """
 
     delivered: int = 0
@@ -135,7 +172,7 @@ class FlushResult:
 
     @classmethod
     def of(cls, results: Mapping[str, FlushResult]) -> FlushResult:
-        """Return the totals of the emitters' *results*."""
+        """Return the totals of *results*, the results of emitters by their names."""
         totals = {
             name: sum(getattr(result, name) for result in results.values())
             for name in ("delivered", "rejected", "dropped", "pending")
@@ -148,10 +185,11 @@ class EmitterStats:
     """
     An emitter's numbers since it was made.
 
-    At every moment ``accepted == pending + leased + delivered + sum(rejected) + sum(dropped)``.
+    At every moment
+    ``accepted == pending + leased + delivered + sum(rejected.values()) + sum(dropped.values())``.
 
     Attributes:
-        accepted: Events taken at the door.
+        accepted: Events taken from the application.
 
         pending: Events that wait.
 
@@ -169,7 +207,7 @@ class EmitterStats:
 
         retries: Attempts that failed and were repeated, by reason.
 
-        restarts: How often the delivery was cancelled from outside and went on.
+        restarts: How often a task of the delivery failed, or was cancelled from outside, and started again.
 
         hook_errors: Exceptions of hooks and callbacks.
 
@@ -184,6 +222,10 @@ class EmitterStats:
         state: ``ok``; ``backing_off`` after a failure that may pass;
             ``misconfigured`` when everything is refused, so that events are
             kept and one is tried now and then; or ``closed``.
+
+    Example:
+        >>> EmitterStats(accepted=3, delivered=2, pending=1).summary
+        'ok; 1 waiting; 2 delivered'
     """
 
     accepted: int = 0
@@ -205,7 +247,7 @@ class EmitterStats:
 
     @property
     def summary(self) -> str:
-        """What there is to know in one line: the state and its reason, what waits, what was lost."""
+        """One line with the state and its reason, the events that wait and those that were lost."""
         state = self.state.replace("_", " ")
         if self.state in ("backing_off", "misconfigured"):
             state += f" ({self.last_error}; next attempt in {self.next_attempt or 0:.0f} s)"
@@ -223,12 +265,16 @@ class EmitterStats:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """
-    How a tracker fares: true when every emitter's state is ``ok``, as text its summary.
+    The health of a tracker. It is true if every emitter's state is ``ok``; as text it is its summary.
 
     Attributes:
         is_ok: Whether every emitter's state is ``ok``.
 
         summary: One line with the state of each emitter and its reason.
+
+    Example:
+        >>> str(Health.of({"http": EmitterStats(accepted=2, delivered=2)}))
+        'http: ok; 0 waiting; 2 delivered'
     """
 
     is_ok: bool
@@ -236,7 +282,7 @@ class Health:
 
     @classmethod
     def of(cls, stats: Mapping[str, EmitterStats]) -> Health:
-        """Return the health that the emitters' *stats* show."""
+        """Return the health that *stats* show, the statistics of emitters by their names."""
         summary = " | ".join(f"{name}: {numbers.summary}" for name, numbers in stats.items())
         return cls(is_ok=all(numbers.state == "ok" for numbers in stats.values()), summary=summary)
 

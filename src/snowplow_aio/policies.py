@@ -1,4 +1,4 @@
-"""How events are gathered, repeated and bounded: frozen values with plain decisions."""
+"""Settings for batches, retries and full stores: frozen values with plain decisions."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ from typing import Self
 
 from snowplow_aio.model.arguments import check_argument, check_count, check_seconds
 
-# A collector that asks for a longer rest than this is tried anyway (DELIVERY_NOTES.md §4.3).
+# A collector that asks for a longer pause, in seconds, is tried after this one
+# (docs/explanation/protocol.md, "The collector: requests, sizes and answers").
 MAX_RETRY_AFTER = 300.0
 
 
 class Overflow(Enum):
-    """What a full store does with one more event."""
+    """
+    The ways in which a full store treats one more event.
+
+    Example:
+        ``MemoryStore(overflow=Overflow.DROP_OLD)`` keeps the newest events.
+    """
 
     DROP_NEW = "drop_new"
     """The new event is dropped."""
@@ -27,33 +33,39 @@ class Overflow(Enum):
     """`track` waits for room, as long as the store's `wait_timeout`; then the new event is dropped."""
 
     RAISE = "raise"
-    """`track` raises QueueFullError."""
+    """`track` raises `QueueFullError`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
     """
-    How long to leave a failing destination alone.
+    The pauses after failed requests.
 
-    Only failures that may pass are repeated. What the destination refuses is
-    rejected, because sending the same bytes again cannot help.
+    Only failures that may pass are retried. An event that the destination refuses
+    is rejected, because sending the same bytes again cannot help.
 
     Args:
         initial_delay: Longest first pause, in seconds, above 0.
 
-        factor: By how much the longest pause grows with each failure, from 1.
+        factor: Growth of the longest pause with each failure in a row, at least 1.
 
-        max_delay: Longest pause of all, in seconds. With a store on disk a high
-            value costs nothing; with memory it decides how much piles up.
+        max_delay: Longest pause of all, in seconds, above 0. With a store on disk a
+            high value costs nothing; with memory it decides how much piles up.
 
-        max_age: Seconds after which an event is not sent any more, or None.
+        max_age: Age, in seconds, above 0, from which an event is not sent any more; None for no limit.
 
-        retry_codes: HTTP statuses that are repeated (True) or not (False)
-            whatever the rule for them is.
+        retry_codes: Exceptions to the rules for HTTP statuses: a status from 100 to
+            599 is retried (True) or not (False).
 
-        gives_up: Whether nothing is repeated; use `Retry.never()`.
+        gives_up: Whether nothing is retried; use `Retry.never()`.
 
-    Raises ConfigurationError when a value is out of range.
+    Raises:
+        ConfigurationError: If a value is out of range or has the wrong type.
+
+    Example:
+        Retry after a minute at most, and treat 403 as an outage::
+
+            HttpEmitter("https://collector.example.com", retry=Retry(max_delay=60, retry_codes={403: True}))
     """
 
     initial_delay: float = 0.5
@@ -83,18 +95,22 @@ class Retry:
 
     @classmethod
     def never(cls) -> Self:
-        """Return the policy that gives up at once: what fails is dropped and handed to `on_failure`."""
+        """Return the policy that retries nothing: events that fail are dropped and handed to `on_failure`."""
         return cls(gives_up=True)
 
     def pause_after(self, failures: int, *, random: float, retry_after: float | None = None) -> float:
         """
         Return the seconds to wait after *failures* failed requests in a row.
 
-        *random* is a number in [0, 1) from the caller: the policy has no source
-        of chance of its own. *retry_after* is what the destination asked for,
-        in seconds: a lower bound, up to five minutes.
+        Args:
+            failures: The number of failures, from 1.
+
+            random: A number in [0, 1) from the caller: the policy has no source of chance of its own.
+
+            retry_after: The pause that the destination asked for, in seconds: a lower
+                bound, up to five minutes. None if it did not ask.
         """
-        # 2.0 ** 1024 overflows a float; endless repeats get there.
+        # 2.0 ** 1024 overflows a float; endless retries get there.
         growth = self.factor ** min(failures - 1, 64)
         # Full jitter: the whole interval, so that many clients spread out.
         pause = min(self.max_delay, self.initial_delay * growth) * random
@@ -104,21 +120,28 @@ class Retry:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batching:
     """
-    When a request is made and how much goes into it.
+    The rules for when a request is made and how much goes into it.
 
     Args:
-        batch_size: Waiting events that make a request due, from 1.
+        batch_size: Number of waiting events that makes a request due, from 1.
 
         max_batch: Most events in one request, from 1.
 
         byte_limit: Most bytes of one request, from 1.
 
-        flush_interval: Seconds after which a waiting event is sent in any case,
-            or None for never.
+        flush_interval: Time after which a waiting event is sent in any case, in
+            seconds, above 0; None for never.
 
         max_connections: Most requests at the same time, from 1.
 
-    Raises ConfigurationError when a value is out of range.
+    Raises:
+        ConfigurationError: If a value is out of range or has the wrong type.
+
+    Example:
+        >>> Batching(batch_size=10).is_due(
+        ...     waiting=10, waiting_bytes=5_000, waited=0.1, in_flight=0, flushing=False
+        ... )
+        True
     """
 
     batch_size: int = 50
@@ -141,13 +164,15 @@ class Batching:
         Return whether one more request should be made now.
 
         Args:
-            waiting: Events that wait, and `waiting_bytes` of them.
+            waiting: Number of events that wait.
 
-            waited: Seconds that the oldest has waited.
+            waiting_bytes: Bytes of their JSON.
+
+            waited: Seconds that the oldest of them has waited.
 
             in_flight: Requests under way.
 
-            flushing: Whether somebody waits for the oldest.
+            flushing: Whether a flush waits for the oldest of them.
         """
         if waiting == 0 or in_flight >= self.max_connections:
             return False
@@ -156,5 +181,5 @@ class Batching:
         if self.flush_interval is not None and waited >= self.flush_interval:
             return True
         # While a request is under way the next one fills up: connections are
-        # opened as the backlog asks, not for every fifty events.
+        # opened as the waiting events ask, not for every fifty of them.
         return in_flight == 0 and waiting >= self.batch_size

@@ -1,4 +1,4 @@
-"""When a destination that failed may be tried again: one breaker for all senders of a loop."""
+"""Pauses after failures: one circuit breaker for all senders of a delivery loop."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ import random
 
 from snowplow_aio.policies import Retry
 
-# A destination that refuses everything is tried a little later than the
-# longest pause, each process at another time.
-_HOLD_JITTER = 0.1
+# A destination that refuses everything is probed a little later than the
+# longest pause, by each process at another time.
+_OPEN_JITTER = 0.1
 
-# Before an end, a pause is at most this part of the time that is left, and at
-# least so many seconds: a destination that comes back in time is not missed.
+# Before the delivery ends, a pause is at most this part of the remaining time, but
+# not below this many seconds: a destination that comes back in time is not missed.
 _LAST_PART = 0.25
 _LAST_SECONDS = 0.25
 
 
 class CircuitBreaker:
     """
-    Keeps everybody away from a destination that failed.
+    Keeps all senders from a destination that failed; then one probe tests it.
 
     Args:
-        retry: How long.
+        retry: Says how long the pauses are.
 
     Attributes:
-        failures: Failed steps in a row.
+        failures: Failures in a row; requests that were under way together count once.
 
         not_before: When the next attempt may be made, in seconds of the loop's clock.
 
-        is_open: Whether the destination refuses whatever it is sent.
+        is_open: Whether the destination is taken to refuse everything.
 
         ends_at: When the delivery ends, in seconds of the loop's clock; None for never.
     """
 
     def __init__(self, retry: Retry) -> None:
         self._retry = retry
-        self._closed_at = 0.0
+        self._failed_at = 0.0
         self.failures: int = 0
         self.not_before: float = 0.0
         self.is_open: bool = False
@@ -47,9 +47,9 @@ class CircuitBreaker:
 
     def fail(self, started: float, now: float, retry_after: float | None) -> float:
         """Note that a request begun at *started* failed, and return the seconds until the next attempt."""
-        # Requests that were under way when the breaker closed say nothing new.
-        if self.failures == 0 or started >= self._closed_at:
-            self._close(now)
+        # A request that was under way at the last failure says nothing new.
+        if self.failures == 0 or started >= self._failed_at:
+            self._count(now)
             self.is_open = False
             pause = self._retry.pause_after(self.failures, random=_chance(), retry_after=retry_after)
             if self.ends_at is not None and retry_after is None:
@@ -58,25 +58,25 @@ class CircuitBreaker:
         return max(0.0, self.not_before - now)
 
     def open(self, started: float, now: float) -> float:
-        """Note that whatever was sent since *started* is refused; return the seconds until the next probe."""
-        if not self.is_open or started >= self._closed_at:
-            self._close(now)
+        """Note that a request begun at *started* was refused like all; return the seconds until the probe."""
+        if not self.is_open or started >= self._failed_at:
+            self._count(now)
             self.is_open = True
-            self.not_before = now + self._retry.max_delay * (1 + _HOLD_JITTER * _chance())
+            self.not_before = now + self._retry.max_delay * (1 + _OPEN_JITTER * _chance())
         return max(0.0, self.not_before - now)
 
-    def _close(self, now: float) -> None:
+    def _count(self, now: float) -> None:
         self.failures += 1
-        self._closed_at = now
+        self._failed_at = now
 
     def succeed(self) -> None:
-        """Note that a request was answered as it should be."""
+        """Note that the destination works: end the pause."""
         self.failures = 0
         self.not_before = 0.0
         self.is_open = False
 
     def allow_probe(self, now: float) -> None:
-        """Let the next attempt be made now."""
+        """End the pause, but let only one probe through."""
         self.not_before = min(self.not_before, now)
 
 

@@ -1,4 +1,4 @@
-"""The arguments that emitters have in common."""
+"""The constructor arguments that all emitters have in common."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from snowplow_aio.policies import Retry
 
 
 class EmitterOptions(TypedDict, total=False):
-    """The arguments that every `BufferedEmitter` takes; it says what they mean."""
+    """The keyword arguments that every `BufferedEmitter` takes, which documents them."""
 
     retry: Retry | None
     store: LocalStore | None

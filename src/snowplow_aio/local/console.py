@@ -1,4 +1,4 @@
-"""Events as JSON lines on the console: to see what an application tracks."""
+"""Prints events as JSON lines, to show what an application tracks."""
 
 from __future__ import annotations
 
@@ -23,17 +23,25 @@ class ConsoleEmitter(BufferedEmitter):
     Prints each event as one line of JSON.
 
     Args:
-        stream: A text stream; standard output where it is None.
+        stream: A text stream; standard output by default.
 
-        batch_size: Waiting events that are printed at once, from 1.
+        batch_size: Number of waiting events that are printed at once, from 1.
 
-        flush_interval: Seconds after which a waiting event is printed in any case; None for never.
+        flush_interval: Time after which a waiting event is printed in any case, in
+            seconds, above 0; None for never.
 
-        name: What statistics and logs call the emitter.
+        name: The name of the emitter in statistics and logs, not empty.
 
-        **options: The rest of what `BufferedEmitter` takes.
+        **options: Other arguments of `BufferedEmitter`.
 
-    Raises ConfigurationError when a value is out of range.
+    Raises:
+        ConfigurationError: If a value is out of range or has the wrong type.
+
+    Example:
+        ::
+
+            async with Tracker(ConsoleEmitter()) as tracker:
+                await tracker.track(PageView(page_url="https://example.com"))
     """
 
     def __init__(
@@ -47,7 +55,7 @@ class ConsoleEmitter(BufferedEmitter):
     ) -> None:
         is_text = hasattr(stream, "write") and not isinstance(stream, io.RawIOBase | io.BufferedIOBase)
         check_argument(stream is None or is_text, "stream", stream, "must be a text stream, like sys.stderr")
-        # One writer, so that the order of the events is kept.
+        # One writer keeps the order of the events.
         batching = Batching(batch_size=batch_size, flush_interval=flush_interval, max_connections=1)
         super().__init__(ConsoleTransport(stream), batching=batching, name=name, **options)
 
@@ -57,7 +65,7 @@ class ConsoleTransport(Transport):
     Writes each event as one line of JSON.
 
     Args:
-        stream: Where to; standard output, as it is at the time, where it is None.
+        stream: A text stream; by default the standard output of the moment.
     """
 
     event_bytes: int = 1
@@ -68,7 +76,7 @@ class ConsoleTransport(Transport):
     async def send(self, payloads: Sequence[Payload]) -> Response:
         lines = "".join(f"{payload.json.decode()}\n" for payload in payloads)
         try:
-            # A pipe that nobody reads blocks its writer.
+            # A pipe that nobody reads blocks its writer, so it has a thread.
             await to_thread.run_sync(self._write, lines)
         except (OSError, ValueError) as error:
             raise TransportError("the stream cannot be written") from error

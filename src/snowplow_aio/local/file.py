@@ -1,4 +1,4 @@
-"""Events as JSON lines in a file: for a pipeline that reads files, or for later."""
+"""Writes events as JSON lines to a file, for a pipeline that reads files or for later."""
 
 from __future__ import annotations
 
@@ -24,17 +24,25 @@ class FileEmitter(BufferedEmitter):
     Appends each event as one line of JSON to a file that only its owner can read.
 
     Args:
-        path: The file; made when it is missing.
+        path: The file; it is made if it is missing.
 
-        batch_size: Waiting events that are written at once, from 1.
+        batch_size: Number of waiting events that are written at once, from 1.
 
-        flush_interval: Seconds after which a waiting event is written in any case; None for never.
+        flush_interval: Time after which a waiting event is written in any case, in
+            seconds, above 0; None for never.
 
-        name: What statistics and logs call the emitter.
+        name: The name of the emitter in statistics and logs, not empty.
 
-        **options: The rest of what `BufferedEmitter` takes.
+        **options: Other arguments of `BufferedEmitter`.
 
-    Raises ConfigurationError when a value is out of range.
+    Raises:
+        ConfigurationError: If a value is out of range or has the wrong type.
+
+    Example:
+        ::
+
+            async with Tracker(FileEmitter("events.jsonl")) as tracker:
+                await tracker.track(PageView(page_url="https://example.com"))
     """
 
     def __init__(
@@ -48,7 +56,7 @@ class FileEmitter(BufferedEmitter):
     ) -> None:
         is_path = isinstance(path, str | PathLike) and path != ""
         check_argument(is_path, "path", path, "must be the path of a file")
-        # One writer, so that the order of the events is kept.
+        # One writer keeps the order of the events.
         batching = Batching(batch_size=batch_size, flush_interval=flush_interval, max_connections=1)
         super().__init__(FileTransport(path), batching=batching, name=name, **options)
 
@@ -58,7 +66,7 @@ class FileTransport(Transport):
     Appends each event as one line of JSON.
 
     Args:
-        path: The file; made when it is missing, readable by its owner only.
+        path: The file. If it is missing it is made, readable by its owner only.
     """
 
     event_bytes: int = 1

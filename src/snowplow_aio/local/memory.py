@@ -1,4 +1,4 @@
-"""Events kept in a list: for tests, and to look at what a tracker makes."""
+"""Keeps events in a list, for tests and for looking at what a tracker makes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,24 @@ from snowplow_aio.outcomes import EmitterStats, FlushResult
 
 class MemoryEmitter(AcceptingEmitter):
     """
-    Keeps every event; nothing is sent anywhere.
+    Keeps every event in memory and sends nothing.
 
     Args:
-        name: What statistics call the emitter.
+        name: The name of the emitter in statistics, not empty.
 
     Attributes:
         payloads: The events, in the order in which they were tracked.
+
+    Raises:
+        ConfigurationError: If *name* is empty or no string.
+
+    Example:
+        ::
+
+            emitter = MemoryEmitter()
+            async with Tracker(emitter) as tracker:
+                await tracker.track(PageView(page_url="https://example.com"))
+            assert emitter.payloads[0]["e"] == "pv"
     """
 
     def __init__(self, *, name: str = "memory") -> None:
@@ -39,7 +50,7 @@ class MemoryEmitter(AcceptingEmitter):
         return _delivered()
 
     def clear(self) -> None:
-        """Forget the events; the statistics go on."""
+        """Empty the list; the statistics go on."""
         self.payloads.clear()
 
     async def flush(self, timeout: float | None = None, *, wait: bool = True) -> FlushResult:  # noqa: ARG002

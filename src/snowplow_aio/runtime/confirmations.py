@@ -1,4 +1,4 @@
-"""Who waits for what becomes of a single event."""
+"""Futures for callers that wait for the end of single events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 class Confirmations:
-    """Futures of events under way, by the identity of their payloads: who waits keeps those alive."""
+    """Futures of events under way, by the identity of their payloads, which the callers keep alive."""
 
     def __init__(self) -> None:
         self._futures: dict[int, list[asyncio.Future[str | None]]] = {}
@@ -15,14 +15,14 @@ class Confirmations:
         return bool(self._futures)
 
     def watch(self, payload: object) -> asyncio.Future[str | None]:
-        """Return what ends when *payload* is settled: with None, or why it was rejected or dropped."""
+        """Return a future for the end of *payload*: None if it is delivered, else the reason."""
         settled: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self._futures.setdefault(id(payload), []).append(settled)
         settled.add_done_callback(lambda _settled: self._futures.pop(id(payload), None))
         return settled
 
     def tell(self, payload: object, fault: str | None) -> None:
-        """Say that *payload* is settled: delivered, or not and why; safe from any thread."""
+        """Resolve the futures of *payload*; *fault* is None if it is delivered. Safe from any thread."""
         for settled in self._futures.get(id(payload), ()):
             settled.get_loop().call_soon_threadsafe(_resolve, settled, fault)
 

@@ -1,4 +1,4 @@
-"""What a child process has of its parent's: how it notices that, and what it must not finish."""
+"""Noticing a fork, and leaving the parent's objects alone in the child."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from weakref import WeakSet
 
 _kept: list[object] = []
 
-# Has a page be empty in the child of a fork: MADV_WIPEONFORK of Linux, for which `mmap` has no name.
+# MADV_WIPEONFORK of Linux, for which `mmap` has no name: the page is empty in the child of a fork.
 _WIPE_ON_FORK = 18
 
 
 def never_finalize(thing: object) -> None:
-    """Never finish *thing*: it belongs to a parent process, whose connections that would touch."""
+    """Keep *thing* for ever: its finalizer would touch the connections of the parent process."""
     _kept.append(thing)
 
 
 class ProcessMarker(Protocol):
-    """What has a 1 at its beginning in one process, and a 0 in every child of it."""
+    """A sequence whose first item is 1 in one process, and 0 in every child of it."""
 
     def __getitem__(self, index: int, /) -> int:
-        """Return what is at *index*."""
+        """Return the item at *index*."""
         ...
 
 
 def process_marker() -> ProcessMarker:
     """
-    Return what has a 1 at its beginning in this process, and a 0 in every child of it.
+    Return a marker whose first item is 1 in this process, and 0 in every child of it.
 
-    To look at it takes a tenth of the time of asking the kernel for the process. And it
-    is true of children too that were forked without Python's hooks, as uWSGI does it.
+    Reading it takes a tenth of the time of `os.getpid`. It also works in children
+    that were forked without Python's hooks, as uWSGI does it.
     """
-    # Linux can do this, from 4.14 on; what other systems lack shows in one of these.
+    # Linux does this from 4.14 on. Other systems raise one of these.
     with suppress(OSError, ValueError, AttributeError):
         page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         page.madvise(_WIPE_ON_FORK)
         page[0] = 1
         return page
-    mark = _Mark()
-    _marks.add(mark)
-    return mark
+    marker = _HookedMarker()
+    _hooked.add(marker)
+    return marker
 
 
-class _Mark:
-    """A mark that a hook of the fork wipes."""
+class _HookedMarker:
+    """A marker that a hook of the fork wipes."""
 
     def __init__(self) -> None:
         self.value = 1
@@ -55,12 +55,12 @@ class _Mark:
         return self.value
 
 
-_marks: WeakSet[_Mark] = WeakSet()
+_hooked: WeakSet[_HookedMarker] = WeakSet()
 
 
 def _wipe() -> None:
-    for mark in _marks:
-        mark.value = 0
+    for marker in _hooked:
+        marker.value = 0
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""Log lines that would repeat: at most one a minute of each kind, with how many it stands for."""
+"""Logging that does not flood: at most one line a minute of each kind, with the number of its causes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class QuietLogger(logging.LoggerAdapter[logging.Logger]):
     """
     A logger that is silent unless the application configures logging.
 
-    Without any handler Python prints warnings to standard error; a library
-    whose user has not asked for them must not.
+    Without any handler Python prints warnings to standard error, which a user
+    who has not asked for them does not want.
     """
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the name is logging's
-        """Return whether somebody listens to *level*."""
+        """Return whether a message of *level* reaches a handler."""
         return self.logger.hasHandlers() and super().isEnabledFor(level)
 
 
@@ -28,10 +28,10 @@ def quiet_logger(name: str) -> QuietLogger:
 
 class ThrottledLog:
     """
-    Logs of each kind at most one line a minute.
+    Logs at most one line a minute of each kind.
 
     Args:
-        logger: Where the lines go.
+        logger: The logger for the lines.
     """
 
     def __init__(self, logger: QuietLogger) -> None:
@@ -51,7 +51,7 @@ class ThrottledLog:
         """
         Log *message* with *args*, unless this *kind* was logged within the last minute.
 
-        A line ends with how many such events there were since the last one, and has the traceback of *error*.
+        The line ends with the sum of all *count* since the last such line, and has the traceback of *error*.
         """
         total = self._unsaid.get(kind, 0) + count
         now = time.monotonic()
@@ -59,4 +59,5 @@ class ThrottledLog:
             self._unsaid[kind] = total
             return
         self._last[kind], self._unsaid[kind] = now, 0
-        self._logger.log(level, f"{message} (%d since the last such line)", *args, total, exc_info=error)
+        line = f"{message} (%d since the last such line)"
+        self._logger.log(level, line, *args, total, exc_info=error)
