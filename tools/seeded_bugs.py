@@ -105,6 +105,7 @@ BUGS = (
         "http/transport.py",
         "    except (aiohttp.ClientError, TimeoutError, OSError):\n        answer.close()\n",
         "    except (aiohttp.ClientError, TimeoutError, OSError):\n        answer.close()\n        raise\n",
+        ("tests/http",),
     ),
 )
 

@@ -269,7 +269,7 @@ async def test_a_delivery_that_was_cancelled_by_others_is_counted(collector: Col
     async with tracker_for(collector) as tracker:
         await track(tracker, 1)
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            if "_deliver" in repr(task.get_coro()):
+            if "Supervisor._run" in repr(task.get_coro()):
                 task.cancel()
         await tracker.flush(30)
         await track(tracker, 1)
