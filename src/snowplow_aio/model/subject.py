@@ -462,7 +462,8 @@ def merge(layers: Iterable[Subject]) -> dict[str, str]:
     """Return the protocol fields of *layers*; a later layer wins, and empty strings are left out."""
     merged: dict[str, str | _Clear] = {}
     for layer in layers:
-        merged.update(layer.protocol_fields())
+        # Not by the method: this is done for each event of a request.
+        merged.update(layer._fields)
     return {key: value for key, value in merged.items() if isinstance(value, str) and value}
 
 
