@@ -22,13 +22,12 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 # What an event goes through between `track` and the store; nothing here suspends.
 MODULES = (
-    "delivery/memory_queue",
+    "delivery/event_buffer",
     "model/payload_bytes",
     "tracking/payload_builder",
     "tracking/json_encoder",
     "model/stored_event",
     "tracking/event_id",
-    "delivery/fifo",
     "delivery/counters",
     "model/atomic",
 )

@@ -136,7 +136,7 @@ class AcceptingEmitter(Emitter):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreStatistics:
     """
-    A store's numbers.
+    The numbers of a store.
 
     Attributes:
         pending: Events that wait.
@@ -146,6 +146,12 @@ class StoreStatistics:
         pending_bytes: Bytes of the waiting events, as JSON.
 
         bytes: Bytes of all events, as JSON.
+
+    Example:
+        Read how many events a store holds::
+
+            statistics = store.statistics()
+            print(statistics.pending + statistics.leased)
     """
 
     pending: int
@@ -182,55 +188,82 @@ class Response:
 
 class EventStore(ABC):
     """
-    Keeps events until they are settled: the side of it that the delivery loop sees.
+    Keeps events until they are settled. This is the side that the delivery loop uses.
 
-    An event is leased and then either acknowledged, which removes it, or
-    released, which puts it back in front of all that wait. A store never gives
-    one event to two leases at a time, and keeps the order of what waits.
+    The delivery leases events. It acknowledges them, which removes them, or releases
+    them, which puts them back in front of all that wait. A store never gives
+    one event to two leases at a time, and keeps the waiting events in order.
+
+    Example:
+        Take a batch, send it, and settle it::
+
+            batch = await store.lease(max_events=50, max_bytes=40_000, event_bytes=1)
+            try:
+                await send(batch)
+            except ConnectionError:
+                await store.release(batch)
+            else:
+                await store.ack(batch)
     """
 
     @abstractmethod
     async def lease(self, *, max_events: int, max_bytes: int, event_bytes: int) -> Sequence[StoredEvent]:
         """
-        Hand out what has waited longest; an empty sequence when nothing waits.
+        Hand out the events that have waited longest, for one request.
 
-        All of it goes into one request: anonymous and other events are not mixed.
+        Anonymous and other events are not mixed.
 
         Args:
-            max_events: Most events.
+            max_events: Most events, from 1.
 
             max_bytes: Most bytes of their JSON, with *event_bytes* added for each.
                 A first event that is larger comes alone.
+
+            event_bytes: Bytes that each event takes in the request besides its JSON.
+
+        Returns:
+            The events; an empty sequence when nothing waits.
         """
 
     @abstractmethod
-    async def ack(self, entries: Sequence[StoredEvent]) -> None:
-        """Remove leased *entries*: they are settled."""
+    async def ack(self, events: Sequence[StoredEvent]) -> None:
+        """Remove leased *events*: they are settled."""
 
-    async def give_up(self, entries: Sequence[StoredEvent], *, reason: str, status: int | None) -> None:  # noqa: ARG002
+    async def give_up(self, events: Sequence[StoredEvent], *, reason: str, status: int | None) -> None:  # noqa: ARG002
         """
-        Remove leased *entries* that are rejected or dropped, for *reason*.
+        Remove leased *events* that are rejected or dropped.
 
-        A store that outlives the process keeps them aside for somebody to look at.
-        *status* is that of the last answer, or None where there was none.
+        A store that outlives the process keeps them as dead letters.
+
+        Args:
+            events: The events.
+
+            reason: Why they are given up.
+
+            status: The status of the last answer; None where there was none.
         """
-        await self.ack(entries)
+        await self.ack(events)
 
     @abstractmethod
-    async def release(self, entries: Sequence[StoredEvent]) -> None:
-        """Put leased *entries* back in front, in their order."""
+    async def release(self, events: Sequence[StoredEvent]) -> None:
+        """Put leased *events* back in front, in their order."""
 
     @abstractmethod
-    async def wait(self, *, events: float, size: float, timeout: float | None) -> None:
+    async def wait(self, *, count: float, size: float, timeout: float | None) -> None:
         """
-        Return when *events* events or *size* bytes wait, or `notify` was called.
+        Return when enough events wait, or `notify` was called. May return early: the caller looks again.
 
-        Not later than after *timeout* seconds. May return early: whoever waits looks again.
+        Args:
+            count: So many events are enough.
+
+            size: So many bytes of JSON are enough.
+
+            timeout: Longest wait, in seconds; None for as long as it takes.
         """
 
     @abstractmethod
     def notify(self) -> None:
-        """Have `wait` return; safe from any thread."""
+        """Have `wait` return: the one under way, else the next one; safe from any thread."""
 
     @abstractmethod
     def oldest(self) -> StoredEvent | None:
@@ -250,16 +283,32 @@ class EventStore(ABC):
 
 
 class LocalStore(EventStore):
-    """A store of this process: what `track` hands over is in it when the call returns."""
+    """
+    A store of this process: the events of a `track` are in it when that call returns.
+
+    Example:
+        Give an emitter a store of its own::
+
+            HttpEmitter("https://collector.example.com", store=MemoryStore(capacity=10_000))
+    """
 
     @abstractmethod
     def add_nowait(self, payloads: Sequence[Payload], now: float, window: int) -> Sequence[StoredEvent]:
         """
-        Take all of *payloads* or none of them, without waiting; safe from any thread.
+        Take all of *payloads* or none of them. Never waits; safe from any thread and any signal handler.
 
-        Returns the events that were dropped: the new ones, or older ones that made room for them.
+        Args:
+            payloads: The events, at least one.
 
-        Raises QueueFullError when there is no room and the overflow policy is RAISE.
+            now: The time, in seconds of the loop's clock.
+
+            window: The flush window that they belong to.
+
+        Returns:
+            The events that were dropped: the new ones, or older ones that made room for them.
+
+        Raises:
+            QueueFullError: If there is no room and the overflow policy is RAISE.
         """
 
     @property
@@ -276,9 +325,20 @@ class LocalStore(EventStore):
         dropped: Callable[[Sequence[StoredEvent]], None],
     ) -> None:
         """
-        Do the same, and wait for room where the overflow policy is WAIT.
+        Take all of *payloads* or none of them, and wait for room where the overflow policy is WAIT.
 
-        What is dropped is handed to *dropped*, also when the caller is cancelled while it waits.
+        Args:
+            payloads: The events, at least one.
+
+            now: The time, in seconds of the loop's clock.
+
+            window: The flush window that they belong to.
+
+            dropped: Called with the events that were dropped, also when the caller is
+                cancelled while it waits.
+
+        Raises:
+            QueueFullError: If there is no room and the overflow policy is RAISE.
         """
         dropped(self.add_nowait(payloads, now=now, window=window))
 
@@ -288,11 +348,11 @@ class LocalStore(EventStore):
 
     @property
     def is_above_high_water(self) -> bool:
-        """Whether it would be kind to wait for room before adding more."""
+        """Whether the store is so full that callers should wait a little before they add more."""
         return False
 
-    async def relief(self) -> None:
-        """Return when the store is not crowded any more."""
+    async def below_high_water(self) -> None:
+        """Return when the store is below its high water."""
         return
 
 

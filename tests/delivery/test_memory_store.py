@@ -164,7 +164,7 @@ async def test_a_caller_that_is_cancelled_while_it_waits_leaves_nothing_behind()
 
 async def test_waiting_for_events_ends_when_enough_have_come() -> None:
     store = MemoryStore()
-    waiter = asyncio.create_task(store.wait(events=2, size=10**9, timeout=None))
+    waiter = asyncio.create_task(store.wait(count=2, size=10**9, timeout=None))
     await asyncio.sleep(0)
     fill(store, 1)
     await asyncio.sleep(0)
@@ -176,9 +176,9 @@ async def test_waiting_for_events_ends_when_enough_have_come() -> None:
 async def test_waiting_for_events_ends_when_it_is_notified_or_the_time_is_over() -> None:
     store = MemoryStore()
     store.notify()
-    await store.wait(events=1, size=10**9, timeout=None)
-    await store.wait(events=1, size=10**9, timeout=0.001)
-    waiter = asyncio.create_task(store.wait(events=1, size=10**9, timeout=None))
+    await store.wait(count=1, size=10**9, timeout=None)
+    await store.wait(count=1, size=10**9, timeout=0.001)
+    waiter = asyncio.create_task(store.wait(count=1, size=10**9, timeout=None))
     await asyncio.sleep(0)
     store.notify()
     await waiter

@@ -316,7 +316,7 @@ async def test_a_worker_under_an_old_name_goes_on_with_what_it_held(
     kind = {"list": RedisListStore, "stream": RedisStreamStore}[mode]
     before = kind(server.url, worker_id="pod-0", takeover_after=1_000)
     before.take_for(lambda _count: 0)
-    await before.wait(events=100, size=1e9, timeout=10)
+    await before.wait(count=100, size=1e9, timeout=10)
     await before.aclose()
     assert await left(rdb) == 100
     async with working(worker_of(server, collector, mode, worker_id="pod-0", takeover_after=1_000)) as worker:

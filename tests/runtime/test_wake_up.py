@@ -144,21 +144,23 @@ def test_a_wait_in_a_closed_loop_is_left_alone() -> None:
     left._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
+class CountingLoop(asyncio.SelectorEventLoop):
+    """Counts how often it is called from elsewhere."""
+
+    calls = 0
+
+    def call_soon_threadsafe(self, *args: Any, **options: Any) -> Any:  # type: ignore[override]
+        self.calls += 1
+        return super().call_soon_threadsafe(*args, **options)
+
+
 def test_a_loop_that_stands_still_is_told_once() -> None:
-    calls: list[object] = []
-
-    class Loop(asyncio.SelectorEventLoop):
-        def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any, **options: Any) -> Any:
-            calls.append(callback)
-            return super().call_soon_threadsafe(callback, *args, **options)
-
-    wake_up = WakeUp()
-    loop = Loop()
+    wake_up, loop = WakeUp(), CountingLoop()
     waiting = loop.create_task(wake_up.wait())
     loop.run_until_complete(asyncio.sleep(0))
     for _ in range(1_000):
         wake_up.notify()
-    assert len(calls) == 1
+    assert loop.calls == 1
     loop.run_until_complete(waiting)
     loop.close()
 
@@ -277,15 +279,7 @@ def test_a_notification_in_the_midst_of_any_line_is_not_lost() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_child_of_a_fork_does_not_touch_the_loop_of_its_parent() -> None:
-    calls: list[object] = []
-
-    class Loop(asyncio.SelectorEventLoop):
-        def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any, **options: Any) -> Any:
-            calls.append(callback)
-            return super().call_soon_threadsafe(callback, *args, **options)
-
-    wake_up = WakeUp()
-    loop = Loop()
+    wake_up, loop = WakeUp(), CountingLoop()
     waiting = loop.create_task(wake_up.wait())
     loop.run_until_complete(asyncio.sleep(0))
     if (child := os.fork()) == 0:
@@ -294,7 +288,7 @@ def test_the_child_of_a_fork_does_not_touch_the_loop_of_its_parent() -> None:
             wake_up.notify()
             wake_up.notify()
             asyncio.run(asyncio.wait_for(wake_up.wait(), 30))
-            status = len(calls)
+            status = loop.calls
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

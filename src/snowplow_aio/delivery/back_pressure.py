@@ -1,4 +1,4 @@
-"""Waiting a little for a crowded store while the destination takes events out of it."""
+"""Wait a little while a store is nearly full and its destination takes events out of it."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from anyio import move_on_after
 
 from snowplow_aio.abc import LocalStore
 
-# Longest that one event waits.
-_SECONDS = 1.0
-
 
 class BackPressure:
     """
-    Has whoever tracks wait for room, so that nothing is dropped merely because the caller never suspended.
+    Makes the caller of `track` wait for room, so that a caller that never suspends drops no events.
 
     Args:
-        store: What may be crowded.
+        store: The store that may be nearly full.
+
+        longest: Longest wait for one event, in seconds.
     """
 
-    def __init__(self, store: LocalStore) -> None:
+    def __init__(self, store: LocalStore, longest: float = 1.0) -> None:
         self._store = store
+        self._longest = longest
         self._vain_at = -1
 
     async def wait(self, delivered: int) -> None:
         """
-        Wait until the store is not crowded, a second at most.
+        Wait until the store is below its high water, not longer than the longest wait.
 
         Args:
-            delivered: Events that the destination has taken so far. Where a wait
-                was in vain nobody waits again before there are more: a
+            delivered: Number of events that the destination has taken so far. After a wait
+                that was in vain nobody waits again before this number grows: a
                 destination that hangs is not known to have failed yet.
         """
         if not self._store.is_above_high_water or delivered == self._vain_at:
             return
-        with move_on_after(_SECONDS) as scope:
-            await self._store.relief()
+        with move_on_after(self._longest) as scope:
+            await self._store.below_high_water()
         self._vain_at = delivered if scope.cancelled_caught else -1

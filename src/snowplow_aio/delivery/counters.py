@@ -21,7 +21,8 @@ class FlushWindow:
 
     number: int
     accepted: int = 0
-    settled: Counter[str] = field(default_factory=Counter)
+    # With all its keys: to add to a missing one would call a method of `Counter`.
+    settled: Counter[str] = field(default_factory=lambda: Counter(delivered=0, rejected=0, dropped=0))
     is_reported: bool = False
 
     @property
@@ -54,8 +55,10 @@ class Counters:
         self._open = FlushWindow(0)
         self._windows = {0: self._open}
         self._waiting: list[tuple[int, Callable[[], None]]] = []
-        # Events are accepted from any thread; `+=` on a number is not atomic.
-        self._lock = threading.Lock()
+        # Events are accepted from any thread; `+=` on a number is not atomic. They are also accepted
+        # by signal handlers, which may interrupt a method here: so the lock can be taken again, and
+        # nothing is called between the reading and the writing of a number.
+        self._lock = threading.RLock()
 
     def accept(self, count: int = 1) -> int:
         """Count *count* events in and return the window they get."""
@@ -73,19 +76,24 @@ class Counters:
     def deliver(self, windows: Iterable[int]) -> None:
         """Count out delivered events, given by their windows."""
         with self._lock:
-            self.delivered += self._settle(windows, "delivered")
+            count = self._settle(windows, "delivered")
+            self.delivered += count
         self._wake()
 
     def reject(self, windows: Iterable[int], reason: str) -> None:
         """Count out rejected events, given by their windows."""
         with self._lock:
-            self.rejected[reason] += self._settle(windows, "rejected")
+            count = self._settle(windows, "rejected")
+            self.rejected.setdefault(reason, 0)
+            self.rejected[reason] += count
         self._wake()
 
     def drop(self, windows: Iterable[int], reason: str) -> None:
         """Count out dropped events, given by their windows."""
         with self._lock:
-            self.dropped[reason] += self._settle(windows, "dropped")
+            count = self._settle(windows, "dropped")
+            self.dropped.setdefault(reason, 0)
+            self.dropped[reason] += count
         self._wake()
 
     def _settle(self, windows: Iterable[int], way: str) -> int:

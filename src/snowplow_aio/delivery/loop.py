@@ -193,18 +193,18 @@ class DeliveryLoop:
         """Wait until a request may be due. A sender that ends notifies the store."""
         oldest = self._store.oldest()
         if oldest is None:
-            await self._store.wait(events=1, size=math.inf, timeout=None)
+            await self._store.wait(count=1, size=math.inf, timeout=None)
         elif len(self._senders) >= self.batching.max_connections:
-            await self._store.wait(events=math.inf, size=math.inf, timeout=None)
+            await self._store.wait(count=math.inf, size=math.inf, timeout=None)
         elif not self.breaker.admits(now, len(self._senders)):
             pause = None if self._senders else max(0.0, self.breaker.not_before - now)
-            await self._store.wait(events=math.inf, size=math.inf, timeout=pause)
+            await self._store.wait(count=math.inf, size=math.inf, timeout=pause)
         else:
             enough = self.batching.max_batch if self._senders else self.batching.batch_size
             interval = self.batching.flush_interval
             # The difference that `is_due` looks at: rounded otherwise, it might not be due at the end.
             linger = None if interval is None else max(0.0, interval - (now - oldest.accepted_at))
-            await self._store.wait(events=enough, size=self.batching.byte_limit, timeout=linger)
+            await self._store.wait(count=enough, size=self.batching.byte_limit, timeout=linger)
 
     def flush_soon(self, window: int, now: float, *, ends_at: float | None = None) -> None:
         """

@@ -1,179 +1,104 @@
-"""
-The events of a store in memory: those that wait, in order, and how much of everything there is.
-
-All of it is plain and synchronous, and one step for other threads.
-"""
+"""The queue of the memory store: an `asyncio.Queue` that is filled and emptied in bulk."""
 
 from __future__ import annotations
 
+import asyncio
 import math
 import sys
-import threading
-from collections.abc import Sequence
+from typing import NoReturn
 
-from snowplow_aio.delivery.fifo import Lane
-from snowplow_aio.model.payload import Payload
-from snowplow_aio.model.payload_bytes import PayloadBytes
-from snowplow_aio.model.stored_event import StoredEvent, size_of
+from snowplow_aio.delivery.event_buffer import EventBuffer
+from snowplow_aio.model.stored_event import StoredEvent
 
 
-class Backlog:
+class MemoryQueue(asyncio.Queue[StoredEvent]):
     """
-    Waiting and leased events within bounds; safe from any thread.
+    A queue of events in which the delivery of one event loop waits.
+
+    It overrides `_init`, `_put` and `_get` as `asyncio.PriorityQueue` does: its container is
+    an `EventBuffer`, which keeps the order and the bounds. `put_all` puts all events of a
+    call, `get_batch` takes those of a request, and `put_back` returns them to the front.
+
+    An `asyncio.Queue` belongs to the first loop that waits in it, and wakes a reader for
+    each event. This one wakes the delivery when there is enough for a request, from any thread.
+    For another loop the store makes a new queue around the same buffer, so that no event
+    moves and the order stays.
 
     Args:
-        capacity: Most events, waiting and leased.
-
-        capacity_bytes: Most bytes of their JSON.
-
-    Attributes:
-        count: Events, those that are leased included.
-
-        size: Bytes of their JSON.
-
-        leased: Events that are leased.
-
-        leased_size: Bytes of their JSON.
-
-        alarm_count: Waiting events that somebody waits for.
-
-        alarm_size: Bytes of waiting events that somebody waits for.
+        buffer: The container.
     """
 
-    def __init__(self, capacity: int, capacity_bytes: int) -> None:
-        self.capacity: int = capacity
-        self.capacity_bytes: int = capacity_bytes
-        self.count: int = 0
-        self.size: int = 0
-        self.leased: int = 0
-        self.leased_size: int = 0
-        self.alarm_count: float = math.inf
-        self.alarm_size: float = math.inf
-        self._usual = Lane()
-        self._anonymous = Lane()
-        self._lock = threading.Lock()
+    _queue: EventBuffer
 
-    def add(self, payloads: Sequence[Payload], now: float, window: int) -> bool:
-        """Take all of *payloads*, if there is room. Returns whether there was."""
-        size = 0
-        entries: list[StoredEvent] = []
-        for payload in payloads:
-            entry = StoredEvent(payload, now, window)
-            size += entry.size
-            entries.append(entry)
-        with self._lock:
-            if not self._has_room(len(entries), size):
-                return False
-            for entry in entries:
-                self._lane(entry).put(entry)
-            self.count += len(payloads)
-            self.size += size
-            return True
+    def __init__(self, buffer: EventBuffer) -> None:
+        self._buffer = buffer
+        # The buffer's own: a method in between would cost each event a call.
+        self.put_all = buffer.put_all
+        self.put_back = buffer.put_back
+        self.get_batch = buffer.get_batch
+        super().__init__(buffer.capacity)
 
-    def is_due(self) -> bool:
-        """Return whether as much waits as somebody waits for."""
-        return self.count - self.leased >= self.alarm_count or self.size - self.leased_size >= self.alarm_size
+    def _init(self, maxsize: int) -> None:  # noqa: ARG002 - the buffer has its bounds
+        self._queue = self._buffer
 
-    def add_over(self, entries: Sequence[StoredEvent]) -> list[StoredEvent]:
+    def _put(self, item: StoredEvent) -> None:
+        if not self._queue.put_events((item,)):
+            raise asyncio.QueueFull
+
+    def _get(self) -> StoredEvent:
+        batch = self.get_batch(1, sys.maxsize, 0)
+        if not batch:
+            raise asyncio.QueueEmpty
+        return batch[0]
+
+    def __repr__(self) -> str:
+        count, leased, size, _ = self._queue.sums()
+        return f"<MemoryQueue: {count - leased} waiting, {leased} leased, {size} bytes>"
+
+    def full(self) -> bool:
+        """Return whether no further event fits, by number or by bytes."""
+        return self._queue.is_full()
+
+    async def get(self) -> StoredEvent:
+        """Lease the event that has waited longest; wait for one where there is none. For one reader."""
+        while self.empty():
+            await self.wait_for(1, math.inf, None)
+        return self.get_nowait()
+
+    async def wait_for(self, count: float, size: float, timeout: float | None) -> None:
         """
-        Take all of *entries*, and as many of the oldest out as they need room.
+        Return when enough waits, or when the store's wake-up was notified. May return early.
 
-        Returns what was taken out: *entries* themselves, when no such room can be made.
+        Args:
+            count: So many events are enough.
+
+            size: So many bytes of JSON are enough.
+
+            timeout: Longest wait, in seconds; None for as long as it takes.
         """
-        size = size_of(entries)
-        with self._lock:
-            if not self._can_hold(self.leased + len(entries), self.leased_size + size):
-                return list(entries)
-            removed: list[StoredEvent] = []
-            while not self._has_room(len(entries), size) and (lane := self._front()) is not None:
-                removed += self._remove(lane, 1)
-            self._put(entries, size)
-            return removed
+        buffer = self._queue
+        # Set before the look at what waits: other threads put at any moment.
+        buffer.wanted_count, buffer.wanted_size = int(min(count, sys.maxsize)), int(min(size, sys.maxsize))
+        if not buffer.is_due():
+            await buffer.wake_up.wait(timeout)
+        # Not where the wait is broken off: in a closed loop that happens at any time, and
+        # must not undo what the next loop waits for.
+        buffer.wanted_count = buffer.wanted_size = sys.maxsize
 
-    def add_if_room(self, entries: Sequence[StoredEvent]) -> bool:
-        """Take all of *entries*, if there is room. Returns whether there was."""
-        size = size_of(entries)
-        with self._lock:
-            has_room = self._has_room(len(entries), size)
-            if has_room:
-                self._put(entries, size)
-            return has_room
+    # --- what the store does instead
 
-    def has_room_for(self, entries: Sequence[StoredEvent]) -> bool:
-        """Return whether there is room for *entries* now."""
-        return self._has_room(len(entries), size_of(entries))
+    async def put(self, item: StoredEvent) -> NoReturn:  # noqa: ARG002
+        """Raise RuntimeError: `MemoryStore.add` waits for room."""
+        raise RuntimeError("a MemoryQueue does not wait for room: use MemoryStore.add()")
 
-    def can_ever_hold(self, entries: Sequence[StoredEvent]) -> bool:
-        """Return whether *entries* would fit if nothing else was there."""
-        return self._can_hold(len(entries), size_of(entries))
+    def task_done(self) -> NoReturn:
+        """Raise RuntimeError: `MemoryStore.ack` says that events are done with."""
+        raise RuntimeError("events are done with when they are acknowledged: use MemoryStore.ack()")
 
-    def _has_room(self, count: int, size: int) -> bool:
-        return self._can_hold(self.count + count, self.size + size)
+    async def join(self) -> NoReturn:
+        """Raise RuntimeError: `Tracker.flush` waits until all events are settled."""
+        raise RuntimeError("a MemoryQueue does not count tasks: use Tracker.flush()")
 
-    def _can_hold(self, count: int, size: int) -> bool:
-        return count <= self.capacity and size <= self.capacity_bytes
-
-    def _put(self, entries: Sequence[StoredEvent], size: int) -> None:
-        for entry in entries:
-            self._lane(entry).put(entry)
-        self.count += len(entries)
-        self.size += size
-
-    def _lane(self, entry: StoredEvent) -> Lane:
-        encoded: PayloadBytes = entry.payload
-        return self._anonymous if encoded.anonymous else self._usual
-
-    def _front(self) -> Lane | None:
-        """Return the lane whose first event has waited longest, or None."""
-        usual, anonymous = self._usual.first(), self._anonymous.first()
-        if anonymous is None:
-            return None if usual is None else self._usual
-        return self._anonymous if usual is None or anonymous.accepted_at < usual.accepted_at else self._usual
-
-    def _remove(self, lane: Lane, count: int) -> list[StoredEvent]:
-        removed, size = lane.take(count, sys.maxsize, 0)
-        self.count -= len(removed)
-        self.size -= size
-        return removed
-
-    def lease(self, max_events: int, max_bytes: int, event_bytes: int) -> list[StoredEvent]:
-        """Hand out what has waited longest, all of one kind; what `EventStore.lease` says."""
-        with self._lock:
-            lane = self._front()
-            if lane is None:
-                return []
-            entries, size = lane.take(max_events, max_bytes, event_bytes)
-            self.leased += len(entries)
-            self.leased_size += size
-            return entries
-
-    def ack(self, entries: Sequence[StoredEvent]) -> None:
-        """Forget leased *entries*."""
-        size = size_of(entries)
-        with self._lock:
-            self.leased -= len(entries)
-            self.leased_size -= size
-            self.count -= len(entries)
-            self.size -= size
-
-    def release(self, entries: Sequence[StoredEvent]) -> None:
-        """Put leased *entries* back in front, in their order."""
-        size = size_of(entries)
-        with self._lock:
-            self.leased -= len(entries)
-            self.leased_size -= size
-            for entry in reversed(entries):
-                self._lane(entry).put_back((entry,))
-
-    def oldest(self) -> StoredEvent | None:
-        """Return the event that has waited longest, or None."""
-        with self._lock:
-            lane = self._front()
-            return None if lane is None else lane.first()
-
-    def withdraw(self) -> list[StoredEvent]:
-        """Take out all that waits, the oldest first."""
-        with self._lock:
-            withdrawn = self._remove(self._usual, self.count) + self._remove(self._anonymous, self.count)
-        withdrawn.sort(key=lambda entry: entry.accepted_at)
-        return withdrawn
+    def shutdown(self, immediate: bool = False) -> NoReturn:  # noqa: ARG002, FBT001, FBT002 - as in Python 3.13
+        """Raise RuntimeError: `Tracker.aclose` ends the delivery."""
+        raise RuntimeError("a MemoryQueue ends with its emitter: use Tracker.aclose()")

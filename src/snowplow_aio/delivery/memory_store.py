@@ -3,40 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from snowplow_aio.abc import LocalStore, StoreStatistics
-from snowplow_aio.delivery.memory_queue import Backlog
+from snowplow_aio.delivery.event_buffer import EventBuffer
+from snowplow_aio.delivery.memory_queue import MemoryQueue
 from snowplow_aio.exceptions import QueueFullError
 from snowplow_aio.model.arguments import check_argument, check_count, check_seconds
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.model.stored_event import StoredEvent
 from snowplow_aio.policies import Overflow
+from snowplow_aio.runtime.wake_up import WakeUp
 
-# Above this part of its capacity a healthy store asks `track` to wait a little.
-_CROWDED = 0.5
-
+# Above this part of its capacity a store asks `track` to wait a little.
+_HIGH_WATER = 0.5
 
 _NOTHING: Sequence[StoredEvent] = ()
 
 
 class _Waiter:
-    """A caller that waits for room."""
+    """A caller whose events wait for room."""
 
-    __slots__ = ("admitted", "entries")
+    __slots__ = ("events", "wake_up")
 
-    def __init__(self, entries: Sequence[StoredEvent]) -> None:
-        self.entries = entries
-        self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def __init__(self, events: Sequence[StoredEvent]) -> None:
+        self.events = events
+        self.wake_up = WakeUp()
 
 
 class MemoryStore(LocalStore):
     """
-    Keeps events in memory, within bounds.
-
-    What it survives: everything but the end of the process.
+    Keeps events in memory, within bounds. They are lost with the process, and only then.
 
     Args:
         capacity: Most events, waiting and being sent, from 1.
@@ -49,7 +49,14 @@ class MemoryStore(LocalStore):
         wait_timeout: With `Overflow.WAIT`, the seconds that `track` waits for
             room before the new event is dropped; None for as long as it takes.
 
-    Raises ConfigurationError when a value is out of range.
+    Raises:
+        ConfigurationError: If a value is out of range.
+
+    Example:
+        Keep up to a million events, and let `track` wait when there are more::
+
+            store = MemoryStore(capacity=1_000_000, overflow=Overflow.WAIT)
+            tracker = Tracker(HttpEmitter("https://collector.example.com", store=store))
     """
 
     def __init__(
@@ -72,27 +79,34 @@ class MemoryStore(LocalStore):
 
     def abandon(self) -> None:
         # Everything is made anew: another thread of the parent may have held
-        # the lock at the moment of the fork.
-        self._backlog = Backlog(self._capacity, self._capacity_bytes)
+        # a lock at the moment of the fork.
+        self._wake_up = WakeUp()
+        self._buffer = EventBuffer(self._capacity, self._capacity_bytes, self._wake_up)
+        self._queue = MemoryQueue(self._buffer)
+        # The loop that waits in the queue.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiters: deque[_Waiter] = deque()
-        self._relieved: list[asyncio.Future[None]] = []
-        self._alarm: asyncio.Future[None] | None = None
-        self._is_notified = False
+        self._waiters_lock = threading.RLock()
+        self._held_up: deque[WakeUp] = deque()
+
+    @property
+    def queue(self) -> MemoryQueue:
+        """The queue in which the delivery waits: that of the loop in which it waited last."""
+        return self._queue
+
+    # --- events come in
 
     def add_nowait(self, payloads: Sequence[Payload], now: float, window: int) -> Sequence[StoredEvent]:
-        backlog, dropped = self._backlog, _NOTHING
-        if not backlog.add(payloads, now, window):
-            dropped = self._overflowed([StoredEvent(payload, now, window) for payload in payloads])
-        if backlog.is_due():
-            self.notify()
-        return dropped
+        if self._queue.put_all(payloads, now, window):
+            return _NOTHING
+        return self._overflowed([StoredEvent(payload, now, window) for payload in payloads])
 
-    def _overflowed(self, entries: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
-        """Do what the policy says with *entries* for which there is no room; return what is dropped."""
+    def _overflowed(self, events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
+        """Do what the policy says with *events* for which there is no room; return what is dropped."""
         if self._overflow is Overflow.RAISE:
             bounds = f"the store holds at most {self._capacity} events and {self._capacity_bytes} bytes"
-            raise QueueFullError(f"no room for {len(entries)} more: {bounds}")
-        return self._backlog.add_over(entries) if self._overflow is Overflow.DROP_OLD else entries
+            raise QueueFullError(f"no room for {len(events)} more: {bounds}")
+        return self._buffer.put_over(events) if self._overflow is Overflow.DROP_OLD else events
 
     @property
     def waits_for_room(self) -> bool:
@@ -106,121 +120,108 @@ class MemoryStore(LocalStore):
         window: int,
         dropped: Callable[[Sequence[StoredEvent]], None],
     ) -> None:
-        entries = [StoredEvent(payload, now, window) for payload in payloads]
+        events = [StoredEvent(payload, now, window) for payload in payloads]
         has_to_wait = (
             self._overflow is Overflow.WAIT
-            and self._backlog.can_ever_hold(entries)
-            and (bool(self._waiters) or not self._backlog.has_room_for(entries))
+            and self._buffer.can_ever_hold(events)
+            and (bool(self._waiters) or not self._buffer.has_room_for(events))
         )
         if has_to_wait:
-            await self._wait_for_room(_Waiter(entries), dropped)
+            await self._wait_for_room(_Waiter(events), dropped)
         else:
             dropped(self.add_nowait(payloads, now=now, window=window))
 
     async def _wait_for_room(self, waiter: _Waiter, dropped: Callable[[Sequence[StoredEvent]], None]) -> None:
         self._waiters.append(waiter)
+        # Another loop may just have made room, and seen nobody who waits for it.
+        self._admit_waiters()
         try:
-            async with asyncio.timeout(self._wait_timeout):
-                await waiter.admitted
-        except TimeoutError:
-            pass
+            await waiter.wake_up.wait(self._wait_timeout)
         finally:
             # A caller can be cancelled, or run out of time, at the very moment
             # at which its events were put in: then they stay in.
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-                dropped(waiter.entries)
+            if self._is_withdrawn(waiter):
+                dropped(waiter.events)
+
+    def _is_withdrawn(self, waiter: _Waiter) -> bool:
+        """Let *waiter* wait no longer. Returns whether its events were not put in."""
+        with self._waiters_lock:
+            if waiter not in self._waiters:
+                return False
+            self._waiters.remove(waiter)
+            return True
 
     def _admit_waiters(self) -> None:
         """Put in what waits for room, first come first served, while there is room."""
-        while self._waiters and self._backlog.add_if_room(self._waiters[0].entries):
-            _wake(self._waiters.popleft().admitted)
+        with self._waiters_lock:
+            while self._waiters and self._buffer.put_events(self._waiters[0].events):
+                self._waiters.popleft().wake_up.notify()
 
-    async def lease(self, *, max_events: int, max_bytes: int, event_bytes: int) -> Sequence[StoredEvent]:
-        return self._backlog.lease(max_events, max_bytes, event_bytes)
+    # --- the delivery
 
-    async def ack(self, entries: Sequence[StoredEvent]) -> None:
-        self._backlog.ack(entries)
-        self._admit_waiters()
-        self._relieve()
-
-    async def release(self, entries: Sequence[StoredEvent]) -> None:
-        self._backlog.release(entries)
-
-    async def wait(self, *, events: float, size: float, timeout: float | None) -> None:
-        alarm = self._alarm = asyncio.get_running_loop().create_future()
-        # Set before the look at what waits: other threads add at any moment.
-        self._backlog.alarm_count, self._backlog.alarm_size = events, size
-        try:
-            if not self._backlog.is_due() and not self._is_notified:
-                async with asyncio.timeout(timeout):
-                    await alarm
-        except TimeoutError:
-            pass
-        finally:
-            self._disarm()
-            self._is_notified = False
-
-    def _disarm(self) -> asyncio.Future[None] | None:
-        alarm, self._alarm = self._alarm, None
-        self._backlog.alarm_count = self._backlog.alarm_size = math.inf
-        return alarm
+    async def wait(self, *, count: float, size: float, timeout: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            # A queue belongs to the first loop that waits in it. Another loop gets a new one
+            # around the same buffer: nothing moves, also for threads that are putting events in.
+            self._loop, self._queue = loop, MemoryQueue(self._buffer)
+        await self._queue.wait_for(count, size, timeout)
 
     def notify(self) -> None:
-        alarm = self._disarm()
-        if alarm is None:
-            self._is_notified = True
-            return
-        _wake(alarm)
+        self._wake_up.notify()
+
+    async def lease(self, *, max_events: int, max_bytes: int, event_bytes: int) -> Sequence[StoredEvent]:
+        return self._queue.get_batch(max_events, max_bytes, event_bytes)
+
+    async def ack(self, events: Sequence[StoredEvent]) -> None:
+        self._buffer.forget(events)
+        if self._waiters:
+            self._admit_waiters()
+        if self._held_up and not self.is_above_high_water:
+            with suppress(IndexError):
+                while True:
+                    self._held_up.popleft().notify()
+
+    async def release(self, events: Sequence[StoredEvent]) -> None:
+        self._queue.put_back(events)
 
     def oldest(self) -> StoredEvent | None:
-        return self._backlog.oldest()
+        return self._buffer.oldest()
 
     def withdraw(self) -> Sequence[StoredEvent]:
-        withdrawn = self._backlog.withdraw()
-        while self._waiters:
-            # Who waits at the door has been accepted as well.
-            waiter = self._waiters.popleft()
-            withdrawn.extend(waiter.entries)
-            _wake(waiter.admitted)
+        withdrawn = self._buffer.withdraw()
+        with self._waiters_lock:
+            while self._waiters:
+                # Events that wait for room have been accepted as well.
+                waiter = self._waiters.popleft()
+                withdrawn.extend(waiter.events)
+                waiter.wake_up.notify()
         return withdrawn
 
     def statistics(self) -> StoreStatistics:
-        backlog = self._backlog
+        count, leased, size, leased_size = self._buffer.sums()
+        waiting = sum(len(waiter.events) for waiter in tuple(self._waiters)) if self._waiters else 0
         return StoreStatistics(
-            pending=backlog.count - backlog.leased + sum(len(waiter.entries) for waiter in self._waiters),
-            leased=backlog.leased,
-            pending_bytes=backlog.size - backlog.leased_size,
-            bytes=backlog.size,
+            pending=count - leased + waiting,
+            leased=leased,
+            pending_bytes=size - leased_size,
+            bytes=size,
         )
+
+    # --- back pressure
 
     @property
     def is_above_high_water(self) -> bool:
-        backlog = self._backlog
-        return backlog.count > self._capacity * _CROWDED or backlog.size > self._capacity_bytes * _CROWDED
+        buffer = self._buffer
+        return buffer.count > self._capacity * _HIGH_WATER or buffer.size > self._capacity_bytes * _HIGH_WATER
 
-    async def relief(self) -> None:
-        if self.is_above_high_water:
-            relieved = asyncio.get_running_loop().create_future()
-            self._relieved.append(relieved)
-            await relieved
-
-    def _relieve(self) -> None:
-        if self._relieved and not self.is_above_high_water:
-            for future in self._relieved:
-                _wake(future)
-            self._relieved.clear()
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    """Have whoever awaits *future* go on, in whichever thread that is."""
-    loop = future.get_loop()
-    if asyncio._get_running_loop() is loop:  # noqa: SLF001 - public in C, and does not raise
-        _ring(future)
-    elif not loop.is_closed():
-        loop.call_soon_threadsafe(_ring, future)
-
-
-def _ring(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+    async def below_high_water(self) -> None:
+        wake_up = WakeUp()
+        # Before the look: another thread may take events out at any moment.
+        self._held_up.append(wake_up)
+        try:
+            if self.is_above_high_water:
+                await wake_up.wait()
+        finally:
+            with suppress(ValueError):
+                self._held_up.remove(wake_up)

@@ -215,12 +215,12 @@ class RedisStore(SharedStore):
         self._is_taking = False
         self.notify()
 
-    async def wait(self, *, events: float, size: float, timeout: float | None) -> None:
+    async def wait(self, *, count: float, size: float, timeout: float | None) -> None:
         loop = asyncio.get_running_loop()
         deadline = math.inf if timeout is None else loop.time() + timeout
-        while not self._bell.is_set() and self._pending < events and self._pending_bytes < size:
+        while not self._bell.is_set() and self._pending < count and self._pending_bytes < size:
             # Who waits for anything but events gets none: they would lie here for nothing.
-            pause = await self._refill() if events < math.inf else math.inf
+            pause = await self._refill() if count < math.inf else math.inf
             rest = deadline - loop.time()
             if rest <= 0:
                 break
@@ -342,8 +342,8 @@ class RedisStore(SharedStore):
         queue = self._front()
         return None if queue is None else queue.lane.first()
 
-    async def release(self, entries: Sequence[StoredEvent]) -> None:
-        for entry in reversed(entries):
+    async def release(self, events: Sequence[StoredEvent]) -> None:
+        for entry in reversed(events):
             queue = self._queues[entry.payload.anonymous]
             if queue.held.get(entry.handle) is entry:
                 queue.lane.put_back((entry,))
@@ -353,17 +353,17 @@ class RedisStore(SharedStore):
                 self._count_out((entry,))
                 self._accept(-1)
 
-    async def ack(self, entries: Sequence[StoredEvent]) -> None:
-        for entry in entries:
+    async def ack(self, events: Sequence[StoredEvent]) -> None:
+        for entry in events:
             self._owe(entry, None)
         await self._pay_all()
-        self._count_out(entries)
+        self._count_out(events)
 
-    async def give_up(self, entries: Sequence[StoredEvent], *, reason: str, status: int | None) -> None:
-        for entry in entries:
+    async def give_up(self, events: Sequence[StoredEvent], *, reason: str, status: int | None) -> None:
+        for entry in events:
             self._owe(entry, letter(entry.payload, reason, status))
         await self._pay_all()
-        self._count_out(entries)
+        self._count_out(events)
 
     def _owe(self, entry: StoredEvent, text: bytes | None) -> None:
         queue = self._queues[entry.payload.anonymous]
