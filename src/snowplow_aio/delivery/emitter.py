@@ -125,11 +125,15 @@ class BufferedEmitter(AcceptingEmitter):
         self._closed: FlushResult | None = None
         self._is_closed = False
         self._streak = 0
-        self._back_pressure = BackPressure(self._store)
+        self._back_pressure = self.new_back_pressure(self._store)
         self._restarts = 0
         self._interrupted: asyncio.Task[None] | None = None
         self._said_left = 0
         leftovers.watch(self)
+
+    def new_back_pressure(self, store: LocalStore) -> BackPressure:
+        """Return a rule that makes `track` wait while *store* is nearly full."""
+        return BackPressure(store)
 
     @property
     def hooks(self) -> Hooks:
