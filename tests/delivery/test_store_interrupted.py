@@ -88,6 +88,8 @@ async def work(books: Books, draw: random.Random) -> None:
     for _ in range(20):
         books.add(draw.randint(1, 3))
         books.check(leased)
+        books.store.oldest()
+        books.check(leased)
         leased += await lease(books.store, events=draw.randint(1, 4))
         books.check(leased)
         cut = draw.randint(0, len(leased))

@@ -23,9 +23,9 @@ class EventBuffer:
     """
     Waiting events in their order, and the sums of all events, leased ones included.
 
-    Each method is one step for other threads. A signal handler or a finalizer can call
-    in the midst of a step, in the same thread. No lock keeps it out, so it does not touch what that
-    step is changing: what it puts waits aside until the step ends.
+    Each method is one step for other threads. A signal handler or a finalizer can make a call
+    in the midst of a step, in the same thread, and no lock keeps it out. Such a call does not
+    touch the deques and the sums: its events wait aside until the step ends.
 
     Attributes:
         capacity: Most events, waiting and leased.
@@ -91,8 +91,16 @@ class EventBuffer:
     def oldest(self) -> StoredEvent | None:
         """Return the event that has waited longest, or None."""
         with self._lock:
-            waiting = self._oldest_kind()
-            return waiting[0] if waiting else None
+            outer = self._under_way
+            try:
+                # A step as well: what comes in its midst could take out the event that this looks at.
+                self._under_way = outer or []
+                waiting = self._oldest_kind()
+                return waiting[0] if waiting else None
+            finally:
+                self._under_way = outer
+                if outer is None and self._is_interrupted:
+                    self._catch_up()
 
     # --- putting in
 
@@ -115,7 +123,7 @@ class EventBuffer:
             if self._under_way is not None:
                 return self._put_aside(events)
             if self._is_interrupted:
-                # The step that was interrupted has just ended, and so has this come between.
+                # This call interrupts a step right at its end: the events aside go first.
                 self._catch_up()
             try:
                 self._under_way = events
