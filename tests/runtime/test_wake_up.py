@@ -9,7 +9,7 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from types import FrameType
 from typing import Any
 
@@ -33,12 +33,13 @@ async def test_a_notification_ends_the_wait_under_way() -> None:
 
 async def test_a_notification_that_nobody_waits_for_ends_the_next_wait() -> None:
     wake_up = WakeUp()
-    assert not wake_up.is_notified
+    states = [wake_up.is_notified]
     wake_up.notify()
     wake_up.notify()
-    assert wake_up.is_notified
+    states.append(wake_up.is_notified)
     await wake_up.wait()
-    assert not wake_up.is_notified
+    states.append(wake_up.is_notified)
+    assert states == [False, True, False]
     # Both are used up.
     await wake_up.wait(timeout=0.001)
 
@@ -136,7 +137,7 @@ def test_a_wait_in_a_closed_loop_is_left_alone() -> None:
         waiting = asyncio.create_task(wake_up.wait())
         await asyncio.sleep(0)
         # The old wait ends now: that must not take the new one's place.
-        left.get_coro().close()  # type: ignore[union-attr]
+        left.get_coro().close()
         wake_up.notify()
         await waiting
 
@@ -169,7 +170,7 @@ def test_a_loop_that_stands_still_is_told_once() -> None:
 
 
 @contextlib.contextmanager
-def on_signal(call: Callable[[], None]) -> Iterator[Callable[[], None]]:
+def on_signal(call: Callable[[], None]) -> Generator[Callable[[], None], None, None]:
     """Have *call* called for each signal; give what sends one to this thread."""
     main = threading.get_ident()
     before = signal.signal(signal.SIGUSR1, lambda _number, _frame: call())
