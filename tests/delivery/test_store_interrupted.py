@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -25,7 +25,7 @@ CAPACITY = 8
 
 
 @contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Generator[None, None, None]:
     """Keep a trace function out."""
     before = sys.gettrace()
     sys.settrace(None)
@@ -88,6 +88,8 @@ async def work(books: Books, draw: random.Random) -> None:
     for _ in range(20):
         books.add(draw.randint(1, 3))
         books.check(leased)
+        books.store.oldest()
+        books.check(leased)
         leased += await lease(books.store, events=draw.randint(1, 4))
         books.check(leased)
         cut = draw.randint(0, len(leased))
@@ -99,7 +101,7 @@ async def work(books: Books, draw: random.Random) -> None:
 
 
 @contextlib.contextmanager
-def interrupted(call: Callable[[], None], *, depth: int) -> Iterator[set[int]]:
+def interrupted(call: Callable[[], None], *, depth: int) -> Generator[set[int], None, None]:
     """
     Have *call* called before each line of the event buffer, as a signal handler might be.
 

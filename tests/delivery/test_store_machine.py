@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -50,6 +52,32 @@ class StoreMachine(RuleBasedStateMachine):
         assert dropped in (self.waiting[: len(dropped)], [self.count])
         self.waiting = [number for number in self.waiting if number not in dropped]
 
+    @rule(size=st.integers(0, 150))
+    def put_into_the_queue(self, size: int) -> None:
+        self.count += 1
+        try:
+            self.store.queue.put_nowait(StoredEvent(payload(self.count, size=size), float(self.count), 0))
+        except asyncio.QueueFull:
+            return
+        self.waiting.append(self.count)
+
+    @rule()
+    def get_from_the_queue(self) -> None:
+        try:
+            event = self.store.queue.get_nowait()
+        except asyncio.QueueEmpty:
+            assert self.waiting == []
+            return
+        assert numbers([event]) == [self.waiting.pop(0)]
+        self.leases.append([event])
+
+    @rule()
+    def wait_in_another_loop(self) -> None:
+        """The next loop has a queue of its own, with the same events."""
+        before = self.store.queue
+        asyncio.run(self.store.wait(count=1, size=math.inf, timeout=0))
+        assert self.store.queue is not before
+
     @rule(events=st.integers(1, 4), size=st.integers(1, 400))
     def lease(self, events: int, size: int) -> None:
         entries: Sequence[StoredEvent] = self.run(
@@ -81,6 +109,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert (statistics.pending, statistics.leased) == (len(self.waiting), len(leased))
         assert statistics.pending + statistics.leased <= self.capacity
         assert statistics.pending_bytes <= statistics.bytes <= 600
+        assert self.store.queue.qsize() == len(self.waiting)
         oldest = self.store.oldest()
         assert (oldest is None) == (not self.waiting)
 

@@ -15,6 +15,8 @@ from typing import Any, Self
 import pytest
 
 from snowplow_aio import HttpEmitter, MemoryStore, PageView, Retried, Retry, Tracker
+from snowplow_aio.abc import LocalStore
+from snowplow_aio.delivery.back_pressure import BackPressure
 from snowplow_aio.outcomes import Outcome
 from tests.faults.conftest import balance, eventually, lasting, scale
 from tests.faults.server import ROOT, CollectorProcess, Faults
@@ -235,21 +237,21 @@ async def track_in_a_tight_loop(tracker: Tracker, count: int) -> tuple[int, Tick
     return waits.total(), ticker, count / seconds
 
 
-@pytest.fixture
-def time_for_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait longer for room, where the collector is healthy: it may stand still on a busy machine."""
-    monkeypatch.setattr("snowplow_aio.delivery.back_pressure._SECONDS", 10)
+class PatientEmitter(HttpEmitter):
+    """Waits longer for room, where the collector is healthy: it may stand still on a busy machine."""
+
+    def new_back_pressure(self, store: LocalStore) -> BackPressure:
+        return BackPressure(store, longest=10)
 
 
 @lasting(900)
-@pytest.mark.usefixtures("time_for_the_collector")
 @pytest.mark.anyio
 async def test_a_tight_loop_drops_nothing_and_lets_others_run(
     collector: CollectorProcess, report: Report
 ) -> None:
     # More than the store holds, so that the collector must get a part meanwhile.
     events = scale(120_000, 1_000_000)
-    async with Tracker(HttpEmitter(collector.url)) as tracker:
+    async with Tracker(PatientEmitter(collector.url)) as tracker:
         waits, ticker, per_second = await track_in_a_tight_loop(tracker, events)
         await tracker.flush()
         stats = tracker.stats()["http"]
@@ -268,14 +270,13 @@ async def test_a_tight_loop_drops_nothing_and_lets_others_run(
     assert ticker.longest < 2
 
 
-@pytest.mark.usefixtures("time_for_the_collector")
 @pytest.mark.anyio
 async def test_a_tight_loop_waits_for_a_healthy_collector_that_is_slower(
     collector: CollectorProcess, report: Report
 ) -> None:
     collector.do(Faults(slow=1))
     events = 20_000
-    emitter = HttpEmitter(collector.url, max_connections=4, store=MemoryStore(capacity=5_000))
+    emitter = PatientEmitter(collector.url, max_connections=4, store=MemoryStore(capacity=5_000))
     async with Tracker(emitter) as tracker:
         waits, ticker, per_second = await track_in_a_tight_loop(tracker, events)
         await tracker.flush()

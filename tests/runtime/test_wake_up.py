@@ -9,7 +9,7 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from types import FrameType
 from typing import Any
 
@@ -33,12 +33,13 @@ async def test_a_notification_ends_the_wait_under_way() -> None:
 
 async def test_a_notification_that_nobody_waits_for_ends_the_next_wait() -> None:
     wake_up = WakeUp()
-    assert not wake_up.is_notified
+    states = [wake_up.is_notified]
     wake_up.notify()
     wake_up.notify()
-    assert wake_up.is_notified
+    states.append(wake_up.is_notified)
     await wake_up.wait()
-    assert not wake_up.is_notified
+    states.append(wake_up.is_notified)
+    assert states == [False, True, False]
     # Both are used up.
     await wake_up.wait(timeout=0.001)
 
@@ -136,7 +137,7 @@ def test_a_wait_in_a_closed_loop_is_left_alone() -> None:
         waiting = asyncio.create_task(wake_up.wait())
         await asyncio.sleep(0)
         # The old wait ends now: that must not take the new one's place.
-        left.get_coro().close()  # type: ignore[union-attr]
+        left.get_coro().close()
         wake_up.notify()
         await waiting
 
@@ -144,21 +145,23 @@ def test_a_wait_in_a_closed_loop_is_left_alone() -> None:
     left._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
+class CountingLoop(asyncio.SelectorEventLoop):
+    """Counts how often it is called from elsewhere."""
+
+    calls = 0
+
+    def call_soon_threadsafe(self, *args: Any, **options: Any) -> Any:  # type: ignore[override]
+        self.calls += 1
+        return super().call_soon_threadsafe(*args, **options)
+
+
 def test_a_loop_that_stands_still_is_told_once() -> None:
-    calls: list[object] = []
-
-    class Loop(asyncio.SelectorEventLoop):
-        def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any, **options: Any) -> Any:
-            calls.append(callback)
-            return super().call_soon_threadsafe(callback, *args, **options)
-
-    wake_up = WakeUp()
-    loop = Loop()
+    wake_up, loop = WakeUp(), CountingLoop()
     waiting = loop.create_task(wake_up.wait())
     loop.run_until_complete(asyncio.sleep(0))
     for _ in range(1_000):
         wake_up.notify()
-    assert len(calls) == 1
+    assert loop.calls == 1
     loop.run_until_complete(waiting)
     loop.close()
 
@@ -167,7 +170,7 @@ def test_a_loop_that_stands_still_is_told_once() -> None:
 
 
 @contextlib.contextmanager
-def on_signal(call: Callable[[], None]) -> Iterator[Callable[[], None]]:
+def on_signal(call: Callable[[], None]) -> Generator[Callable[[], None], None, None]:
     """Have *call* called for each signal; give what sends one to this thread."""
     main = threading.get_ident()
     before = signal.signal(signal.SIGUSR1, lambda _number, _frame: call())
@@ -277,15 +280,7 @@ def test_a_notification_in_the_midst_of_any_line_is_not_lost() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_child_of_a_fork_does_not_touch_the_loop_of_its_parent() -> None:
-    calls: list[object] = []
-
-    class Loop(asyncio.SelectorEventLoop):
-        def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any, **options: Any) -> Any:
-            calls.append(callback)
-            return super().call_soon_threadsafe(callback, *args, **options)
-
-    wake_up = WakeUp()
-    loop = Loop()
+    wake_up, loop = WakeUp(), CountingLoop()
     waiting = loop.create_task(wake_up.wait())
     loop.run_until_complete(asyncio.sleep(0))
     if (child := os.fork()) == 0:
@@ -294,7 +289,7 @@ def test_the_child_of_a_fork_does_not_touch_the_loop_of_its_parent() -> None:
             wake_up.notify()
             wake_up.notify()
             asyncio.run(asyncio.wait_for(wake_up.wait(), 30))
-            status = len(calls)
+            status = loop.calls
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -135,7 +135,7 @@ class BufferedEmitter(AcceptingEmitter):
         # Events that were leased in a loop that is gone: they wait again once the delivery runs.
         self._taken_over: Sequence[StoredEvent] = ()
         self._streak = 0
-        self._back_pressure = self.new_back_pressure()
+        self._back_pressure = self.new_back_pressure(self._store)
         self._closing: asyncio.Task[FlushResult] | None = None
         # The part of the close that is under way, and whether callers want it to end at once.
         self._phase: CancelScope | None = None
@@ -144,9 +144,9 @@ class BufferedEmitter(AcceptingEmitter):
         self._warned_of = 0
         at_exit.watch(self)
 
-    def new_back_pressure(self) -> BackPressure:
-        """Return what makes `track` wait while the store is nearly full."""
-        return BackPressure(self._store)
+    def new_back_pressure(self, store: LocalStore) -> BackPressure:
+        """Return a rule that makes `track` wait while *store* is nearly full."""
+        return BackPressure(store)
 
     @property
     def hooks(self) -> Hooks:

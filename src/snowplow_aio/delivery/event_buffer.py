@@ -7,7 +7,6 @@ no event loop. All of it is plain and synchronous, and it is compiled where that
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
 from collections import deque
@@ -24,9 +23,9 @@ class EventBuffer:
     """
     Waiting events in their order, and the sums of all events, leased ones included.
 
-    Each method is one step for other threads. A signal handler or a finalizer can call
-    in the midst of a step, in the same thread. No lock keeps it out, so it does not touch what that
-    step is changing: what it puts waits aside until the step ends.
+    Each method is one step for other threads. A signal handler or a finalizer can make a call
+    in the midst of a step, in the same thread, and no lock keeps it out. Such a call does not
+    touch the deques and the sums: its events wait aside until the step ends.
 
     Attributes:
         capacity: Most events, waiting and leased.
@@ -49,8 +48,8 @@ class EventBuffer:
         self.capacity_bytes: int = capacity_bytes
         self.count: int = 0
         self.size: int = 0
-        self.wanted_count: float = math.inf
-        self.wanted_size: float = math.inf
+        self.wanted_count: int = sys.maxsize
+        self.wanted_size: int = sys.maxsize
         self._leased: int = 0
         self._leased_size: int = 0
         self.wake_up: WakeUp = wake_up
@@ -58,9 +57,10 @@ class EventBuffer:
         self._anonymous: deque[StoredEvent] = deque()
         self._lock = threading.RLock()
         # The events that the step under way puts in; None between steps.
-        self._under_way: Sequence[StoredEvent] | None = None
+        self._under_way: list[StoredEvent] | None = None
         # What came in the midst of a step: events that were put, and other steps.
-        self._aside: deque[Sequence[StoredEvent]] = deque()
+        self._is_interrupted: bool = False
+        self._aside: deque[list[StoredEvent]] = deque()
         self._postponed: deque[Callable[[], None]] = deque()
 
     def __len__(self) -> int:
@@ -91,8 +91,16 @@ class EventBuffer:
     def oldest(self) -> StoredEvent | None:
         """Return the event that has waited longest, or None."""
         with self._lock:
-            waiting = self._oldest_kind()
-            return waiting[0] if waiting else None
+            outer = self._under_way
+            try:
+                # A step as well: what comes in its midst could take out the event that this looks at.
+                self._under_way = outer or []
+                waiting = self._oldest_kind()
+                return waiting[0] if waiting else None
+            finally:
+                self._under_way = outer
+                if outer is None and self._is_interrupted:
+                    self._catch_up()
 
     # --- putting in
 
@@ -108,14 +116,14 @@ class EventBuffer:
 
     def put_events(self, events: Sequence[StoredEvent]) -> bool:
         """Put all of *events* at the end, or none of them. Returns whether they fit."""
-        return self._put(events, size_of(events))
+        return self._put(list(events), size_of(events))
 
-    def _put(self, events: Sequence[StoredEvent], size: int) -> bool:
+    def _put(self, events: list[StoredEvent], size: int) -> bool:
         with self._lock:
             if self._under_way is not None:
                 return self._put_aside(events)
-            if self._aside:
-                # This interrupts a step that has just ended.
+            if self._is_interrupted:
+                # This call interrupts a step right at its end: the events aside go first.
                 self._catch_up()
             try:
                 self._under_way = events
@@ -125,7 +133,7 @@ class EventBuffer:
                 is_due = self._is_due()
             finally:
                 self._under_way = None
-                if self._aside or self._postponed:
+                if self._is_interrupted:
                     self._catch_up()
         if is_due:
             self._wake()
@@ -137,27 +145,27 @@ class EventBuffer:
 
         Returns what was taken out: *events* themselves, when no such room can be made.
         """
-        size = size_of(events)
+        size, new = size_of(events), list(events)
         with self._lock:
             if self._under_way is not None:
-                return () if self._put_aside(events) else events
-            if self._aside:
+                return () if self._put_aside(new) else events
+            if self._is_interrupted:
                 self._catch_up()
             try:
-                self._under_way = events
-                if not self._can_hold(self._leased + len(events), self._leased_size + size):
+                self._under_way = new
+                if not self._can_hold(self._leased + len(new), self._leased_size + size):
                     return events
                 removed: list[StoredEvent] = []
-                while not self._has_room(len(events), size) and (waiting := self._oldest_kind()):
+                while not self._has_room(len(new), size) and (waiting := self._oldest_kind()):
                     removed += self._remove(waiting, 1)
-                self._append(events, size)
+                self._append(new, size)
                 return removed
             finally:
                 self._under_way = None
-                if self._aside or self._postponed:
+                if self._is_interrupted:
                     self._catch_up()
 
-    def _append(self, events: Sequence[StoredEvent], size: int) -> None:
+    def _append(self, events: list[StoredEvent], size: int) -> None:
         for event in events:
             encoded: PayloadBytes = event.payload
             (self._anonymous if encoded.anonymous else self._usual).append(event)
@@ -178,14 +186,14 @@ class EventBuffer:
             if self._under_way is not None:
                 return []
             try:
-                self._under_way = ()
+                self._under_way = []
                 taken, size = _take(self._oldest_kind(), max_events, max_bytes, event_bytes)
                 self._leased += len(taken)
                 self._leased_size += size
                 return taken
             finally:
                 self._under_way = None
-                if self._aside or self._postponed:
+                if self._is_interrupted:
                     self._catch_up()
 
     def put_back(self, events: Sequence[StoredEvent]) -> None:
@@ -240,21 +248,23 @@ class EventBuffer:
         with self._lock:
             if self._under_way is not None:
                 self._postponed.append(step)
+                self._is_interrupted = True
                 return
             try:
-                self._under_way = ()
+                self._under_way = []
                 step()
             finally:
                 self._under_way = None
-                if self._aside or self._postponed:
+                if self._is_interrupted:
                     self._catch_up()
 
-    def _put_aside(self, events: Sequence[StoredEvent]) -> bool:
+    def _put_aside(self, events: list[StoredEvent]) -> bool:
         """Keep *events* for the end of the step under way, if they will fit. Returns whether they will."""
         # In before the look: another signal may interrupt this very method.
         self._aside.append(events)
+        self._is_interrupted = True
         count, size = self.count, self.size
-        for others in (self._under_way or (), *self._aside):
+        for others in (self._under_way or [], *self._aside):
             count += len(others)
             size += size_of(others)
         if self._can_hold(count, size):
@@ -264,10 +274,11 @@ class EventBuffer:
 
     def _catch_up(self) -> None:
         """Do what came in the midst of the step that has just ended."""
-        while self._aside or self._postponed:
+        while self._is_interrupted:
             try:
-                # A step as well: what comes in its midst waits for the next round.
-                self._under_way = ()
+                # A step as well: what comes in its midst may wait for the next round.
+                self._under_way = []
+                self._is_interrupted = False
                 while self._aside:
                     events = self._aside[0]
                     self._append(events, size_of(events))
@@ -277,6 +288,8 @@ class EventBuffer:
                     self._postponed.popleft()()
             finally:
                 self._under_way = None
+                # Where an exception ended it, as of a signal handler that raises, the next step goes on.
+                self._is_interrupted = bool(self._aside or self._postponed)
         if self._is_due():
             self._wake()
 
@@ -290,14 +303,14 @@ class EventBuffer:
 
     def _wake(self) -> None:
         # Once: until it waits again the delivery needs no further notification.
-        self.wanted_count = self.wanted_size = math.inf
+        self.wanted_count = self.wanted_size = sys.maxsize
         self.wake_up.notify()
 
 
 def _take(
     waiting: deque[StoredEvent], max_events: int, max_bytes: int, event_bytes: int
 ) -> tuple[list[StoredEvent], int]:
-    """Take up to *max_events* events, at least one if there is one; return them and the bytes of their JSON."""
+    """Take up to *max_events* events, at least one if there is one. Returns them and their bytes."""
     taken: list[StoredEvent] = []
     size, left = 0, max_bytes
     while waiting and len(taken) < max_events:

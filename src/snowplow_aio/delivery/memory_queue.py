@@ -78,12 +78,12 @@ class MemoryQueue(asyncio.Queue[StoredEvent]):
         """
         buffer = self._queue
         # Set before the look at what waits: other threads put at any moment.
-        buffer.wanted_count, buffer.wanted_size = count, size
+        buffer.wanted_count, buffer.wanted_size = int(min(count, sys.maxsize)), int(min(size, sys.maxsize))
         if not buffer.is_due():
             await buffer.wake_up.wait(timeout)
         # Not where the wait is broken off: in a closed loop that happens at any time, and
         # must not undo what the next loop waits for.
-        buffer.wanted_count = buffer.wanted_size = math.inf
+        buffer.wanted_count = buffer.wanted_size = sys.maxsize
 
     # --- what the store does instead
 

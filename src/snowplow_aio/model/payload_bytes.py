@@ -1,21 +1,21 @@
-"""An event as bytes: what a payload is made of, and what the path of an event reads of it."""
+"""The bytes of a payload, as the store and the transports read them."""
 
 from __future__ import annotations
 
 from snowplow_aio.runtime.native import mypyc_attr
 
 
-# Nothing that it holds refers to anything: the garbage collector need not look at a
-# backlog of a hundred thousand of them again and again.
+# Nothing that it holds refers to anything, so the garbage collector skips it. Else it would
+# visit a hundred thousand waiting events again and again.
 @mypyc_attr(acyclic=True, allow_interpreted_subclasses=True)
 class PayloadBytes:
     """
     The JSON of an event.
 
     Attributes:
-        tail: The JSON without the brace that opens it: in a request the time of sending comes first.
+        tail: The JSON without its opening brace. In a request the time of sending comes before it.
 
-        anonymous: Whether it travels with ``SP-Anonymous``.
+        anonymous: Whether the event is sent with the header ``SP-Anonymous``.
     """
 
     __slots__ = ("anonymous", "tail")

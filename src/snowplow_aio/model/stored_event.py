@@ -1,4 +1,4 @@
-"""One event in a store, with what the delivery has to know of it."""
+"""One event in a store, and the numbers that its delivery needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from snowplow_aio.model.payload_bytes import PayloadBytes
 from snowplow_aio.runtime.native import mypyc_attr
 
 
-# A payload, numbers and bytes: nothing that the garbage collector would find a cycle in.
+# It holds a payload, numbers and bytes, and so is part of no cycle: the garbage collector skips it.
 @mypyc_attr(acyclic=True)
 class StoredEvent:
     """
@@ -18,15 +18,15 @@ class StoredEvent:
     Attributes:
         payload: The event.
 
-        accepted_at: When it was accepted, in seconds of the loop's clock.
+        accepted_at: The time at which it was accepted, in seconds of the loop's clock.
 
-        window: Which flush it belongs to, as the counters number them.
+        window: The number of its flush window, from the counters.
 
         attempts: How often it was sent.
 
         size: The bytes of its JSON.
 
-        handle: What a store outside the process calls it; empty elsewhere.
+        handle: Its name in a store outside the process; empty elsewhere.
     """
 
     __slots__ = ("accepted_at", "attempts", "handle", "payload", "size", "window")
@@ -41,23 +41,23 @@ class StoredEvent:
         self.size: int = len(encoded.tail) + 1
 
 
-def size_of(entries: Iterable[StoredEvent]) -> int:
-    """Return the bytes of the JSON of *entries*."""
+def size_of(events: Iterable[StoredEvent]) -> int:
+    """Return the bytes of the JSON of *events*."""
     size = 0
-    for entry in entries:
-        size += entry.size
+    for event in events:
+        size += event.size
     return size
 
 
-def windows_of(entries: Iterable[StoredEvent]) -> list[int]:
-    """Return which flushes *entries* belong to."""
-    return [entry.window for entry in entries]
+def windows_of(events: Iterable[StoredEvent]) -> list[int]:
+    """Return the flush window of each of *events*."""
+    return [event.window for event in events]
 
 
-def attempt(entries: Iterable[StoredEvent]) -> list[Payload]:
-    """Count one more attempt for each of *entries*, and return what is sent."""
+def attempt(events: Iterable[StoredEvent]) -> list[Payload]:
+    """Count one more attempt for each of *events*, and return their payloads."""
     payloads: list[Payload] = []
-    for entry in entries:
-        entry.attempts += 1
-        payloads.append(entry.payload)
+    for event in events:
+        event.attempts += 1
+        payloads.append(event.payload)
     return payloads
