@@ -374,7 +374,7 @@ class LocalStore(EventStore):
 
     @abstractmethod
     def withdraw(self) -> Sequence[StoredEvent]:
-        """Remove and return all events that wait, those that wait for room included: the store is being closed."""
+        """Remove and return all events that wait, also those that wait for room: the store is closing."""
 
     @property
     def is_above_high_water(self) -> bool:

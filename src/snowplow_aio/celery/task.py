@@ -312,6 +312,6 @@ class _BatchStore(MemoryStore):
         super().__init__(capacity=len(payloads), capacity_bytes=size)
         self.letters: list[_DeadLetter] = []
 
-    async def give_up(self, entries: Sequence[StoredEvent], *, reason: str, status: int | None) -> None:
-        self.letters += [_DeadLetter(event.payload.fields(), reason, status) for event in entries]
-        await self.ack(entries)
+    async def give_up(self, events: Sequence[StoredEvent], *, reason: str, status: int | None) -> None:
+        self.letters += [_DeadLetter(event.payload.fields(), reason, status) for event in events]
+        await self.ack(events)

@@ -11,12 +11,13 @@ from collections.abc import AsyncGenerator, Generator
 import uvicorn
 from fastapi import FastAPI
 
-from snowplow_aio import HttpEmitter, Tracker
 from snowplow_aio.demo.display import Display, console_for_output
 from snowplow_aio.demo.report import Report, compare
 from snowplow_aio.demo.shop import Cart, Product, Review, create_app
 from snowplow_aio.demo.visitors import VISITORS, send_visitors
+from snowplow_aio.http.emitter import HttpEmitter
 from snowplow_aio.micro import Micro
+from snowplow_aio.tracking.tracker import Tracker
 
 _LOCALHOST = "127.0.0.1"
 
