@@ -186,15 +186,16 @@ def tests(session: nox.Session) -> None:
     """
     Run the unit and contract tests of every room.
 
-    The oldest Python has the lowest version of each core dependency. The newest has
-    the package as Python, so that its coverage can be measured. Those between them
-    have it compiled and with the extra `speed`, as users do.
+    The oldest Python has the lowest version of each core dependency. The newest that
+    is present has the package as Python, so that its coverage can be measured. The
+    others have it compiled and with the extra `speed`, as users do; so has one that
+    is alone on its machine.
     """
     if session.python == SUPPORTED[0]:
         install_lowest(session)
         # Celery's client of its broker asks for a newer redis-py than this library does.
         run_pytest(session, *UNIT, "--ignore=tests/celery")
-    elif session.python == PYTHONS[-1]:
+    elif session.python == PYTHONS[-1] and (len(PYTHONS) > 1 or session.python == SUPPORTED[-1]):
         session.install(*group("tests"), PACKAGE, env=PURE)
         for stale in ROOT.glob(f"{DATA.name}.*"):
             stale.unlink()

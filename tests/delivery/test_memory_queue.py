@@ -198,8 +198,8 @@ def test_the_child_of_a_fork_begins_with_a_queue_of_its_own() -> None:
         status = 1
         try:
             store.abandon()
-            childs = asyncio.run(wait())
-            is_apart = childs is not parents and parents.qsize() == 2
+            of_the_child = asyncio.run(wait())
+            is_apart = of_the_child is not parents and parents.qsize() == 2
             status = 0 if is_apart and numbers(store.withdraw()) == [1, 2] else 2
         finally:
             os._exit(status)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
 import logging
 from collections import Counter, deque
@@ -15,6 +14,7 @@ from snowplow_aio.abc import AcceptingEmitter
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.outcomes import EmitterStats, FlushResult
 from snowplow_aio.runtime.confirmations import Confirmations
+from snowplow_aio.runtime.tasks import start_task
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 
 log: QuietLogger = quiet_logger("snowplow_aio.tracking")
@@ -79,7 +79,7 @@ class CustomEmitter(AcceptingEmitter):
             wait = self._call(payload)
             if wait is not None:
                 finish = self._finish([(payload, wait)])
-                task = asyncio.get_running_loop().create_task(finish, context=contextvars.Context())
+                task = start_task(asyncio.get_running_loop(), finish)
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
