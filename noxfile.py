@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nox
@@ -27,7 +28,8 @@ PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 # What the embedded collector and the demo need is part of what is tested.
 PACKAGE = ".[demo]"
 # With what replaces parts of the standard library where it is installed.
-FAST_PACKAGE = ".[demo,speed]"
+FAST_EXTRAS = "[demo,speed]"
+FAST_PACKAGE = f".{FAST_EXTRAS}"
 # The modules that run for each event as Python (hatch_build.py): to be read, traced and patched.
 PURE = {"SNOWPLOW_AIO_COMPILE": "0"}
 # Or as users have them; only a machine of somebody's own may be without a compiler.
@@ -79,6 +81,12 @@ def _runs(executable: str) -> bool:
 
 PYTHONS = present_pythons()
 
+# The Python whose tests run compiled, and for which the wheel is built.
+COMPILED_PYTHON = PYTHONS[-2] if len(PYTHONS) > 1 else PYTHONS[-1]
+BUILT = ROOT / ".nox" / "built"
+# The wheel of this run, once it is built and tried.
+fresh_wheels: list[Path] = []
+
 
 def lowest_pins() -> list[str]:
     """Return the core dependencies, each pinned to the lowest version that pyproject.toml allows."""
@@ -111,13 +119,16 @@ UNIT = ("tests", f"--ignore={FAULTS}", f"--ignore={COMPAT[0]}", f"--ignore={BENC
 
 DATA = ROOT / ".coverage"
 
+# Twice as many as cores: a test often waits for a process or a clock.
+WORKERS = str(2 * (os.cpu_count() or 1))
+
 
 def run_pytest(session: nox.Session, *paths: str, measured: bool = False) -> None:
     """Run the tests at *paths* against the installed package; keep their coverage where it is *measured*."""
     session.run(
         *(("coverage", "run", "-m") if measured else ()),
         # By file: the blocks of a page, for one, follow each other.
-        *("pytest", "-q", "-n", "auto", "--dist", "loadfile", *paths, *session.posargs),
+        *("pytest", "-q", "-n", WORKERS, "--dist", "loadfile", *paths, *session.posargs),
         env={"COVERAGE_FILE": str(DATA), **conformance()},
     )
 
@@ -138,9 +149,15 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Run both type checkers, and check that the public types are complete."""
     session.install(*group("types"), FAST_PACKAGE, env=PURE)
-    session.run("mypy")
-    session.run("pyright")
-    session.run("pyright", "--verifytypes", "snowplow_aio", "--ignoreexternal")
+    checks = (
+        ("mypy",),
+        ("pyright",),
+        ("pyright", "--verifytypes", "snowplow_aio", "--ignoreexternal"),
+    )
+    # Side by side: each of them uses one core.
+    with ThreadPoolExecutor() as pool:
+        for check in [pool.submit(session.run, *command) for command in checks]:
+            check.result()
 
 
 @nox.session
@@ -159,15 +176,18 @@ def docs(session: nox.Session) -> None:
     )
 
 
-@nox.session
+@nox.session(python=COMPILED_PYTHON)
 def wheel(session: nox.Session) -> None:
     """Build the wheel, install it alone and track one event with it."""
     session.install(*group("wheel"))
+    shutil.rmtree(BUILT, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(BUILT), ".", silent=True, env=COMPILED)
+    (built,) = BUILT.glob("*.whl")
     with tempfile.TemporaryDirectory() as directory:
-        session.run("python", "-m", "build", "--outdir", directory, ".", silent=True, env=COMPILED)
-        (built,) = Path(directory).glob("*.whl")
         # virtualenv is there wherever nox is; `venv` is a package of its own on Debian.
-        session.run(sys.executable, "-m", "virtualenv", "-q", f"{directory}/venv", external=True)
+        interpreter = str(session.virtualenv.bin_paths[0]) + "/python"
+        command = (sys.executable, "-m", "virtualenv", "-q", "--python", interpreter, f"{directory}/venv")
+        session.run(*command, external=True)
         python = f"{directory}/venv/bin/python"
         session.run(python, "-m", "pip", "install", str(built), external=True, silent=True)
         # Isolated: neither this directory nor PYTHONPATH may lend a module.
@@ -179,6 +199,7 @@ def wheel(session: nox.Session) -> None:
                 *(["compiled"] if CAN_COMPILE else []),
                 external=True,
             )
+    fresh_wheels.append(built)
 
 
 @nox.session(python=PYTHONS)
@@ -201,7 +222,10 @@ def tests(session: nox.Session) -> None:
             stale.unlink()
         run_pytest(session, *UNIT, measured=True)
     else:
-        session.install(*group("tests"), FAST_PACKAGE, env=COMPILED)
+        # What was built a moment ago is what users get; it need not be compiled twice.
+        is_compiled = session.python == COMPILED_PYTHON
+        package = [str(fresh_wheels[0]) + FAST_EXTRAS] if fresh_wheels and is_compiled else [FAST_PACKAGE]
+        session.install(*group("tests"), *package, env=COMPILED)
         run_pytest(session, *UNIT)
 
 

@@ -752,6 +752,7 @@ UNTRIED: Mapping[str, str] = {
     "SelfDescribing": "it is 'class SelfDescribing'",
     "Emitter": "abstract",
     "Overflow": "an enum",
+    "HttpEmitter.new_back_pressure": "what an emitter calls with its own store",
     "HttpEmitter.new_delivery": "what workers call with a store of their own",
     "Draft": "is made by the tracker",
     "changed": "changes a model, which says what is wrong; see tests/tracking/test_enrichers.py",

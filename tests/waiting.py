@@ -16,26 +16,22 @@ def _nothing() -> str:
     return ""
 
 
-async def until(
-    condition: Callable[[], object],
-    seconds: float = PATIENCE_SECONDS,
-    *,
-    seen: Callable[[], object] = _nothing,
-) -> None:
-    """Return when *condition* holds; fail with what is *seen* when it does not within *seconds*."""
+async def until(condition: Callable[[], object], *, seconds: float = PATIENCE_SECONDS) -> None:
+    """Return when *condition* holds; fail when it does not within *seconds*."""
+    # Not the loop's clock: a test may have that one jump.
     end = time.perf_counter() + seconds
     while not condition():
-        assert time.perf_counter() < end, f"not within {seconds} s: {condition} {seen()}"
+        assert time.perf_counter() < end, f"not within {seconds} s: {condition}"
         await asyncio.sleep(_LOOK_SECONDS)
 
 
 def wait_until(
     condition: Callable[[], object],
-    seconds: float = PATIENCE_SECONDS,
-    *,
     seen: Callable[[], object] = _nothing,
+    *,
+    seconds: float = PATIENCE_SECONDS,
 ) -> None:
-    """Do the same where no loop runs."""
+    """Do the same where no loop runs, and fail with what is *seen* then."""
     end = time.perf_counter() + seconds
     while not condition():
         assert time.perf_counter() < end, f"not within {seconds} s: {condition} {seen()}"

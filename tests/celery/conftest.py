@@ -15,9 +15,10 @@ import redis
 from celery import Celery
 
 from snowplow_aio import CeleryEmitter, PageView, Tracker
-from tests.celery.worker import Worker, wait_until
+from tests.faults.celery.worker import Worker
 from tests.faults.server import CollectorProcess
 from tests.redis.servers import RedisServer
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from snowplow_aio import (
     Tracker,
 )
 from tests.celery.conftest import messages
-from tests.celery.worker import environment
+from tests.faults.celery.worker import environment
 from tests.redis.servers import RedisServer
 
 pytestmark = pytest.mark.anyio

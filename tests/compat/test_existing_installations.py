@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +29,7 @@ from snowplow_aio.redis.worker import RedisWorker
 from tests.collector import Answer, Collector, running_collector
 from tests.compat.old_tracker import Call, OldTracker, old_trackers
 from tests.redis.servers import RedisServer
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.anyio,
@@ -102,12 +103,6 @@ def port_of(collector: Collector) -> int:
     port = urlsplit(collector.url).port
     assert port is not None
     return port
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(50):
-        while not condition():  # noqa: ASYNC110 - what is waited for is in other processes
-            await asyncio.sleep(0.01)
 
 
 def arrived(collector: Collector, agent: str = "") -> list[dict[str, str]]:

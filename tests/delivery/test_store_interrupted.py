@@ -23,6 +23,11 @@ pytestmark = pytest.mark.anyio
 
 CAPACITY = 8
 
+# The tests under the Python of the coverage have them.
+has_lines = pytest.mark.skipif(
+    not event_buffer.__file__.endswith(".py"), reason="compiled, the buffer has no lines to interrupt"
+)
+
 
 @contextlib.contextmanager
 def uninterrupted() -> Generator[None, None, None]:
@@ -137,6 +142,7 @@ def interrupted(call: Callable[[], None], *, depth: int) -> Generator[set[int], 
         sys.settrace(before)
 
 
+@has_lines
 @pytest.mark.parametrize("overflow", list(Overflow), ids=lambda policy: policy.name)
 @pytest.mark.parametrize("chance", [0.02, 0.3])
 async def test_an_event_may_come_in_the_midst_of_any_line(overflow: Overflow, chance: float) -> None:
@@ -154,6 +160,7 @@ async def test_an_event_may_come_in_the_midst_of_any_line(overflow: Overflow, ch
     assert len(lines) > 50
 
 
+@has_lines
 async def test_events_may_be_put_back_and_settled_in_the_midst_of_any_line() -> None:
     """A finalizer does so: the garbage collector may end a sender of a loop that is gone."""
     for seed in range(10):

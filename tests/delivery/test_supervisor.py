@@ -8,7 +8,7 @@ import pytest
 
 from snowplow_aio.delivery.supervisor import LifeCycle, Supervisor, Work
 from snowplow_aio.runtime.throttled_log import quiet_logger
-from tests.faults.conftest import eventually
+from tests.waiting import until
 
 log = quiet_logger("snowplow_aio.delivery")
 
@@ -49,13 +49,13 @@ async def test_work_starts_again_until_it_is_stopped(caplog: pytest.LogCaptureFi
     states = [supervised.state]
     supervised.run_in(asyncio.get_running_loop(), steps.work())
     states.append(supervised.state)
-    await eventually(lambda: steps.starts == 3)
+    await until(lambda: steps.starts == 3)
     assert [record.getMessage() for record in caplog.records] == ["work: failed and starts again"]
     (task,) = [task for task in asyncio.all_tasks() if "Supervisor." in repr(task)]
     task.cancel()
     await asyncio.wait([task])
     states.append(supervised.state)
-    await eventually(lambda: steps.starts == 4)
+    await until(lambda: steps.starts == 4)
     assert (supervised.restarts, steps.lasts, steps.stops) == (3, [False], 0)
     ending = supervised.stop()
     assert ending is not None

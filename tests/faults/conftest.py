@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,10 +73,3 @@ def internal_tasks() -> list[asyncio.Task[Any]]:
 async def no_task_left(anyio_backend: str) -> AsyncIterator[None]:
     yield
     assert internal_tasks() == []
-
-
-async def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Return when *condition* holds; fail when it does not within *seconds*."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for may be in another process
-            await asyncio.sleep(0.005)

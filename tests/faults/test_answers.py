@@ -29,8 +29,9 @@ from snowplow_aio import (
     Tracker,
 )
 from tests.collector import OK, Answer, Collector, Request, running_collector
-from tests.faults.conftest import balance, eventually
+from tests.faults.conftest import balance
 from tests.ports import held_port
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -83,7 +84,7 @@ async def test_a_redirect_is_never_followed_and_delivers_nothing(
     collector.rule = lambda request: OK if "elsewhere" in request.target else Answer(status, location)
     async with Tracker(emitter_for(collector, method=method)) as tracker:
         ids = await track_pages(tracker, 5)
-        await eventually(lambda: tracker.stats()["http"].state == "misconfigured")
+        await until(lambda: tracker.stats()["http"].state == "misconfigured")
         seen = len(collector.requests)
         await collector.requested(seen + 3)
         stats = tracker.stats()["http"]
@@ -91,7 +92,7 @@ async def test_a_redirect_is_never_followed_and_delivers_nothing(
         assert {request.method for request in collector.requests} == {method.upper()}
         assert not [request for request in collector.requests if "elsewhere" in request.target]
         collector.rule = always(200)
-        await eventually(lambda: tracker.stats()["http"].delivered == 5)
+        await until(lambda: tracker.stats()["http"].delivered == 5)
         assert tracker.stats()["http"].state == "ok"
     assert collector.accepted == dict.fromkeys(ids, 1)
     assert len(errors(caplog)) == 1
@@ -207,9 +208,9 @@ async def test_a_poison_event_alone_at_a_firewall_stops_none_that_come_later(col
     collector.rule = lambda request: Answer(403 if holds(request, "poison") else 200)
     async with Tracker(emitter_for(collector, drain_timeout=0)) as tracker:
         await track_pages(tracker, 1, path="poison")
-        await eventually(lambda: tracker.stats()["http"].state == "misconfigured")
+        await until(lambda: tracker.stats()["http"].state == "misconfigured")
         ids = await track_pages(tracker, 100)
-        await eventually(lambda: tracker.stats()["http"].delivered == 100)
+        await until(lambda: tracker.stats()["http"].delivered == 100)
         assert balance(tracker.stats()["http"]) == 0
     assert collector.accepted == dict.fromkeys(ids, 1)
 
@@ -225,14 +226,14 @@ async def test_when_everything_is_refused_all_is_kept_until_the_answer_changes(
     async with Tracker(emitter_for(collector)) as tracker:
         with caplog.at_level(logging.INFO, "snowplow_aio"):
             ids = await track_pages(tracker, 1_000)
-            await eventually(lambda: tracker.stats()["http"].state == "misconfigured")
+            await until(lambda: tracker.stats()["http"].state == "misconfigured")
             await collector.requested(len(collector.requests) + 4)
             stats = tracker.stats()["http"]
             assert (stats.pending + stats.leased, stats.rejected, stats.dropped) == (1_000, {}, {})
             assert len(errors(caplog)) == 1
             assert str(status) in errors(caplog)[0]
             collector.rule = always(200)
-            await eventually(lambda: tracker.stats()["http"].delivered == 1_000)
+            await until(lambda: tracker.stats()["http"].delivered == 1_000)
         assert tracker.stats()["http"].state == "ok"
         assert len(errors(caplog)) == 1
     assert collector.accepted == dict.fromkeys(ids, 1)
@@ -249,10 +250,10 @@ async def test_a_misconfigured_destination_gets_one_event_per_longest_pause(coll
     retry = Retry(initial_delay=0.01, max_delay=0.3)
     async with Tracker(emitter_for(collector, retry=retry, drain_timeout=0)) as tracker:
         await track_pages(tracker, 20_000)
-        await eventually(lambda: tracker.stats()["http"].state == "misconfigured")
+        await until(lambda: tracker.stats()["http"].state == "misconfigured")
         # Those that were under way when the state began: each batch, and two of its events. And the probes,
         # where tracking has taken longer.
-        await eventually(lambda: tracker.stats()["http"].leased == 0)
+        await until(lambda: tracker.stats()["http"].leased == 0)
         first = len(arrivals)
         assert first <= 16 * 3 + (arrivals[-1] - arrivals[0]) / 0.3
         await collector.requested(first + 4)
@@ -272,7 +273,7 @@ async def test_a_flush_or_a_close_allows_a_misconfigured_destination_one_probe_a
     collector.rule = always(401)
     async with Tracker(HttpEmitter(collector.url, flush_interval=0.01)) as tracker:
         ids = await track_pages(tracker, 10)
-        await eventually(lambda: tracker.stats()["http"].state == "misconfigured")
+        await until(lambda: tracker.stats()["http"].state == "misconfigured")
         seen = len(collector.requests)
         flushing = asyncio.create_task(tracker.flush(0.5))
         await collector.requested(seen + 1)
@@ -292,7 +293,7 @@ async def test_when_every_event_is_called_bad_few_are_burnt(
     collector.rule = always(status)
     async with Tracker(emitter_for(collector, max_connections=connections)) as tracker:
         ids = await track_pages(tracker, count)
-        await eventually(lambda: tracker.stats()["http"].state == "misconfigured")
+        await until(lambda: tracker.stats()["http"].state == "misconfigured")
         await collector.requested(len(collector.requests) + 3)
         stats = tracker.stats()["http"]
         burnt = sum(stats.rejected.values())
@@ -300,7 +301,7 @@ async def test_when_every_event_is_called_bad_few_are_burnt(
         assert burnt <= 20 + connections - 1
         assert (stats.pending + stats.leased, stats.dropped) == (count - burnt, {})
         collector.rule = always(200)
-        await eventually(lambda: tracker.stats()["http"].delivered == count - burnt)
+        await until(lambda: tracker.stats()["http"].delivered == count - burnt)
         assert tracker.stats()["http"].state == "ok"
     assert len(collector.accepted.keys() & set(ids)) == collector.accepted.total() == count - burnt
 
@@ -313,7 +314,7 @@ async def test_even_many_poison_events_in_a_row_stop_none_of_the_others_for_good
     async with Tracker(emitter_for(collector, drain_timeout=0)) as tracker:
         await track_pages(tracker, 60, path="poison")
         ids = await track_pages(tracker, 60)
-        await eventually(lambda: tracker.stats()["http"].delivered == 60)
+        await until(lambda: tracker.stats()["http"].delivered == 60)
         assert balance(tracker.stats()["http"]) == 0
     assert collector.accepted == dict.fromkeys(ids, 1)
 
@@ -390,7 +391,7 @@ async def test_a_name_that_is_not_found_is_tried_until_it_is(collector: Collecto
     with names(known):
         async with Tracker(emitter_for(url)) as tracker:
             ids = await track_pages(tracker, 10)
-            await eventually(lambda: sum(tracker.stats()["http"].retries.values()) >= 3)
+            await until(lambda: sum(tracker.stats()["http"].retries.values()) >= 3)
             assert tracker.stats()["http"].state == "backing_off"
             known["nonexistent.invalid"] = "127.0.0.1"
             assert (await tracker.flush(30)).delivered == 10
@@ -400,7 +401,7 @@ async def test_a_name_that_is_not_found_is_tried_until_it_is(collector: Collecto
 async def test_a_port_that_refuses_is_tried_until_it_answers(port: int) -> None:
     async with Tracker(emitter_for(f"http://127.0.0.1:{port}")) as tracker:
         ids = await track_pages(tracker, 10)
-        await eventually(lambda: sum(tracker.stats()["http"].retries.values()) >= 3)
+        await until(lambda: sum(tracker.stats()["http"].retries.values()) >= 3)
         assert tracker.stats()["http"].state == "backing_off"
         async with running_collector(port=port) as collector:
             assert (await tracker.flush(30)).delivered == 10
@@ -419,7 +420,7 @@ async def test_a_connection_that_is_never_made_is_given_up_and_tried_again(port:
         more.connect_ex(("127.0.0.1", port))
         tracker = Tracker(emitter_for(f"http://127.0.0.1:{port}", request_timeout=1.5))
         ids = await track_pages(tracker, 10)
-        await eventually(lambda: sum(tracker.stats()["http"].retries.values()) >= 2)
+        await until(lambda: sum(tracker.stats()["http"].retries.values()) >= 2)
         assert tracker.stats()["http"].delivered == 0
     async with running_collector(port=port) as collector:
         assert (await tracker.flush(30)).delivered == 10
@@ -445,7 +446,7 @@ async def test_what_answers_a_handshake_with_garbage_is_tried_until_it_speaks_tl
     tracker = Tracker(emitter_for(f"https://127.0.0.1:{port}", ssl=client))
     async with await asyncio.start_server(garbage, "127.0.0.1", port):
         ids = await track_pages(tracker, 10)
-        await eventually(lambda: sum(tracker.stats()["http"].retries.values()) >= 3)
+        await until(lambda: sum(tracker.stats()["http"].retries.values()) >= 3)
         assert tracker.stats()["http"].state == "backing_off"
     async with running_collector(port=port, ssl=server_side) as collector:
         assert (await tracker.flush(30)).delivered == 10
@@ -473,7 +474,7 @@ async def test_a_certificate_that_is_not_trusted_is_said_once_and_nothing_is_los
     tracker = Tracker(emitter)
     async with running_collector(port=port, ssl=wrong) as collector:
         ids = await track_pages(tracker, 10)
-        await eventually(lambda: tracker.stats()["http"].requests >= 4)
+        await until(lambda: tracker.stats()["http"].requests >= 4)
         # The first attempt is enough to know.
         assert states[0] == "misconfigured"
         stats = tracker.stats()["http"]
@@ -482,7 +483,7 @@ async def test_a_certificate_that_is_not_trusted_is_said_once_and_nothing_is_los
         assert collector.requests == []
         assert len(errors(caplog)) == 1
     async with running_collector(port=port, ssl=right) as collector:
-        await eventually(lambda: tracker.stats()["http"].delivered == 10)
+        await until(lambda: tracker.stats()["http"].delivered == 10)
         assert tracker.stats()["http"].state == "ok"
         await tracker.aclose()
     assert collector.accepted == dict.fromkeys(ids, 1)

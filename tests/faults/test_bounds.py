@@ -18,8 +18,9 @@ from snowplow_aio import HttpEmitter, MemoryStore, PageView, Retried, Retry, Tra
 from snowplow_aio.abc import LocalStore
 from snowplow_aio.delivery.back_pressure import BackPressure
 from snowplow_aio.outcomes import Outcome
-from tests.faults.conftest import balance, eventually, lasting, scale
+from tests.faults.conftest import balance, lasting, scale
 from tests.faults.server import ROOT, CollectorProcess, Faults
+from tests.waiting import until
 
 Report = Callable[..., None]
 
@@ -108,21 +109,21 @@ async def survive_an_outage(url: str, count: int) -> None:
     probes.emitter = emitter
     async with Tracker(emitter) as tracker:
         await tracker.track(LARGE_PAGE)
-        await eventually(lambda: probes.steps > 0)
+        await until(lambda: probes.steps > 0)
         before = resident()
         numbers = await fill(tracker, count - 1, emitter)
         # Some more probes, now that nothing is tracked.
         steps = probes.steps
-        await eventually(lambda: probes.steps >= steps + 5)
+        await until(lambda: probes.steps >= steps + 5)
         numbers |= {"growth": numbers["peak"] - before, "steps": probes.steps, "early": probes.early}
         stats = emitter.stats()
         kept, retries = stats.pending + stats.leased, sum(stats.retries.values())
         say(**numbers, kept=kept, bytes=stats.bytes, dropped=dict(stats.dropped), retries=retries)
         await asyncio.to_thread(sys.stdin.readline)
         started = time.monotonic()
-        await eventually(lambda: emitter.stats().delivered > 0)
+        await until(lambda: emitter.stats().delivered > 0)
         first = time.monotonic() - started
-        await eventually(lambda: emitter.stats().delivered == kept, 60)
+        await until(lambda: emitter.stats().delivered == kept, seconds=60)
         say(first=first, seconds=time.monotonic() - started, growth=resident() - before)
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from snowplow_aio import HttpEmitter, MemoryStore, Overflow, PageView, Retry, Tracker
 from tests.collector import OK, Answer, Collector, running_collector
-from tests.faults.conftest import balance, eventually, scale
+from tests.faults.conftest import balance, scale
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -164,7 +165,7 @@ async def test_what_a_callback_raises_is_counted_and_ends_nothing(collector: Col
         for count in range(1, 4):
             await tracker.track(PAGE)
             await tracker.flush(30)
-            await eventually(lambda count=count: tracker.stats()["http"].hook_errors == count)  # type: ignore[misc]
+            await until(lambda count=count: tracker.stats()["http"].hook_errors == count)  # type: ignore[misc]
         stats = tracker.stats()["http"]
         # The delivery was not cancelled: somebody else's cancellation is not ours.
         assert (stats.delivered, stats.restarts) == (3, 0)
@@ -187,7 +188,7 @@ async def test_a_callback_may_track_again(collector: Collector, kind: str) -> No
     )
     async with Tracker(emitter) as tracker:
         await tracker.track(PAGE)
-        await eventually(lambda: tracker.stats()["http"].delivered == 100)
+        await until(lambda: tracker.stats()["http"].delivered == 100)
         assert balance(tracker.stats()["http"]) == 0
     assert collector.accepted.total() == 100
 
@@ -205,7 +206,7 @@ async def test_a_callback_that_waits_for_room_in_its_own_store_stops_no_delivery
         emitter_for(collector, store=store, flush_interval=0.001, on_success=again)
     ) as tracker:
         await tracker.track(PAGE)
-        await eventually(lambda: tracker.stats()["http"].delivered >= 500)
+        await until(lambda: tracker.stats()["http"].delivered >= 500)
         assert (balance(tracker.stats()["http"]), tracker.stats()["http"].dropped) == (0, {})
 
 

@@ -17,8 +17,9 @@ from snowplow_aio.http.collector import Collector
 from snowplow_aio.http.transport import HttpTransport
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.outcomes import Outcome
-from tests.faults.conftest import balance, balanced, eventually, internal_tasks, lasting, scale
+from tests.faults.conftest import balance, balanced, internal_tasks, lasting, scale
 from tests.faults.server import CollectorProcess, Faults
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -70,7 +71,7 @@ async def test_a_request_without_an_answer_ends_in_time_and_gives_its_events_bac
     report(seconds=round(took, 2), request_timeout=REQUEST_TIMEOUT)
     assert REQUEST_TIMEOUT - 0.05 <= took < REQUEST_TIMEOUT + LATE
     assert collector.counts().distinct == 10
-    await eventually(lambda: collector.counts().connections == 0)
+    await until(lambda: collector.counts().connections == 0)
 
 
 @lasting(180)
@@ -87,7 +88,7 @@ async def test_a_body_that_drips_ends_in_time_and_changes_nothing(
     assert took < REQUEST_TIMEOUT + LATE
     counts = collector.counts()
     assert (counts.requests, counts.processed) == (1, 1)
-    await eventually(lambda: collector.counts().connections == 0)
+    await until(lambda: collector.counts().connections == 0)
 
 
 async def test_a_body_without_end_is_not_read_on(collector: CollectorProcess, report: Report) -> None:
@@ -96,7 +97,7 @@ async def test_a_body_without_end_is_not_read_on(collector: CollectorProcess, re
     async with Tracker(HttpEmitter(collector.url, request_timeout=10)) as tracker:
         await tracker.track(PAGE)
         assert (await tracker.flush()).delivered == 1
-        await eventually(lambda: collector.counts().connections == 0)
+        await until(lambda: collector.counts().connections == 0)
     counts = collector.counts()
     report(read_at_most_KiB=counts.body_bytes // 1024)
     assert counts.body_bytes <= 512 * 1024
@@ -201,21 +202,21 @@ async def test_after_cancelled_requests_every_answer_belongs_to_its_own(
     )
     try:
         assert wrong == 0
-        await eventually(lambda: collector.counts().connections <= 4)
+        await until(lambda: collector.counts().connections <= 4)
         await assert_so_many_at_once(4, transport, collector)
     finally:
         await transport.aclose()
-    await eventually(lambda: collector.counts().connections == 0)
+    await until(lambda: collector.counts().connections == 0)
 
 
 async def assert_so_many_at_once(count: int, transport: HttpTransport, collector: CollectorProcess) -> None:
     """Assert that no place in the pool of connections is taken."""
     # The collector may still be at work for requests that were cancelled.
-    await eventually(lambda: collector.counts().under_way == 0)
+    await until(lambda: collector.counts().under_way == 0)
     collector.do(Faults(manner="never"))
     payload = Payload({"e": "pv", "p": "web", "tv": "t"})
     requests = [asyncio.create_task(transport.send([payload])) for _ in range(count)]
-    await eventually(lambda: collector.counts().under_way >= count)
+    await until(lambda: collector.counts().under_way >= count)
     for request in requests:
         request.cancel()
     await asyncio.wait(requests)
@@ -251,11 +252,11 @@ async def test_events_whose_requests_are_cancelled_get_the_answer_that_is_theirs
                 chance.choice(tasks).cancel()
                 cancelled += 1
         stats = emitter.stats()
-        await eventually(lambda: collector.counts().connections <= 4)
+        await until(lambda: collector.counts().connections <= 4)
     counts = collector.counts()
     report(events=events, cancels=cancelled, restarts=stats.restarts, connected=counts.connected)
     assert balance(stats) == 0
     assert (stats.delivered, dict(stats.rejected)) == (events * 4 // 5, {"refused": events // 5})
     assert (len(outcomes), all(outcomes), stats.hook_errors) == (events, True, 0)
     assert 0 < stats.restarts <= cancelled
-    await eventually(lambda: collector.counts().connections == 0)
+    await until(lambda: collector.counts().connections == 0)

@@ -13,7 +13,8 @@ import pytest
 
 from snowplow_aio import EmitterStats, HttpEmitter, MemoryEmitter, MemoryStore, PageView, Retry, Tracker
 from tests.collector import Answer, Collector, running_collector
-from tests.faults.conftest import balance, eventually
+from tests.faults.conftest import balance
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -77,7 +78,7 @@ async def test_the_line_says_that_and_why_a_destination_is_left_alone(
     retry = Retry(initial_delay=600, max_delay=600)
     async with tracker_for(collector if status else "http://127.0.0.1:9", retry=retry) as tracker:
         await track(tracker, 7)
-        await eventually(lambda: state_of(tracker) == "backing_off")
+        await until(lambda: state_of(tracker) == "backing_off")
         line = line_of(tracker)
         assert not tracker.health()
         assert "backing off" in line
@@ -94,7 +95,7 @@ async def test_the_line_says_that_everything_is_refused_and_with_what(
     collector.rule = lambda _request: Answer(status)
     async with tracker_for(collector) as tracker:
         await track(tracker, 7)
-        await eventually(lambda: state_of(tracker) == "misconfigured")
+        await until(lambda: state_of(tracker) == "misconfigured")
         line = line_of(tracker)
         assert not tracker.health()
         assert "misconfigured" in line
@@ -142,7 +143,7 @@ async def test_the_line_names_each_emitter_and_one_that_fails_is_enough(collecto
         [MemoryEmitter(), HttpEmitter(collector.url, flush_interval=0.01, drain_timeout=0)]
     ) as tracker:
         await track(tracker, 1)
-        await eventually(lambda: state_of(tracker) == "misconfigured")
+        await until(lambda: state_of(tracker) == "misconfigured")
         assert not tracker.health()
         assert re.search(r"memory: ok\b.*http: misconfigured\b", line_of(tracker))
 
@@ -207,7 +208,7 @@ async def test_the_ages_tell_how_long_nothing_has_arrived(collector: Collector) 
         assert oldest is None
         collector.rule = lambda _request: Answer(503)
         await track(tracker, 1)
-        await eventually(lambda: all(age is not None and age > 0.05 for age in ages()))
+        await until(lambda: all(age is not None and age > 0.05 for age in ages()))
         collector.rule = lambda _request: Answer()
         await tracker.flush(30)
         later, oldest = ages()
@@ -235,7 +236,7 @@ async def test_the_numbers_account_for_every_event_through_all_that_can_happen(c
         look()
     collector.rule = lambda _request: Answer(503)
     await track(tracker, 5)
-    await eventually(lambda: look().state == "backing_off")
+    await until(lambda: look().state == "backing_off")
     await tracker.aclose(0)
     last = look()
     assert [balance(stats) for stats in seen] == [0] * len(seen)

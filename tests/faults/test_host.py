@@ -27,8 +27,9 @@ from snowplow_aio import (
     Tracker,
 )
 from tests.collector import Answer, Collector, running_collector
-from tests.faults.conftest import balance, eventually, scale
+from tests.faults.conftest import balance, scale
 from tests.faults.programs import loops, output_of, patient
+from tests.waiting import until
 
 PAGE = PageView(page_url="https://shop.example/")
 URI = "iglu:com.acme/x/jsonschema/1-0-0"
@@ -248,7 +249,7 @@ async def test_hooks_do_not_see_the_request_that_happened_to_start_the_delivery(
     tracker = Tracker(HttpEmitter(collector.url, hooks=hooks))
     await handle(lambda: tracker.track(PAGE))
     await tracker.aclose()
-    await eventually(lambda: len(seen) == 2)
+    await until(lambda: len(seen) == 2)
     assert seen == [None, None]
 
 

@@ -15,7 +15,8 @@ from snowplow_aio.instrumentation.metrics import METRICS, metrics
 from snowplow_aio.redis.worker import RedisWorker
 from tests.collector import OK, Answer, Collector, running_collector
 from tests.redis.servers import RedisServer
-from tests.redis.working import put, sending, until, working
+from tests.redis.working import put, sending, working
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 

@@ -24,7 +24,8 @@ from tests.collector import running_collector
 from tests.ports import held_port
 from tests.redis.reading import PAGE, QUICK, stored_ids
 from tests.redis.servers import RedisServer, proxy_to
-from tests.redis.working import dead_letters, sending, until, until_delivered, until_in_redis, working
+from tests.redis.working import dead_letters, sending, until_delivered, until_in_redis, working
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 

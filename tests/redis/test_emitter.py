@@ -14,7 +14,7 @@ import redis.asyncio
 from snowplow_aio import ConfigurationError, PageView, RedisEmitter, Tracker
 from tests.redis.reading import PAGE, QUICK, calls, retries, stored_ids, until_stored
 from tests.redis.servers import Proxy, RedisServer
-from tests.redis.working import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 

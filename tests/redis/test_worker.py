@@ -26,16 +26,8 @@ from tests.collector import OK, Answer, Collector, Request, running_collector
 from tests.faults.conftest import internal_tasks
 from tests.redis.reading import PAGE, stored_ids
 from tests.redis.servers import Proxy, RedisServer
-from tests.redis.working import (
-    dead_letters,
-    left,
-    put,
-    sending,
-    until,
-    until_delivered,
-    until_in_redis,
-    working,
-)
+from tests.redis.working import dead_letters, left, put, sending, until_delivered, until_in_redis, working
+from tests.waiting import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("mode", ["list", "stream"])]
 

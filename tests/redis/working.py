@@ -16,15 +16,9 @@ from snowplow_aio.redis.worker import RedisWorker
 from tests.collector import Collector
 from tests.faults.conftest import balance
 from tests.redis.reading import PAGE, QUICK
+from tests.waiting import until
 
 _PATIENCE_SECONDS = 30.0
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until *condition* holds."""
-    async with asyncio.timeout(_PATIENCE_SECONDS):
-        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
-            await asyncio.sleep(0.005)
 
 
 async def until_delivered(worker: RedisWorker, count: int) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from snowplow_aio.delivery.event_buffer import EventBuffer
+from snowplow_aio.model.payload import Payload
 from snowplow_aio.model.stored_event import StoredEvent
 
 
@@ -33,9 +35,9 @@ class MemoryQueue(asyncio.Queue[StoredEvent]):
     def __init__(self, buffer: EventBuffer) -> None:
         self._buffer = buffer
         # The buffer's own: a method in between would cost each event a call.
-        self.put_all = buffer.put_all
-        self.put_back = buffer.put_back
-        self.get_batch = buffer.get_batch
+        self.put_all: Callable[[Sequence[Payload], float, int], bool] = buffer.put_all
+        self.put_back: Callable[[Sequence[StoredEvent]], None] = buffer.put_back
+        self.get_batch: Callable[[int, int, int], list[StoredEvent]] = buffer.get_batch
         super().__init__(buffer.capacity)
 
     def _init(self, maxsize: int) -> None:  # noqa: ARG002 - the buffer has its bounds

@@ -137,7 +137,7 @@ class RedisListStore(RedisStore):
     async def _take_over(self, held: HeldEvents) -> None:
         while held.dead_workers:
             moved, left = await self._move_back(held, held.dead_workers[-1], self._takeover_ms)
-            self.taken_over += moved
+            self._count_taken_over(moved)
             if not left:
                 held.dead_workers.pop()
 

@@ -446,6 +446,9 @@ class RedisStore(SharedStore):
         """Return the seconds for which a Redis that failed is still left alone, or 0."""
         return max(0.0, self._not_before - time.monotonic())
 
+    def _count_taken_over(self, count: int) -> None:
+        self.taken_over += count
+
     def _succeeded(self) -> None:
         if self._failures:
             log.info("%s: Redis answers again", self._name)

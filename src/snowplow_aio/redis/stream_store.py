@@ -203,7 +203,7 @@ class RedisStreamStore(RedisStore):
             words: Sequence[Word] = [GROUP, self._worker_id, dead, self._takeover_ms, min(count, CHUNK)]
             has_more, claimed = await self._redis.run(_CLAIM, keys, words)
             if has_more:
-                self.taken_over += len(claimed)
+                self._count_taken_over(len(claimed))
                 return _pairs(claimed)
             held.dead_workers.pop()
         return []

@@ -17,10 +17,10 @@ from snowplow_aio.micro import Micro
 from tests.collector import Answer, running_collector
 from tests.compat.examples.programs import ROOT, commands, running
 from tests.compat.patterns.page import blocks, program
-from tests.faults.conftest import eventually
 from tests.faults.programs import end_of, output_of, started
 from tests.ports import held_port
 from tests.redis.servers import RedisServer, proxy_to
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +46,7 @@ async def test_a_second_interrupt_ends_the_bot_at_once_and_it_says_what_is_lost(
                 await gateway.says("All 30 commands are answered")
                 bot.gets(signal.SIGINT)
                 # The first one has been heard: it has left the chat. Two at once would be one.
-                await eventually(lambda: proxy.connections == 0)
+                await until(lambda: proxy.connections == 0)
                 # It has begun to send what is left, and would go on for five seconds.
                 await collector.requested(1)
                 assert await bot.ends(signal.SIGINT) == 0

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.celery.worker import wait_until
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 # Debian's program on the PATH changes the user and uses fixed folders. It starts this one.
 _PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", shutil.which("rabbitmq-server"))

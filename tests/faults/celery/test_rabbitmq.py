@@ -9,9 +9,10 @@ import pytest
 from celery import Celery
 
 from snowplow_aio import CeleryEmitter, PageView, Retry, Tracker
-from tests.celery.worker import Worker, wait_until
 from tests.faults.celery.rabbitmq import PROGRAM, RabbitMQ
+from tests.faults.celery.worker import Worker
 from tests.faults.server import CollectorProcess, Faults
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.anyio,

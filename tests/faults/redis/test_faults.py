@@ -16,6 +16,7 @@ from snowplow_aio import MemoryStore, RedisEmitter, Retry, Tracker
 from tests.faults.conftest import balance, lasting, scale
 from tests.redis.reading import PAGE, QUICK, retries, stored_ids
 from tests.redis.servers import Proxy, RedisServer, proxy_to
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -58,13 +59,6 @@ async def track(tracker: Tracker, events: int, *, pause: float = 0.0) -> list[st
 async def client_of(server: RedisServer) -> AsyncGenerator[Any, None]:
     async with redis.asyncio.Redis(port=server.port) as rdb:
         yield rdb
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until *condition* holds."""
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - the statistics tell nobody
-            await asyncio.sleep(0.005)
 
 
 # --- lost answers

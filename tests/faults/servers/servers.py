@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 
-from tests.faults.conftest import eventually, scale
+from tests.faults.conftest import scale
 from tests.ports import HOST, held_port
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
 
@@ -144,7 +145,7 @@ class Running:
         async with asyncio.timeout(GENEROUS_SECONDS):
             code = await self.process.wait()
             seconds = time.monotonic() - self._told_at
-        await eventually(lambda: not _is_there(self.process.pid))
+        await until(lambda: not _is_there(self.process.pid))
         return Ended(code, self.said(), seconds)
 
     def said(self) -> str:

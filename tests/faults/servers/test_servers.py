@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from tests.collector import Collector, running_collector
-from tests.faults.conftest import eventually, lasting, scale
+from tests.faults.conftest import lasting, scale
 from tests.faults.servers.servers import (
     CLOSE_SECONDS,
     PRELOADED,
@@ -26,6 +26,7 @@ from tests.faults.servers.servers import (
     Visitors,
     serving,
 )
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -65,7 +66,7 @@ async def stop_under_load(
     visitors = Visitors(running.port, server.paths)
     async with asyncio.TaskGroup() as group:
         group.create_task(visitors.come(count=rate // 10, rate=rate))
-        await eventually(lambda: len(visitors.answered) > rate * SECONDS)
+        await until(lambda: len(visitors.answered) > rate * SECONDS)
         running.tell(*server.stops[run % len(server.stops)])
         # uvicorn may overlook a connection that is made at this very moment. It then serves it, and
         # waits for it, for as long as requests come.
@@ -153,9 +154,9 @@ async def test_events_of_threads_alone_are_sent_at_once(collector: Collector, na
         await running.ready()
         visitors = Visitors(running.port, ["/threaded"])
         await visitors.come(count=1, rate=1, turns=1)
-        await eventually(lambda: len(collector.accepted) == 1)
+        await until(lambda: len(collector.accepted) == 1)
         await visitors.come(count=8, rate=400, turns=10)
-        await eventually(lambda: len(collector.accepted) == 81)
+        await until(lambda: len(collector.accepted) == 81)
         assert set(visitors.answered) == set(collector.accepted)
         running.tell(signal.SIGTERM)
         await running.ended()

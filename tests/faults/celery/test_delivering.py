@@ -20,9 +20,10 @@ from snowplow_aio.micro import Micro
 from snowplow_aio.micro.collector import ANONYMOUS_USER_ID
 from snowplow_aio.settings import Settings
 from tests.celery.conftest import messages, track, wait_for_acknowledgement
-from tests.celery.worker import Worker, environment, wait_until
+from tests.faults.celery.worker import Worker, environment
 from tests.faults.server import CollectorProcess, Faults
 from tests.redis.servers import RedisServer
+from tests.waiting import wait_until
 
 NewWorker = Callable[..., Worker]
 

@@ -6,22 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.waiting import wait_until
+
 # On a busy machine a worker needs several seconds to start.
 _PATIENCE_SECONDS = 40.0
-
-
-def wait_until(condition: Callable[[], bool], what: Callable[[], str] = str) -> None:
-    """Return when *condition* holds. If it does not in time, fail with the message that *what* returns."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.02)
 
 
 def environment(**variables: str) -> dict[str, str]:

@@ -20,7 +20,8 @@ from snowplow_aio.settings import Settings
 from tests.collector import OK, Answer, Collector, running_collector
 from tests.redis.reading import stored_ids
 from tests.redis.servers import RedisServer
-from tests.redis.working import Command, command, left, put, until, until_in_redis
+from tests.redis.working import Command, command, left, put, until_in_redis
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -278,7 +279,7 @@ async def test_a_port_in_use_is_one_line_and_1(server: RedisServer, collector: C
 def test_every_option_and_its_variable_are_in_the_guide(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["worker", "--help"])
-    guide = (Path(__file__).parents[2] / "docs" / "howto" / "deploy-workers.md").read_text("utf-8")
+    guide = (Path(__file__).parents[3] / "docs" / "howto" / "deploy-workers.md").read_text("utf-8")
     rows = dict(re.findall(r"(?m)^\| `(--[a-z-]+)` \| `(SNOWPLOW_[A-Z_]+)` \|", guide))
     assert rows.keys() == set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
     names = {field.name.upper() for field in dataclasses.fields(Settings)}
