@@ -95,6 +95,22 @@ def test_every_public_name_says_what_it_is(thing: Any) -> None:
     assert not text.startswith(f"{getattr(thing, '__name__', '')}("), "a signature is no docstring"
 
 
+def _classes_of(*modules: str) -> list[Any]:
+    return [
+        pytest.param(thing, id=f"{name}.{thing.__name__}")
+        for name in modules
+        for thing in vars(importlib.import_module(f"snowplow_aio.{name}")).values()
+        if inspect.isclass(thing)
+        and thing.__module__ == f"snowplow_aio.{name}"
+        and not thing.__name__.startswith("_")
+    ]
+
+
+@pytest.mark.parametrize("kind", _classes_of("abc", "exceptions", "outcomes", "policies", "settings"))
+def test_every_class_that_users_implement_or_catch_has_an_example(kind: type) -> None:
+    assert "\nExample:\n" in inspect.cleandoc(vars(kind)["__doc__"])
+
+
 def _loaded_by(code: str) -> set[str]:
     """Return which of the expensive modules *code* loads in a fresh interpreter."""
     names = f"print(*[name for name in {EXPENSIVE!r} if name in sys.modules])"

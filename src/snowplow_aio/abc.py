@@ -19,14 +19,32 @@ from snowplow_aio.outcomes import EmitterStats, FlushResult, Outcome
 
 
 class Hook(Protocol):
-    """A plain or coroutine function that is called with every outcome."""
+    """
+    A plain or coroutine function that is called with every outcome.
+
+    Example:
+        Count the events that are lost::
+
+            def count_losses(outcome: Outcome) -> None:
+                if isinstance(outcome, Rejected | Dropped):
+                    losses.inc(len(outcome.payloads))
+
+            HttpEmitter("https://collector.example.com", hooks=[count_losses])
+    """
 
     def __call__(self, outcome: Outcome, /) -> Awaitable[None] | None:
         """Take note of *outcome*. An exception is logged and harms nothing."""
 
 
 class Clock(Protocol):
-    """The wall clock, like `time.time_ns`."""
+    """
+    The wall clock, like `time.time_ns`.
+
+    Example:
+        Let time stand still in a test::
+
+            tracker = Tracker(MemoryEmitter(), clock=lambda: 1_700_000_000_000_000_000)
+    """
 
     def __call__(self) -> int:
         """Return nanoseconds since the epoch."""
@@ -34,7 +52,14 @@ class Clock(Protocol):
 
 
 class NewId(Protocol):
-    """A function that makes event ids."""
+    """
+    A function that makes event ids.
+
+    Example:
+        Make random ids with the standard library::
+
+            tracker = Tracker(emitter, new_id=lambda: str(uuid.uuid4()))
+    """
 
     def __call__(self) -> str:
         """Return a new UUID in its canonical form."""
@@ -108,7 +133,27 @@ class Emitter(ABC):
 
 
 class AcceptingEmitter(Emitter):
-    """An emitter that takes all events of a call in one step: no cancellation comes between two of them."""
+    """
+    An emitter that takes all events of a call in one step: no cancellation comes between two of them.
+
+    Example:
+        ::
+
+            class ListEmitter(AcceptingEmitter):
+                name = "list"
+
+                def __init__(self) -> None:
+                    self.events: list[Payload] = []
+
+                def accept(self, payloads: Sequence[Payload]) -> None:
+                    self.events.extend(payloads)
+
+                def accept_nowait(self, payloads: Sequence[Payload]) -> None:
+                    self.events.extend(payloads)
+
+                async def watch(self, payload: Payload) -> None:
+                    return None
+    """
 
     @abstractmethod
     def accept(self, payloads: Sequence[Payload]) -> Awaitable[None] | None:
@@ -392,6 +437,14 @@ class SharedStore(EventStore):
 
     The store holds a number of events for this process, of which `lease` hands out some. The held events
     of a process that dies are given to others.
+
+    Example:
+        Hold events, then leave the ones that are not delivered to others::
+
+            store.take_for(counters.accept, gone)
+            await deliver_until_stopped(store)
+            store.stop_taking()
+            print(f"{await store.give_back()} events were given back")
     """
 
     @abstractmethod

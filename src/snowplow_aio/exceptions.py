@@ -20,7 +20,17 @@ _shorten.maxstring = _shorten.maxother = 60
 
 
 class SnowplowError(Exception):
-    """The root of all errors of this library."""
+    """
+    The root of all errors of this library.
+
+    Example:
+        Go on whatever is wrong with an event or a full store::
+
+            try:
+                await tracker.track(event)
+            except SnowplowError as error:
+                log.warning("not tracked: %s", error)
+    """
 
 
 def complaint(argument: str, value: object, rule: str) -> str:
@@ -54,7 +64,17 @@ class InvalidEventError(SnowplowError, ValueError):
 
 
 class ConfigurationError(SnowplowError, ValueError):
-    """A tracker, an emitter or an embedded collector cannot be made with the given arguments."""
+    """
+    A tracker, an emitter or an embedded collector cannot be made with the given arguments.
+
+    Example:
+        Say what is wrong with the address of the collector, and end::
+
+            try:
+                emitter = HttpEmitter(os.environ["COLLECTOR"])
+            except ConfigurationError as error:
+                sys.exit(f"COLLECTOR: {error}")
+    """
 
     @classmethod
     def about(cls, argument: str, value: object, rule: str) -> ConfigurationError:
@@ -63,11 +83,31 @@ class ConfigurationError(SnowplowError, ValueError):
 
 
 class QueueFullError(SnowplowError):
-    """The store has no room for the event and its overflow policy is `Overflow.RAISE`."""
+    """
+    The store has no room for the event and its overflow policy is `Overflow.RAISE`.
+
+    Example:
+        Answer that the service is busy::
+
+            try:
+                await tracker.track(event)
+            except QueueFullError:
+                return Response(status_code=503)
+    """
 
 
 class DeliveryError(SnowplowError):
-    """An event whose delivery was awaited was rejected or dropped."""
+    """
+    An event whose delivery was awaited was rejected or dropped.
+
+    Example:
+        Keep an order that the collector has not taken::
+
+            try:
+                await tracker.track_and_confirm(order)
+            except (DeliveryError, TimeoutError):
+                unconfirmed.append(order)
+    """
 
 
 class TransportError(SnowplowError):
@@ -76,4 +116,14 @@ class TransportError(SnowplowError):
 
     The events may have arrived or not, so they are sent again. The cause is the
     error of the library that the transport uses.
+
+    Example:
+        Translate the errors of a connection, in a transport of your own::
+
+            async def send(self, payloads: Sequence[Payload]) -> Response:
+                try:
+                    await self._connection.write(payloads)
+                except OSError as error:
+                    raise TransportError("the connection was lost") from error
+                return Response(status=200)
     """

@@ -11,15 +11,20 @@ import sys
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from snowplow_aio import EmitterStats, HttpEmitter, MemoryStore, Overflow, PageView, Retry, Tracker
-from tests.collector import Answer, Collector, running_collector
+from snowplow_aio import EmitterStats, HttpEmitter, MemoryStore, Overflow, PageView, Payload, Retry, Tracker
+from snowplow_aio.abc import Response, Transport
+from snowplow_aio.delivery.emitter import BufferedEmitter
+from snowplow_aio.outcomes import Outcome
+from snowplow_aio.policies import Batching
+from tests.collector import Answer, Collector, Request, running_collector
 from tests.ports import held_port
+from tests.waiting import until
 
 PAGE = PageView(page_url="https://shop.example/")
 DEAD = "http://127.0.0.1:9"
@@ -151,6 +156,29 @@ async def test_a_cancelled_close_ends_the_draining_and_counts_everything(collect
     assert (balance(stats), stats.pending, stats.leased, dict(stats.dropped)) == (0, 0, 0, {"closed": 5})
 
 
+class Stubborn(Transport):
+    """Takes nothing and cannot be closed."""
+
+    async def send(self, payloads: Sequence[Payload]) -> Response:
+        return Response(status=503)
+
+    async def aclose(self) -> None:
+        raise RuntimeError("not in this loop")
+
+
+@pytest.mark.anyio
+async def test_a_transport_that_cannot_be_closed_keeps_nothing_from_being_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    emitter = BufferedEmitter(Stubborn(), batching=Batching(), name="own", drain_timeout=0.05)
+    tracker = Tracker(emitter)
+    await tracker.track(PAGE)
+    assert (await tracker.aclose()).dropped == 1
+    assert (await tracker.aclose()).dropped == 1
+    assert tracker.stats()["own"].dropped == {"closed": 1}
+    assert "own: a part of the close failed" in caplog.messages
+
+
 @pytest.mark.anyio
 async def test_closing_drops_what_waits_for_room_and_lets_its_caller_go_on(collector: Collector) -> None:
     collector.rule = lambda _request: Answer(503)
@@ -211,6 +239,42 @@ async def test_events_from_other_threads_wake_the_delivery(collector: Collector)
     assert collector.accepted.total() == 4001
     assert {event_id for ids in tracked for event_id in ids} < set(collector.accepted)
     assert max(collector.accepted.values()) == 1
+
+
+@pytest.mark.anyio
+async def test_a_flush_whose_loop_was_closed_keeps_an_outcome_from_nobody(
+    collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another thread ends its loop while it waits; the hooks here are called all the same."""
+    outcomes: list[str] = []
+
+    def note(outcome: Outcome) -> None:
+        outcomes.append(type(outcome).__name__)
+
+    tracker = Tracker(HttpEmitter(collector.url, hooks=[note]))
+    arrived = threading.Event()
+
+    def answer_late(_request: Request) -> Answer:
+        arrived.set()
+        return Answer(delay=0.2)
+
+    collector.rule = answer_late
+
+    def leave_while_it_waits(loop: asyncio.AbstractEventLoop) -> None:
+        call = tracker.flush()
+        waiting = loop.create_task(call)
+        loop.run_until_complete(loop.run_in_executor(None, arrived.wait, 20))
+        loop.close()
+        waiting._log_destroy_pending = False  # type: ignore[attr-defined]
+        call.close()
+
+    await tracker.track(PAGE)
+    await asyncio.to_thread(leave_while_it_waits, asyncio.new_event_loop())
+    await until(lambda: outcomes != [])
+    await tracker.aclose()
+    assert outcomes == ["Delivered"]
+    assert balance(tracker.stats()["http"]) == 0
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_what_one_run_leaves_the_next_run_delivers() -> None:

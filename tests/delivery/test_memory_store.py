@@ -87,6 +87,17 @@ async def test_a_full_store_may_drop_the_oldest_that_waits_and_never_what_is_bei
     assert numbers(await lease(store)) == [1, 3]
 
 
+async def test_events_that_replace_older_ones_wake_the_delivery_when_they_are_enough() -> None:
+    """Without a flush interval nothing else would ever send them."""
+    store = MemoryStore(capacity=2, overflow=Overflow.DROP_OLD)
+    fill(store, 1, 2)
+    larger = payload(3, size=1000)
+    waiting = asyncio.create_task(store.wait(count=50, size=larger.size, timeout=None))
+    await asyncio.sleep(0)
+    store.add_nowait([larger], now=0.0, window=0)
+    await asyncio.wait_for(waiting, 5)
+
+
 async def test_a_full_store_may_raise() -> None:
     store = MemoryStore(capacity=1, overflow=Overflow.RAISE)
     fill(store, 1)

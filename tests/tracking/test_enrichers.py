@@ -378,6 +378,23 @@ async def test_the_callers_mistake_is_found_after_one_call_of_each_function(kept
     assert tracker.enrichment_stats().faults == {}
 
 
+@pytest.mark.parametrize("has_context", [False, True])
+async def test_an_enricher_may_correct_what_the_caller_did_wrong(
+    kept: MemoryEmitter, *, has_context: bool
+) -> None:
+    def lists(draft: Draft) -> Draft:
+        assert isinstance(draft.event, SelfDescribingJson)
+        return draft.replace(event=changed(draft.event, level=len(draft.event.data["at"]), at=CLEAR))
+
+    tracker = tracker_to(kept).add_enricher(lists)
+    if has_context:
+        tracker.add_global_context(PRO)
+    await tracker.track(SelfDescribingJson(Saved.schema_uri, {"at": {1, 2}}))
+    assert json.loads(kept.payloads[0]["ue_pr"])["data"]["data"] == {"level": 2}
+    assert plans(kept.payloads) == [["pro"] if has_context else []]
+    assert tracker.enrichment_stats().faults == {}
+
+
 # --- changed
 
 

@@ -337,7 +337,9 @@ class BufferedEmitter(AcceptingEmitter):
                 settled.set_result(None)
 
         def wake() -> None:
-            loop.call_soon_threadsafe(settle)
+            # A closed loop waits for nothing.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(settle)
 
         self._counters.when_settled(window, wake)
         try:
@@ -417,10 +419,13 @@ class BufferedEmitter(AcceptingEmitter):
         return self._closed
 
     async def _bounded(self, phase: Coroutine[Any, Any, None], seconds: float) -> None:
-        """Await one *phase* of the close, *seconds* at most."""
+        """Await one *phase* of the close, *seconds* at most; an error in it is logged."""
         try:
             with suppress(asyncio.CancelledError), move_on_after(seconds, shield=True) as self._phase:
                 await phase
+        except Exception:
+            # Of a transport or a store. The events that are left are counted all the same.
+            log.exception("%s: a part of the close failed", self.name)
         finally:
             self._phase = None
 

@@ -159,11 +159,15 @@ class EventBuffer:
                 while not self._has_room(len(new), size) and (waiting := self._oldest_kind()):
                     removed += self._remove(waiting, 1)
                 self._append(new, size)
-                return removed
+                is_due = self._is_due()
             finally:
                 self._under_way = None
                 if self._is_interrupted:
                     self._catch_up()
+        if is_due:
+            # Fewer may go than come, and smaller ones.
+            self._wake()
+        return removed
 
     def _append(self, events: list[StoredEvent], size: int) -> None:
         for event in events:

@@ -111,12 +111,14 @@ class DeliveryLoop:
         self._is_stopping = False
         try:
             while until is None or not self._counters.is_settled(until):
-                if self._is_due(loop.time(), in_flight=len(self._senders)):
+                # One time for both: a pause that ends between two looks would be waited for for ever.
+                now = loop.time()
+                if self._is_due(now, in_flight=len(self._senders)):
                     self._start_sender()
                     # The sender leases in its first step; then the store says what is left.
                     await asyncio.sleep(0)
                 else:
-                    await self._wait(loop.time())
+                    await self._wait(now)
         except GeneratorExit:
             # The event loop is gone, so nothing can be waited for.
             self._is_abandoned = True

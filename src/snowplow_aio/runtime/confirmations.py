@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 
 class Confirmations:
@@ -24,7 +25,9 @@ class Confirmations:
     def tell(self, payload: object, fault: str | None) -> None:
         """Resolve the futures of *payload*; *fault* is None if it is delivered. Safe from any thread."""
         for settled in self._futures.get(id(payload), ()):
-            settled.get_loop().call_soon_threadsafe(_resolve, settled, fault)
+            # A closed loop waits for nothing.
+            with suppress(RuntimeError):
+                settled.get_loop().call_soon_threadsafe(_resolve, settled, fault)
 
 
 def _resolve(settled: asyncio.Future[str | None], fault: str | None) -> None:

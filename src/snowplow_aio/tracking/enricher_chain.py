@@ -260,27 +260,33 @@ class EnricherChain:
             # An enricher must see all that will be sent: if a result before it had to be taken back
             # afterwards, the event would be sent with parts that this one has never seen.
             if passage.untried and isinstance(function, Enricher):
-                self._try_out(call, passage)
+                self._try_out(call, passage, is_last=False)
             if not passage.is_over and function.rules.accept(passage.draft.schema):
                 await self._ask(function, passage, can_wait=can_wait)
             if passage.is_over:
                 return None
-        self._try_out(call, passage)
+        self._try_out(call, passage, is_last=True)
         return None if passage.is_over else passage.payload
 
-    def _try_out(self, call: ResolvedCall, passage: _Passage) -> None:
+    def _try_out(self, call: ResolvedCall, passage: _Passage, *, is_last: bool) -> None:
         """
         Build the payload; if that fails, leave out the results that cannot be sent.
 
         Raises:
-            InvalidEventError: If the mistake is in the caller's event.
+            InvalidEventError: If the mistake is in the caller's event, and *is_last* says that no
+                enricher comes that might correct it.
         """
         if passage.payload is not None:
             return
         try:
             passage.payload = self._built(call, passage, passage.draft)
         except Exception:  # noqa: BLE001 - whatever the functions have made up
-            self._builder.build_all(call)
+            try:
+                self._builder.build_all(call)
+            except InvalidEventError:
+                if is_last:
+                    raise
+                return
             # It is not the caller's mistake. Try the results one by one.
             passage.draft = passage.sendable
             for function, result in passage.untried:
