@@ -80,8 +80,8 @@ class Supervisor:
     a moment. The cancellation is passed on, so that a loop that cancels all its
     tasks can end.
 
-    Only its task refers to the work. An owner that is dropped before it ran in any
-    loop is gone at once, and can warn of the events that it has lost.
+    Nothing refers to the work before it runs in a loop. So an owner that is dropped
+    before is gone at once, and can warn of the events that it has lost.
 
     Args:
         name: The name of the emitter or worker, for logs.
