@@ -250,7 +250,8 @@ def faults(session: nox.Session) -> None:
 def compat(session: nox.Session) -> None:
     """Test beside the original tracker and old workers, and run every block and program of the pages."""
     session.install(*group("tests"), PACKAGE, env=PURE)
-    run_pytest(session, *COMPAT)
+    # Measured, too: the commands and the demo are covered here.
+    run_pytest(session, *COMPAT, measured=True)
 
 
 @nox.session(python=PYTHONS[-1])
@@ -269,7 +270,7 @@ def seeded_bugs(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Put together what the unit tests covered."""
+    """Put together what `tests` of the newest Python and `compat` covered."""
     session.install(*group("tests"))
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
