@@ -3,10 +3,9 @@ Does a change slow the hot path down? ``python benchmarks/compare.py BASE [HEAD]
 
 Both commits (HEAD: the working tree, unless named) are laid out in a temporary
 folder, with ``--compiled`` as pip installs them with a C compiler. `track`
-with a store in memory is measured in fresh processes, in turns: instructions
-per event where `perf` counts them, else CPU time per event against a
-calibration loop. The exit code is 0 within the limit, 1 when HEAD is slower by
-more, and 2 when the machine was too noisy to tell.
+with a store in memory is measured in pairs of fresh processes: its CPU time per
+event against a calibration loop. The exit code is 0 within the limit, 1 when
+HEAD is slower by more, and 2 when the machine was too noisy to tell.
 """
 
 from __future__ import annotations
@@ -21,11 +20,10 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import processes
 
@@ -34,19 +32,13 @@ CHUNKS, EVENTS = 15, 1_000
 RESAMPLES = 2_000
 # With fewer, a median and its interval mean nothing.
 MIN_PAIRS = 10
-# Instructions hardly differ from run to run.
-COUNTED_PAIRS = 3
 # What a process may take.
 TIMEOUT = 120.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """
-    By how much HEAD is slower, as a share of BASE's cost; negative when it is faster.
-
-    With 95 % certainty the truth lies between *low* and *high*.
-    """
+    """By how much HEAD is slower, as a share of BASE's cost; with 95 % certainty between *low* and *high*."""
 
     estimate: float
     low: float
@@ -104,13 +96,11 @@ def lay_out(revision: str | None, folder: Path, *, is_compiled: bool) -> Path:
     return source
 
 
-def run(source: Path, prefix: Sequence[str] = (), **given: Any) -> float:
-    """Run the hot path of *source* in a fresh process and return what it prints."""
-    parameters: dict[str, Any] = {"work": "chunks", "event": "page_view", "emitter": "store"}
-    parameters |= {"chunks": CHUNKS, "events": EVENTS, "is_calibrated": True}
-    parameters |= {"core": processes.cores()[0]} | given
+def cost(source: Path) -> float:
+    """Return what one `track` of *source* costs, measured in a fresh process."""
+    parameters = {"work": "chunks", "event": "page_view", "emitter": "store"}
     done = subprocess.run(
-        [*prefix, *processes.command("ours.py", "ours", parameters)],
+        processes.command("ours.py", "ours", parameters | {"chunks": CHUNKS, "events": EVENTS}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         env=processes.variables("ours") | {"PYTHONPATH": str(source)},
@@ -120,42 +110,7 @@ def run(source: Path, prefix: Sequence[str] = (), **given: Any) -> float:
     return float(done.stdout)
 
 
-def instructions(source: Path) -> float:
-    """Return the instructions of one event: what twice the chunks take more than once as many."""
-    counts = []
-    for chunks in (CHUNKS, 2 * CHUNKS):
-        with tempfile.NamedTemporaryFile("r") as report:
-            prefix = ["perf", "stat", "-x,", "-e", "instructions:u", "-o", report.name, "--"]
-            run(source, prefix, chunks=chunks, is_calibrated=False)
-            counts.append(counted(report.read()))
-    return (counts[1] - counts[0]) / (CHUNKS * EVENTS)
-
-
-def counted(report: str) -> float:
-    """
-    Return the count of a `perf stat` *report* with commas.
-
-    Raises ValueError when there is none, as where a virtual machine hides the counters.
-    """
-    (line,) = (line for line in report.splitlines() if "instructions" in line)
-    return float(line.partition(",")[0])
-
-
-def can_count() -> bool:
-    """Whether `perf` counts instructions here."""
-    if shutil.which("perf") is None:
-        return False
-    command = ["perf", "stat", "-x,", "-e", "instructions:u", "true"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    try:
-        return done.returncode == 0 and counted(done.stderr) > 0
-    except ValueError:
-        return False
-
-
-def paired(
-    base: Path, head: Path, cost: Callable[[Path], float], *, fewest: int, most: int, limit: float
-) -> Change:
+def paired(base: Path, head: Path, *, fewest: int, most: int, limit: float) -> Change:
     """Return what *fewest* pairs say, or as many up to *most* as it takes to say something clear."""
     ratios: list[float] = []
     found = Change(estimate=0.0, low=-1.0, high=1.0)
@@ -180,19 +135,12 @@ def main(words: list[str]) -> int:
     arguments = parser.parse_args(words)
     if arguments.pairs < MIN_PAIRS or arguments.most < arguments.pairs:
         parser.error(f"--pairs must be at least {MIN_PAIRS}, and --most not less than --pairs")
-    limit = arguments.limit / 100
-    with tempfile.TemporaryDirectory() as directory:
-        folders = Path(directory, "base"), Path(directory, "head")
-        base, head = (
-            lay_out(revision, folder, is_compiled=arguments.compiled)
-            for revision, folder in zip((arguments.base, arguments.head), folders, strict=True)
-        )
-        if can_count():
-            print("counting instructions")
-            found = paired(base, head, instructions, fewest=COUNTED_PAIRS, most=arguments.pairs, limit=limit)
-        else:
-            print("comparing CPU time: perf counts no instructions here")
-            found = paired(base, head, run, fewest=arguments.pairs, most=arguments.most, limit=limit)
+    limit, is_compiled = arguments.limit / 100, arguments.compiled
+    with tempfile.TemporaryDirectory() as folder:
+        base = lay_out(arguments.base, Path(folder, "base"), is_compiled=is_compiled)
+        head = lay_out(arguments.head, Path(folder, "head"), is_compiled=is_compiled)
+        processes.pin(processes.cores()[0])
+        found = paired(base, head, fewest=arguments.pairs, most=arguments.most, limit=limit)
     text, code = judge(found, limit)
     print(text)
     return code

@@ -69,7 +69,7 @@ def throughput(panels: Panels) -> Figure:
     )
     for axis, (title, clients) in zip(axes[:, 0], panels.items(), strict=True):
         ordered = sorted(clients, key=speed)
-        names, shades = [client["title"] for client in ordered], [colour(client) for client in ordered]
+        names, shades = [one["title"] for one in ordered], [COLOURS[one["family"]] for one in ordered]
         drawn = axis.barh(names, [speed(client) for client in ordered], color=shades, height=0.7)
         axis.bar_label(drawn, [f"{speed(client):,.0f}" for client in ordered], padding=3)
         axis.margins(x=0.12, y=0.02)
@@ -81,41 +81,23 @@ def throughput(panels: Panels) -> Figure:
 
 
 def speed(client: dict[str, Any]) -> float:
-    found: float = client["summary"]["medians"]["events_per_second"]
-    return found
+    return client["summary"]["medians"]["events_per_second"]
 
 
-def colour(client: dict[str, Any]) -> str:
-    return COLOURS[client["family"]]
-
-
-def waits(panels: Panels) -> Figure:
-    """Return how long one `track` takes, by percentile."""
-    figure, axis = plt.subplots(figsize=(9, 4.4), layout="constrained")
-    ((title, clients),) = panels.items()
-    percentile_lines(axis, clients, 10_000)
-    axis.set_title(title)
-    axis.set_ylabel("microseconds")
-    figure.legend(frameon=False, fontsize=8, loc="outside right upper")
-    return figure
-
-
-def side_by_side(unit: str) -> Callable[[Panels], Figure]:
-    """Return a function that draws percentiles side by side, on one scale of *unit*."""
+def percentiles(unit: str, last_tick: int = 1000) -> Callable[[Panels], Figure]:
+    """Return a function that draws percentiles up to *last_tick*, on one scale of *unit*."""
 
     def draw_panels(panels: Panels) -> Figure:
         figure, axes = plt.subplots(
-            1, len(panels), figsize=(9, 3.8), sharey=True, squeeze=False, layout="constrained"
+            1, len(panels), figsize=(9, 4.2), sharey=True, squeeze=False, layout="constrained"
         )
         for axis, (title, clients) in zip(axes[0], panels.items(), strict=True):
-            # Of two seconds of loop ticks, two are beyond the last tick of the axis; of requests, one.
-            percentile_lines(axis, clients, 1000)
+            percentile_lines(axis, clients, last_tick)
             axis.set_title(title)
         first = axes[0][0]
-        first.set_ylim(bottom=0.2)
         first.set_ylabel(unit)
         handles = first.get_legend_handles_labels()
-        figure.legend(*handles, frameon=False, fontsize=8, ncols=2, loc="outside upper left")
+        figure.legend(*handles, frameon=False, fontsize=8, ncols=3, loc="outside upper left")
         return figure
 
     return draw_panels
@@ -125,7 +107,7 @@ def percentile_lines(axis: Axes, clients: Sequence[dict[str, Any]], last_tick: i
     """Draw the percentiles of each of the *clients*, the far tail at full length."""
     styles, used = ["-", "--", ":", "-."], Counter[str]()
     for client in clients:
-        shade = colour(client)
+        shade = COLOURS[client["family"]]
         style = styles[used[shade] % len(styles)]
         used[shade] += 1
         points = [
@@ -147,9 +129,10 @@ def percentile_lines(axis: Axes, clients: Sequence[dict[str, Any]], last_tick: i
 # By the name of the file: the rows, the figure that a client must have, and what draws.
 PICTURES: dict[str, tuple[dict[str, str], str, Callable[[Panels], Figure]]] = {
     "throughput": (THROUGHPUT, "events_per_second", throughput),
-    "waits": (WAITS, "p50_us", waits),
-    "lateness": (LATENESS, "late_p99_ms", side_by_side("milliseconds that a 1 ms tick is late")),
-    "service": (SERVICE, "p99_ms", side_by_side("milliseconds until the answer")),
+    "waits": (WAITS, "p50_us", percentiles("microseconds", 10_000)),
+    # Of two seconds of loop ticks, two are beyond the last tick of the axis; of requests, one.
+    "lateness": (LATENESS, "late_p99_ms", percentiles("milliseconds that a 1 ms tick is late")),
+    "service": (SERVICE, "p99_ms", percentiles("milliseconds until the answer")),
 }
 
 

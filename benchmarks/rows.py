@@ -6,39 +6,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any
 
-from measure import CPU, P50, P99, RATE, SPEED, Metric, metrics
+from collector import WORKING, Fault
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Client:
-    """
-    One client with its parameters.
-
-    Args:
-        runs_on: The environment of its interpreter, a name of `environments.py`;
-            ``ours`` is the interpreter that runs the benchmarks.
-
-        events: Per repeat, chosen so that a repeat takes about half a second: many short
-            ones tell more than a few long ones where the CPU changes its speed.
-
-        seconds: How long a repeat takes, where that does not depend on the events.
-
-        is_scaled: Whether a quick run has less of both.
-
-        needs: A module that must be installed beside those of its environment.
-    """
+    """A script with its parameters; *runs_on* is the environment of its interpreter (`environments.py`)."""
 
     title: str
     script: str
-    runs_on: str = "ours"
-    name: str = ""
-    events: int = 0
-    seconds: float = 0.0
-    is_scaled: bool = True
-    parameters: dict[str, Any] = field(default_factory=dict)
-    needs: str | None = None
+    runs_on: str
+    parameters: dict[str, Any]
 
     @property
     def family(self) -> str:
@@ -47,361 +28,248 @@ class Client:
         return "none" if is_bare else self.runs_on.partition("-")[0]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """
-    Clients that do the same *work* (`clients/works.py`) and take turns.
+# By environment: the library's name, and the script that drives it.
+LIBRARIES = {
+    "ours": ("snowplow-aio", "ours.py"),
+    "official": ("snowplow-tracker", "official.py"),
+    "official-redis": ("snowplow-tracker 0.15.0", "official_redis.py"),
+    "aio": ("aio-snowplow-tracker", "aio.py"),
+    "node": ("@snowplow/node-tracker", "node.cjs"),
+}
 
-    Args:
-        at_sink: Whether events go to the sink and are counted there.
 
-        metrics: The figures that the table shows, the first one with its spread.
+def tracking(runs_on: str, title: str, **parameters: Any) -> Client:
+    name, script = LIBRARIES[runs_on]
+    return Client(f"{name} {title}", script, runs_on, parameters)
 
-        is_timed: Whether the time from the first `track` to the last event is a figure.
 
-        state: ``answering`` (after *delay* seconds), ``refusing`` or ``hanging``: the collector.
-
-        extra_seconds: After so many for each client, no further round begins.
-
-        queue: Whether there is a Redis, and events are counted in its queue when all are
-            ``written``, or go through it (``drained``).
-    """
-
-    name: str
-    title: str
-    clients: tuple[Client, ...]
-    work: str = "send"
-    event: str = "page_view"
-    method: str = "post"
-    scheme: str = "http"
-    at_sink: bool = True
-    metrics: tuple[Metric, ...] = (SPEED, CPU, P50, P99)
-    is_timed: bool = True
-    state: str = "answering"
-    delay: float = 0.0
-    extra_seconds: float = 12.0
-    queue: str | None = None
+def ours(title: str, emitter: str = "http", **parameters: Any) -> Client:
+    return tracking("ours", title, emitter=emitter, **parameters)
 
 
 def official(title: str, emitter: str = "Emitter", **parameters: Any) -> Client:
-    """Return a client of snowplow-tracker 1.1.0."""
-    parameters = {"emitter": emitter} | parameters
-    return Client(
-        title=f"snowplow-tracker {title}", script="official.py", runs_on="official", parameters=parameters
-    )
+    return tracking("official", title, emitter=emitter, **parameters)
 
 
-def official_redis(title: str, **parameters: Any) -> Client:
-    """Return a client of the last snowplow-tracker that knew Redis."""
-    made = official(f"0.15.0 {title}", **parameters)
-    return replace(made, script="official_redis.py", runs_on="official-redis")
-
-
-def node(title: str, **parameters: Any) -> Client:
-    # Its engine compiles code that has run some thousand times, so a quick run has no fewer events.
-    title = f"@snowplow/node-tracker {title}"
-    return Client(title=title, script="node.cjs", runs_on="node", is_scaled=False, parameters=parameters)
-
-
-def aio(title: str, **parameters: Any) -> Client:
-    title = f"aio-snowplow-tracker {title}"
-    return Client(title=title, script="aio.py", runs_on="aio", parameters=parameters)
-
-
-def ours(title: str, *, needs: str | None = None, **parameters: Any) -> Client:
-    parameters = {"emitter": "http"} | parameters
-    return Client(title=f"snowplow-aio {title}", script="ours.py", parameters=parameters, needs=needs)
-
-
-TUNED: dict[str, Any] = {"batch_size": 100, "session": True, "quiet": True}
-# Clients that send, by the name that they have in every row.
-SENDERS = {
-    "emitter": official("Emitter, as shipped"),
-    "emitter-tuned": official("Emitter, tuned", **TUNED),
-    # By GET a batch is one event, however it is tuned.
-    "emitter-tuned-get": official("Emitter, tuned", **TUNED | {"batch_size": 1}),
-    "async-emitter": official("AsyncEmitter, as shipped", "AsyncEmitter"),
-    "async-emitter-tuned": official("AsyncEmitter, tuned", "AsyncEmitter", **TUNED),
-    "async-emitter-threads": official("AsyncEmitter, tuned, 4 threads", "AsyncEmitter", **TUNED, threads=4),
-    "node": node("as shipped"),
-    # With 40,000 bytes, its default, no batch would have more than some 27 events.
-    "node-tuned": node("batches of 100", batch_size=100, max_post_bytes=500_000),
-    "aio": aio("as shipped, by POST"),
-    "aio-tuned": aio("tuned", **TUNED),
-    "ours": ours("defaults"),
-    "ours-models": ours("defaults, entity models", entities="model"),
-    "ours-uvloop": ours("defaults, uvloop", loop="uvloop", needs="uvloop"),
-}
-
-
-def counted(clients: dict[str, Client], counts: str) -> tuple[Client, ...]:
-    """Return those of *clients* that *counts* names, each followed by its number of events."""
-    words = counts.split()
-    numbers = zip(words[::2], words[1::2], strict=True)
-    return tuple(replace(clients[name], name=name, events=int(count)) for name, count in numbers)
-
-
-def alike(clients: dict[str, Client], **changes: Any) -> tuple[Client, ...]:
-    """Return all *clients* with the same *changes*."""
-    return tuple(replace(client, name=name, **changes) for name, client in clients.items())
-
-
-SENDING = (
-    Row(
-        name="page_view",
-        title="Page view with subject and two entities, base64, POST",
-        clients=counted(
-            SENDERS,
-            "emitter 4000 emitter-tuned 10000 async-emitter 4000 async-emitter-tuned 10000 node 20000 "
-            "node-tuned 20000 aio 1500 aio-tuned 8000 ours 50000 ours-models 50000 ours-uvloop 50000",
-        ),
-    ),
-    Row(
-        name="structured",
-        title="Structured event with subject, no entities, POST",
-        event="structured",
-        clients=counted(SENDERS, "emitter 4000 emitter-tuned 12000 async-emitter-tuned 12000 ours 80000"),
-    ),
-    Row(
-        name="get",
-        title="Page view with subject and two entities, base64, GET",
-        method="get",
-        clients=counted(SENDERS, "emitter 400 emitter-tuned-get 500 ours 2000"),
-    ),
-    Row(
-        name="tls",
-        title="The page view by POST over TLS",
-        scheme="https",
-        clients=counted(SENDERS, "emitter 200 emitter-tuned 8000 ours 50000 ours-uvloop 50000"),
-    ),
-    Row(
-        name="rtt",
-        title="The page view by POST, 50 ms of round trip",
-        delay=0.05,
-        clients=counted(
-            SENDERS, "emitter 300 async-emitter-threads 4000 node 1000 ours 50000 ours-uvloop 50000"
-        ),
-    ),
-    Row(
-        name="building",
-        title="Building and accepting only: the page view, nothing sent",
-        at_sink=False,
-        clients=alike(
-            {
-                "null": official("null emitter", "null"),
-                "ours-null": ours("null emitter", emitter="null"),
-                "ours-store": ours("HttpEmitter without delivery", emitter="store"),
-                "ours-null-unchecked": ours("null emitter, no validation", emitter="null", validation=False),
-            },
-            events=25_000,
-        ),
-    ),
-)
-
-NOTHING_TRACKED = Client(title="a loop that tracks nothing", script="works.py")
-
-
-def in_a_loop(state: str, title: str, delay: float = 0.0) -> Row:
-    """Return the row of an event loop with 500 events a second and a ticker."""
-    compared = ("emitter", "async-emitter", "ours")
-    return Row(
-        name=f"loop-{state}",
-        title=f"How late a loop is that tracks 500 events a second, {title}",
-        work="tick_along",
-        at_sink=False,
-        is_timed=False,
-        metrics=metrics("late_p99_ms, late_p50_ms, late_max_ms, cpu_ms_per_second"),
-        state=state,
-        delay=delay,
-        clients=alike({"idle": NOTHING_TRACKED} | {name: SENDERS[name] for name in compared}, seconds=2.0),
-    )
-
-
-def importing(code: str) -> Client:
-    parameters = {"code": code, "processes": 5}
-    return replace(NOTHING_TRACKED, title=code, runs_on="core", parameters=parameters)
-
-
-ENDLESS = 10**9
-RESOURCES = (
-    in_a_loop("answering", "collector answers after 50 ms", 0.05),
-    in_a_loop("refusing", "connections refused"),
-    in_a_loop("hanging", "collector never answers"),
-    Row(
-        name="memory",
-        title="Memory of the page view while it waits",
-        work="queue_up",
-        at_sink=False,
-        is_timed=False,
-        metrics=metrics("overhead_bytes, resident_bytes, traced_bytes, json_bytes"),
-        clients=alike(
-            {
-                "emitter": official("Emitter", batch_size=ENDLESS, buffer_capacity=ENDLESS),
-                "ours": ours("HttpEmitter", emitter="store"),
-            },
-            events=50_000,
-            is_scaled=False,
-        ),
-    ),
-    Row(
-        name="idle",
-        title="A loop with nothing to do, after a thousand events",
-        work="idle",
-        at_sink=False,
-        is_timed=False,
-        metrics=metrics("wakeups_per_second, cpu_us_per_second"),
-        clients=alike(
-            {"none": NOTHING_TRACKED, "ours": ours("defaults")}, events=1_000, seconds=5.0, is_scaled=False
-        ),
-    ),
-    Row(
-        name="import",
-        title="Import in a fresh process",
-        work="time_import",
-        at_sink=False,
-        is_timed=False,
-        metrics=metrics("import_ms, heavy_modules"),
-        clients=alike(
-            {
-                "pydantic": importing("import asyncio; from pydantic import BaseModel"),
-                "model": importing("import pydantic; pydantic.create_model('M', x=int)(x=1)"),
-                "ours": importing("import snowplow_aio; snowplow_aio.PageView(page_url='/')"),
-            }
-        ),
-    ),
-    Row(
-        name="linear-events",
-        title="More events",
-        clients=counted(
-            {name: ours(f"{name} events") for name in ("10k", "100k", "1m")},
-            "10k 10000 100k 100000 1m 1000000",
-        ),
-    ),
-    Row(
-        name="linear-tasks",
-        title="More tasks that track at the same time, 50,000 events in all",
-        clients=alike(
-            {str(count): ours(f"tasks: {count}", tasks=count) for count in (1, 10, 100)}, events=50_000
-        ),
-    ),
-    Row(
-        name="linear-contexts",
-        title="Larger contexts",
-        metrics=(CPU, SPEED, *metrics("bytes_per_event"), P50, P99),
-        clients=counted(
-            {f"{more}k": ours(f"{more} kB more", padding=more * 1000) for more in (0, 4, 16, 64)},
-            "0k 30000 4k 20000 16k 8000 64k 2500",
-        ),
-    ),
-)
-
-OURS_REDIS = {
-    "ours": ours("Redis list, the default", emitter="redis"),
-    "ours-stream": ours("Redis stream", emitter="redis", mode="stream"),
-}
-QUEUES = (
-    Row(
-        name="redis-emit",
-        title="The page view into Redis",
-        at_sink=False,
-        queue="written",
-        clients=counted(
-            {"emitter": official_redis("RedisEmitter, as shipped")}
-            | {"emitter-tuned": official_redis("RedisEmitter, quiet", **TUNED)}
-            | OURS_REDIS,
-            "emitter 4000 emitter-tuned 4000 ours 50000 ours-stream 50000",
-        ),
-    ),
-    Row(
-        name="redis-drain",
-        title="The page view out of Redis, where all wait already, and to the sink",
-        work="drain",
-        metrics=(SPEED, CPU),
-        queue="drained",
-        clients=counted(
-            {"worker": official_redis("RedisWorker, Emitter as shipped")}
-            | {"worker-tuned": official_redis("RedisWorker, Emitter tuned", **TUNED)}
-            | {"worker-async": official_redis("… AsyncEmitter tuned", **TUNED, emitter="AsyncEmitter")}
-            | OURS_REDIS,
-            "worker 3000 worker-tuned 6000 worker-async 6000 ours 40000 ours-stream 40000",
-        ),
-    ),
-    Row(
-        name="redis-latency",
-        title="From one track through Redis to the sink's answer, 20 events a second, batches of one",
-        work="pass_on",
-        queue="drained",
-        is_timed=False,
-        metrics=metrics("passed_p50_ms, passed_p99_ms, passed_max_ms, cpu_ms_per_second"),
-        clients=alike(
-            {"worker": official_redis("RedisEmitter and RedisWorker", batch_size=1)} | OURS_REDIS,
-            # The old worker sleeps for five seconds when it finds nothing.
-            events=100,
-            seconds=5.0,
-            is_scaled=False,
-        ),
-    ),
-)
-
-
-def served(title: str, runs_on: str = "ours", **parameters: Any) -> Client:
-    return Client(title=title, script="service.py", runs_on=runs_on, parameters=parameters, seconds=2.0)
+def served(title: str, tracked_by: str, runs_on: str = "ours", **parameters: Any) -> Client:
+    load = {"tracked_by": tracked_by, "rate": 500, "connections": 32}
+    return Client(title, "service.py", runs_on, load | parameters)
 
 
 def served_by_official(emitter: str) -> Client:
     title = f"snowplow-tracker {emitter}, as shipped"
-    return served(title, "official-service", tracked_by="official", emitter=emitter)
+    return served(title, "official", "official-service", emitter=emitter)
 
 
-SERVED = {
-    "alone": served("a service that tracks nothing", tracked_by="nobody", is_flushed=False),
-    "emitter": served_by_official("Emitter"),
-    "async-emitter": served_by_official("AsyncEmitter"),
-    "ours": served("snowplow-aio, CurrentTracker", tracked_by="ours", found="dependency"),
-    "ours-request": served("snowplow-aio, tracker_of(request)", tracked_by="ours", found="request"),
+TUNED: dict[str, Any] = {"batch_size": 100, "session": True, "quiet": True}
+ENDLESS = 10**9
+IMPORTS = {
+    "import-pydantic": "import asyncio; from pydantic import BaseModel",
+    "import-model": "import pydantic; pydantic.create_model('M', x=int)(x=1)",
+    "import-ours": "import snowplow_aio; snowplow_aio.PageView(page_url='/')",
+}
+CLIENTS = {
+    "emitter": official("Emitter, as shipped"),
+    "emitter-tuned": official("Emitter, tuned", **TUNED),
+    # By GET a batch is one event, however it is tuned.
+    "emitter-tuned-get": official("Emitter, tuned", **TUNED | {"batch_size": 1}),
+    "emitter-waiting": official("Emitter", batch_size=ENDLESS, buffer_capacity=ENDLESS),
+    "async-emitter": official("AsyncEmitter, as shipped", "AsyncEmitter"),
+    "async-emitter-tuned": official("AsyncEmitter, tuned", "AsyncEmitter", **TUNED),
+    "async-emitter-threads": official("AsyncEmitter, tuned, 4 threads", "AsyncEmitter", **TUNED, threads=4),
+    "official-redis": tracking("official-redis", "by Redis, as shipped"),
+    "node": tracking("node", "as shipped"),
+    # With 40,000 bytes, its default, no batch would have more than some 27 events.
+    "node-tuned": tracking("node", "batches of 100", batch_size=100, max_post_bytes=500_000),
+    "aio": tracking("aio", "as shipped, by POST"),
+    "aio-tuned": tracking("aio", "tuned", **TUNED),
+    "ours": ours("defaults"),
+    "ours-models": ours("defaults, entity models", entities="model"),
+    "ours-uvloop": ours("defaults, uvloop", loop="uvloop"),
+    "ours-null": ours("null emitter", "null"),
+    "ours-null-unchecked": ours("null emitter, no validation", "null", validation=False),
+    "ours-waiting": ours("HttpEmitter", "store"),
+    "ours-redis": ours("by Redis", "redis"),
+    **{f"tasks-{count}": ours(f"tasks: {count}", tasks=count) for count in (1, 10, 100)},
+    **{f"events-{count}": ours(f"{count} events") for count in ("10k", "100k", "1m")},
+    **{f"contexts-{more}k": ours(f"{more} kB more", padding=more * 1000) for more in (0, 4, 16, 64)},
+    "idle": Client("a loop that tracks nothing", "works.py", "ours", {}),
+    **{name: Client(code, "works.py", "core", {"code": code}) for name, code in IMPORTS.items()},
+    "served-alone": served("a service that tracks nothing", "nobody"),
+    "served-emitter": served_by_official("Emitter"),
+    "served-async-emitter": served_by_official("AsyncEmitter"),
+    "served-ours": served("snowplow-aio, CurrentTracker", "ours", found="dependency"),
+    "served-ours-request": served("snowplow-aio, tracker_of(request)", "ours", found="request"),
 }
 
 
-def in_a_service(
-    name: str,
-    title: str,
-    *,
-    loop: str = "asyncio",
-    http: str = "h11",
-    state: str = "answering",
-    delay: float = 0.0,
-) -> Row:
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Clients that do the same *work* (`clients/works.py`) and take turns."""
+
+    name: str
+    title: str
+    # Clients, each with its events per repeat. A repeat takes about half a second: many short ones
+    # tell more than a few long ones where the CPU changes its speed.
+    counts: dict[str, int]
+    work: str = "send"
+    # The figures that the table shows, the first one with its spread.
+    metrics: str = "events_per_second cpu_us p50_us p99_us"
+    # How long a repeat takes, where that does not depend on the events.
+    seconds: float = 0.0
+    event: str = "page_view"
+    method: str = "post"
+    scheme: str = "http"
+    fault: Fault = WORKING
+    # Where the events are counted: at the ``collector``, in ``redis``, or by the ``client``.
+    counted_at: str = "collector"
+    # After so many for each client, no further round begins.
+    extra_seconds: float = 12.0
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def clients(self) -> dict[str, Client]:
+        return {name: CLIENTS[name] for name in self.counts}
+
+
+def counts(words: str) -> dict[str, int]:
+    """Return the names and numbers that stand in turns in *words*."""
+    names, numbers = words.split()[::2], words.split()[1::2]
+    return {name: int(number) for name, number in zip(names, numbers, strict=True)}
+
+
+def in_a_loop(state: str, title: str, fault: Fault) -> Row:
+    """Return the row of an event loop with 500 events a second and a ticker."""
+    title = f"How late a loop is that tracks 500 events a second, {title}"
+    metrics = "late_p99_ms late_p50_ms late_max_ms cpu_ms_per_second"
+    clients = counts("idle 0 emitter 0 async-emitter 0 ours 0")
+    return Row(f"loop-{state}", title, clients, "tick_along", metrics, 2.0, fault=fault, counted_at="client")
+
+
+def in_a_service(state: str, title: str, fault: Fault = WORKING, **server: str) -> Row:
     """Return the row of a FastAPI service under uvicorn that tracks one event for each request."""
-    # Where the collector fails, the last event is not waited for.
-    is_flushed = state == "answering" and not delay
-    load = {"rate": 500, "connections": 32, "loop": loop, "http": http, "is_flushed": is_flushed}
-    needs = "httptools" if http == "httptools" else "fastapi"
     return Row(
-        name=f"service-{name}",
-        title=f"A FastAPI service that tracks one event for each request, {title}",
-        work="serve",
-        at_sink=is_flushed,
-        is_timed=False,
-        metrics=(RATE, *metrics("request_cpu_us, p50_ms, p99_ms, stall_ms")),
-        state=state,
-        delay=delay,
+        f"service-{state}",
+        f"A FastAPI service that tracks one event for each request, {title}",
+        counts("served-alone 0 served-emitter 0 served-async-emitter 0 served-ours 0 served-ours-request 0"),
+        "serve",
+        "requests_per_second request_cpu_us p50_ms p99_ms stall_ms",
+        seconds=2.0,
+        fault=fault,
+        # Where the collector fails, the last event is not waited for.
+        counted_at="collector" if fault == WORKING else "client",
         # Fewer rounds than five tell nothing, and these are long.
         extra_seconds=60.0,
-        clients=tuple(
-            replace(client, name=name, needs=needs, parameters=load | client.parameters)
-            for name, client in SERVED.items()
-        ),
+        parameters={"loop": "asyncio", "http": "h11", "is_flushed": fault == WORKING} | server,
     )
 
 
-SERVICES = (
+DEAD = Fault(refused_for=inf)
+ROWS = (
+    Row(
+        "page_view",
+        "Page view with subject and two entities, base64, POST",
+        counts(
+            "emitter 4000 emitter-tuned 10000 async-emitter 4000 async-emitter-tuned 10000 node 20000 "
+            "node-tuned 20000 aio 1500 aio-tuned 8000 ours 50000 ours-models 50000 ours-uvloop 50000"
+        ),
+    ),
+    Row(
+        "structured",
+        "Structured event with subject, no entities, POST",
+        counts("emitter 4000 emitter-tuned 12000 async-emitter-tuned 12000 ours 80000"),
+        event="structured",
+    ),
+    Row(
+        "get",
+        "Page view with subject and two entities, base64, GET",
+        counts("emitter 400 emitter-tuned-get 500 ours 2000"),
+        method="get",
+    ),
+    Row(
+        "tls",
+        "The page view by POST over TLS",
+        counts("emitter 200 emitter-tuned 8000 ours 50000 ours-uvloop 50000"),
+        scheme="https",
+    ),
+    Row(
+        "rtt",
+        "The page view by POST, 50 ms of round trip",
+        counts("emitter 300 async-emitter-threads 4000 node 1000 ours 50000 ours-uvloop 50000"),
+        fault=Fault(delay=0.05),
+    ),
+    Row(
+        "building",
+        "Building and accepting only: the page view, nothing sent",
+        counts("ours-null 25000 ours-null-unchecked 25000"),
+        counted_at="client",
+    ),
+    in_a_loop("answering", "collector answers after 50 ms", Fault(delay=0.05)),
+    in_a_loop("refusing", "connections refused", DEAD),
+    in_a_loop("hanging", "collector never answers", Fault(hangs=True)),
+    Row(
+        "memory",
+        "Memory of the page view while it waits",
+        counts("emitter-waiting 50000 ours-waiting 50000"),
+        "queue_up",
+        "overhead_bytes resident_bytes json_bytes",
+        counted_at="client",
+    ),
+    Row(
+        "idle",
+        "A loop with nothing to do, after a thousand events",
+        counts("ours 1000"),
+        "idle",
+        "wakeups_per_second",
+        seconds=5.0,
+    ),
+    Row(
+        "import",
+        "Import in a fresh process",
+        counts("import-pydantic 0 import-model 0 import-ours 0"),
+        "time_import",
+        "import_ms",
+        counted_at="client",
+    ),
+    Row("linear-events", "More events", counts("events-10k 10000 events-100k 100000 events-1m 1000000")),
+    Row(
+        "linear-tasks",
+        "More tasks that track at the same time, 50,000 events in all",
+        counts("tasks-1 50000 tasks-10 50000 tasks-100 50000"),
+    ),
+    Row(
+        "linear-contexts",
+        "Larger contexts",
+        counts("contexts-0k 30000 contexts-4k 20000 contexts-16k 8000 contexts-64k 2500"),
+        metrics="cpu_us events_per_second p50_us p99_us",
+    ),
+    Row(
+        "redis-emit",
+        "The page view into Redis",
+        counts("official-redis 4000 ours-redis 50000"),
+        counted_at="redis",
+    ),
+    Row(
+        "redis-drain",
+        "The page view out of Redis, where all wait already, and to the collector",
+        counts("official-redis 3000 ours-redis 40000"),
+        "drain",
+        "events_per_second cpu_us",
+    ),
+    Row(
+        "redis-latency",
+        "From one track through Redis to the collector's answer, 20 events a second, batches of one",
+        # The old worker sleeps for five seconds when it finds nothing.
+        counts("official-redis 100 ours-redis 100"),
+        "pass_on",
+        "passed_p50_ms passed_p99_ms passed_max_ms cpu_ms_per_second",
+        seconds=5.0,
+    ),
     in_a_service("answering", "collector answers"),
-    in_a_service("refusing", "connections refused", state="refusing"),
-    in_a_service("slow", "collector answers after 2 s", delay=2.0),
+    in_a_service("refusing", "connections refused", DEAD),
+    in_a_service("slow", "collector answers after 2 s", Fault(delay=2.0)),
     in_a_service("standard", "uvloop and httptools, collector answers", loop="uvloop", http="httptools"),
 )
-
-ROWS = (*SENDING, *RESOURCES, *QUEUES, *SERVICES)
 
 
 def chosen(names: Sequence[str], clients: Sequence[str]) -> list[Row]:
@@ -411,15 +279,13 @@ def chosen(names: Sequence[str], clients: Sequence[str]) -> list[Row]:
     ``loop`` stands for all rows whose names begin with ``loop-``. *clients* holds names of
     clients, ``ours`` for those that need no other library, or ``peers`` for all others.
     """
-    found = []
-    for row in ROWS:
-        is_named = any(row.name == name or row.name.startswith(f"{name}-") for name in names)
-        kept = tuple(client for client in row.clients if is_admitted(client, clients))
-        if kept and (is_named or not names):
-            found.append(replace(row, clients=kept))
-    return found
 
+    def is_admitted(name: str) -> bool:
+        group = "ours" if CLIENTS[name].runs_on in ("ours", "core") else "peers"
+        return not clients or group in clients or name in clients
 
-def is_admitted(client: Client, names: Sequence[str]) -> bool:
-    group = "ours" if client.runs_on in ("ours", "core") else "peers"
-    return not names or group in names or client.name in names
+    named = [row for row in ROWS if not names or {row.name, row.name.partition("-")[0]} & {*names}]
+    rows = [
+        replace(row, counts={one: row.counts[one] for one in row.counts if is_admitted(one)}) for row in named
+    ]
+    return [row for row in rows if row.counts]

@@ -7,26 +7,25 @@ See README.md beside this file for what is measured and how to read it.
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import os
+import contextlib
 import sys
 import time
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
-import environments
 import processes
 import published
-import report
 from clients.common import SHARES, calibrate
-from measure import MIN_REPEATS, Repeat
-from processes import ClientError, Sink, cores
-from rows import ROWS, Client, Row, chosen
+from environments import MissingError
+from measure import MIN_REPEATS, SPEED, Repeat, Summary, summarise
+from processes import ClientError, Collector
+from rows import ROWS, Row, chosen
 
-# Raised when a key of the JSON changes its meaning.
-JSON_FORMAT = 3
+# Further rounds, for clients with too few usable repeats.
+EXTRA_ROUNDS = 7
 # The share of events (and of seconds) of a quick run.
 QUICK_SCALE = 0.2
 # The events per repeat of a smoke run: some batches, but no time worth measuring.
@@ -36,6 +35,11 @@ SMOKE_SECONDS = 0.2
 # tracked events, so it waits until the service has handled all.
 PATIENCE_SECONDS = 2.0
 SMOKE_PATIENCE_SECONDS = 30.0
+# When a client has flushed, all is sent; the last bytes only have to be read.
+ARRIVAL_SECONDS = 10.0
+
+# By the name of the client.
+Repeats = dict[str, list[Repeat]]
 
 
 def parse(words: list[str]) -> argparse.Namespace:
@@ -47,239 +51,198 @@ def parse(words: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("--only", type=listed, default=[], metavar="ROWS", help=f"some of {','.join(names)}")
     add("--clients", type=listed, default=[], help="some of 'ours', 'peers' and the names of clients")
-    add("--repeats", type=int, default=MIN_REPEATS, help="usable repeats wanted of each client")
-    add("--extra", type=int, default=7, help="further rounds for clients with unusable repeats")
-    add("--scale", type=float, default=1.0, help="factor on the numbers of events")
-    add("--quick", action="store_true", help=f"short repeats: --scale {QUICK_SCALE}, rougher figures")
+    add("--quick", action="store_true", help="a fifth of the events: rougher figures")
     add("--smoke", action="store_true", help="tiny counts, one repeat: does it run at all?")
-    add("--json", type=Path, default=None, metavar="PATH", help="write all repeats to PATH")
-    add("--pictures", type=Path, default=None, metavar="FOLDER", help="draw SVG files (needs matplotlib)")
+    add("--json", type=Path, metavar="PATH", help="write all repeats to PATH")
+    add("--pictures", type=Path, metavar="FOLDER", help="draw SVG files (needs matplotlib)")
     arguments = parser.parse_args(words)
-    if arguments.repeats < 1 or arguments.extra < 0 or arguments.scale <= 0:
-        parser.error("--repeats and --scale must be positive, --extra must not be negative")
     if unknown := set(arguments.only) - set(names):
         parser.error(f"no row is called {', '.join(sorted(unknown))}")
-    if arguments.quick:
-        arguments.scale *= QUICK_SCALE
-    if arguments.smoke:
-        arguments.repeats, arguments.extra = 1, 0
+    if not chosen(arguments.only, arguments.clients):
+        parser.error("no row has such a client")
     return arguments
 
 
-def few(rows: list[Row]) -> list[Row]:
-    """Return *rows* for a smoke run, without clients whose works and parameters others have already."""
-    seen: set[tuple[str, ...]] = set()
-    found = []
-    for row in rows:
-        kept: list[Client] = []
-        for client in row.clients:
-            # Of a number, only that it is given counts.
-            given = {name: str(value) for name, value in client.parameters.items() if type(value) is not int}
-            facts = {*client.parameters, *given.items(), row.work}
-            news = {(client.script, str(fact)) for fact in facts} - seen
-            seen |= news
-            if news or client.name == "ours":
-                kept.append(client)
-        found.append(replace(row, clients=tuple(kept)))
-    return found
+@dataclass(kw_only=True, slots=True)
+class Servers:
+    """What the clients of a row talk to, and the variables by which they trust its certificate."""
+
+    collector: Collector
+    trusted: dict[str, str] = field(default_factory=dict)
+    redis: Any = None
+    redis_port: int = 0
+
+
+@contextlib.contextmanager
+def running_servers(row: Row, core: int | None) -> Iterator[Servers]:
+    """Start what the clients of *row* talk to; it ends with the block."""
+    with contextlib.ExitStack() as stack:
+        given, more = {}, {}
+        if row.scheme == "https":
+            has_peers = any(client.family == "official" for client in row.clients.values())
+            made = stack.enter_context(processes.trusted_certificate(has_peers=has_peers))
+            given["certificate"], more["trusted"] = made
+        if row.name.startswith("redis-"):
+            more["redis_port"], more["redis"] = stack.enter_context(processes.running_redis(core))
+        collector = stack.enter_context(processes.running_collector(row.fault, core, **given))
+        yield Servers(collector=collector, **more)
 
 
 @dataclass(kw_only=True)
 class Run:
-    """
-    Has the clients of a row take turns, and keeps what they measured.
+    """Has the clients of each row take turns, and keeps what they told."""
 
-    Args:
-        trusted: The variables by which clients trust the sink's certificate.
-
-        absent: Why a client was not run, by row and client.
-    """
-
-    arguments: argparse.Namespace
-    sink: Sink
-    redis: Any
-    redis_port: int
-    trusted: dict[str, str]
-    failures: dict[tuple[str, str], str] = field(default_factory=dict)
-    absent: dict[tuple[str, str], str] = field(default_factory=dict)
+    server_core: int | None
+    is_smoke: bool
+    scale: float
+    is_complete: bool = True
+    # Why a client has no repeats, or no more of them, by row and client.
+    remarks: dict[tuple[str, str], str] = field(default_factory=dict)
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def measure(self, row: Row) -> report.Repeats:
-        """
-        Return the repeats of all clients.
-
-        After the asked-for rounds, further ones are for clients with too few usable repeats.
-        """
-        repeats: report.Repeats = {client.name: [] for client in row.clients}
-        wanted = self.arguments.repeats
-        clients = [client for client in row.clients if self.is_there(row, client)]
-        latest = time.monotonic() + row.extra_seconds * len(clients)
-        for turn in range(wanted + self.arguments.extra):
-            if turn >= wanted:
-                if time.monotonic() > latest:
-                    break
-                found = report.summaries(row, repeats)
-                clients = [client for client in clients if found[client.name].usable < wanted]
-            for client in clients:
-                progress(f"{row.name}: round {turn + 1}, {client.title}")
-                self.take_turn(row, client, turn, repeats[client.name])
-        progress("")
+    def measure(self, row: Row) -> Repeats:
+        """Return the repeats of all clients of *row*; further rounds are for those with too few."""
+        repeats: Repeats = {name: [] for name in row.counts}
+        names, latest = list(row.counts), time.monotonic() + row.extra_seconds * len(row.counts)
+        wanted, extra = (1, 0) if self.is_smoke else (MIN_REPEATS, EXTRA_ROUNDS)
+        try:
+            with running_servers(row, self.server_core) as servers:
+                for turn in range(wanted + extra):
+                    if turn >= wanted:
+                        found = summarise(repeats)
+                        names = [name for name in names if found[name].usable < wanted]
+                    if turn < wanted or time.monotonic() < latest:
+                        self.take_turns(row, names, servers, repeats)
+        except (ImportError, MissingError) as missing:
+            self.remarks |= {(row.name, name): f"not run: {missing}" for name in names}
         return repeats
 
-    def is_there(self, row: Row, client: Client) -> bool:
-        """Whether *client* has here what it needs; notes what is missing."""
-        reason = None
-        if client.needs is not None and importlib.util.find_spec(client.needs) is None:
-            reason = f"no {client.needs}"
-        elif row.scheme == "https" and not processes.has_certificates():
-            reason = "no trustme"
-        elif row.queue is not None and self.redis is None:
-            reason = "no redis-server"
-        else:
+    def take_turns(self, row: Row, names: Sequence[str], servers: Servers, repeats: Repeats) -> None:
+        """Add a repeat of each client of *names*, unless it has failed before or does so now."""
+        for name in names:
+            if (row.name, name) in self.remarks:
+                continue
             try:
-                environments.node() if client.runs_on == "node" else environments.python(self.runs_on(client))
-            except environments.MissingError as missing:
-                reason = str(missing)
-        if reason is not None:
-            self.absent[row.name, client.name] = reason
-        return reason is None
+                repeats[name].append(self.repeat(row, name, servers))
+            except MissingError as missing:
+                self.remarks[row.name, name] = f"not run: {missing}"
+            except ClientError as error:
+                self.is_complete = False
+                self.remarks[row.name, name] = "failed"
+                print(f"\n{row.name}, {name}: {error}", file=sys.stderr)
 
-    def runs_on(self, client: Client) -> str:
+    def repeat(self, row: Row, name: str, servers: Servers) -> Repeat:
+        client = row.clients[name]
+        given = self.parameters(row, name, servers)
         # A smoke run installs nothing for this library.
-        return "ours" if client.runs_on == "core" and self.arguments.smoke else client.runs_on
-
-    def take_turn(self, row: Row, client: Client, turn: int, repeats: list[Repeat]) -> None:
-        """Add a repeat of *client* to *repeats*, unless it has failed before or does so now."""
-        place = (row.name, client.name)
-        if place in self.failures:
-            return
-        try:
-            repeats.append(self.repeat(row, client, turn))
-        except ClientError as error:
-            self.failures[place] = str(error)
-            print(f"\n{row.name}, {client.title}: {error}", file=sys.stderr)
-
-    def repeat(self, row: Row, client: Client, turn: int) -> Repeat:
-        """Run *client* once."""
-        given = self.parameters(row, client)
-        self.sink.begin(row.state, row.delay)
-        if self.redis is not None:
-            self.redis.flushall()
+        runs_on = "ours" if client.runs_on == "core" and self.is_smoke else client.runs_on
+        servers.collector.ask("reset")
+        if servers.redis is not None:
+            servers.redis.flushall()
         # Node cannot run the same piece of work.
-        before = calibrate() if client.runs_on == "node" else 0.0
-        result = processes.run_client(client.script, self.runs_on(client), given, self.trusted)
-        if client.runs_on == "node":
+        before = calibrate() if runs_on == "node" else 0.0
+        result = processes.run_client(client.script, runs_on, given, servers.trusted)
+        if runs_on == "node":
             result |= {"calibration_before_ms": before, "calibration_after_ms": calibrate()}
-        self.versions.setdefault(client.runs_on, {}).update(result["versions"])
+        self.versions.setdefault(runs_on, {}).update(result["versions"])
         # How many requests a service answered, and tracked, is known afterwards.
         events = result.get("events", given["events"])
-        counts = self.sink.wait(events) if row.at_sink else None
-        if row.queue == "written" and self.redis is not None:
-            result["taken"] = processes.length(self.redis)
-        return as_repeat(row, result, counts, turn, events)
+        counted, end_ns = events, result["finished_ns"]
+        if row.counted_at == "collector":
+            counts = servers.collector.wait(lambda counts: counts["events"] >= events, ARRIVAL_SECONDS)
+            # Without any event there is no last one; such a repeat is never used.
+            counted, end_ns = counts["events"], counts["last_ns"] or end_ns
+        elif row.counted_at == "redis":
+            counted = servers.redis.llen("snowplow")
+        figures = dict(result["figures"])
+        if SPEED in row.metrics.split():
+            figures[SPEED] = events / (end_ns - result["started_ns"]) * 1e9
+            figures["cpu_us"] = result["cpu_seconds"] / events * 1e6
+        same = ("calibration_before_ms", "calibration_after_ms", "percentiles")
+        return Repeat(
+            events=events, counted=counted, figures=figures, **{name: result[name] for name in same}
+        )
 
-    def parameters(self, row: Row, client: Client) -> dict[str, Any]:
-        is_smoke, scale = self.arguments.smoke, self.arguments.scale if client.is_scaled else 1.0
-        events = SMOKE_EVENTS if is_smoke else max(1, round(client.events * scale))
-        seconds = min(client.seconds, SMOKE_SECONDS) if is_smoke else client.seconds * min(1.0, scale)
-        given = {name: getattr(row, name) for name in ("work", "event", "method", "scheme")}
-        given |= client.parameters | ({"processes": 1} if is_smoke else {})
-        client_core, sink_core = cores()
-        return given | {
-            "events": events if client.events else 0,
-            "seconds": seconds,
-            "redis_port": self.redis_port,
-            "port": self.sink.refusing_port if row.state == "refusing" else self.sink.ports.get(row.scheme),
-            "core": client_core,
-            "load_core": sink_core,
-            "patience": SMOKE_PATIENCE_SECONDS if is_smoke else PATIENCE_SECONDS,
-            "shares": SHARES,
-        }
-
-
-def as_repeat(
-    row: Row, result: dict[str, Any], counts: dict[str, int] | None, turn: int, events: int
-) -> Repeat:
-    """Return what a client's *result* and the sink's *counts*, if it counts, tell together."""
-    figures, details, end_ns = dict(result["figures"]), dict(result["details"]), result["finished_ns"]
-    taken = result.get("taken")
-    counted = events if taken is None else taken
-    if counts is not None:
-        counted = counts["events"]
-        details |= {name: counts[name] for name in ("requests", "connections", "bytes")}
-        figures["bytes_per_event"] = counts["bytes"] / max(1, counted)
-        # Without any event there is no last one; such a repeat is never used.
-        end_ns = counts["last_ns"] or end_ns
-    if row.is_timed:
-        figures["events_per_second"] = events / (end_ns - result["started_ns"]) * 1e9
-        figures["cpu_us"] = result["cpu_seconds"] / events * 1e6
-    kept = ("calibration_before_ms", "calibration_after_ms", "percentiles")
-    more = {name: result[name] for name in kept}
-    return Repeat(round=turn, events=events, counted=counted, figures=figures, details=details, **more)
+    def parameters(self, row: Row, name: str, servers: Servers) -> dict[str, Any]:
+        client, events = row.clients[name], row.counts[name]
+        # Node's engine compiles code that has run some thousand times, so a quick run has no fewer events.
+        scale = 1.0 if client.runs_on == "node" else self.scale
+        given = {fact: getattr(row, fact) for fact in ("work", "event", "method", "scheme")}
+        given |= {"port": servers.collector.port, "redis_port": servers.redis_port, "shares": SHARES}
+        given |= {"events": round(events * scale), "seconds": row.seconds * scale}
+        given |= {"load_core": self.server_core, "patience": PATIENCE_SECONDS}
+        if self.is_smoke:
+            given |= {"events": min(events, SMOKE_EVENTS), "seconds": min(row.seconds, SMOKE_SECONDS)}
+            given |= {"patience": SMOKE_PATIENCE_SECONDS, "processes": 1}
+        return given | row.parameters | client.parameters
 
 
-def progress(text: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+def as_json(row: Row, repeats: Repeats, found: dict[str, Summary]) -> dict[str, Any]:
+    clients = [
+        {"name": name, "title": client.title, "family": client.family, "parameters": client.parameters}
+        | {"summary": asdict(found[name])}
+        | {"repeats": [asdict(one) | {"is_steady": one.is_steady} for one in repeats[name]]}
+        for name, client in row.clients.items()
+    ]
+    return {"name": row.name, "title": row.title, "clients": clients}
 
 
-def measure(arguments: argparse.Namespace, rows: list[Row], document: dict[str, Any]) -> bool:
-    """Run *rows*, print their tables and add all to *document*; return whether nothing failed or got lost."""
-    client_core, sink_core = cores()
-    if client_core is not None:
-        # Clients inherit it, those as well that cannot do it for themselves.
-        os.sched_setaffinity(0, {client_core})
-    is_complete, found = True, {}
-    has_peers = any(client.runs_on == "official" for row in rows for client in row.clients)
-    is_secure = any(row.scheme == "https" for row in rows)
-    has_queue = any(row.queue is not None for row in rows)
-    with (
-        processes.trusted_certificate(is_needed=is_secure, with_peers=has_peers) as (certificate, trusted),
-        processes.running_sink(sink_core, certificate) as sink,
-        processes.running_redis(sink_core, is_needed=has_queue) as (redis_port, redis),
-    ):
-        run = Run(arguments=arguments, sink=sink, redis=redis, redis_port=redis_port, trusted=trusted)
-        for row in rows:
-            repeats = run.measure(row)
-            absent = {name: why for (place, name), why in run.absent.items() if place == row.name}
-            found[row.name] = report.summaries(row, repeats)
-            is_complete &= all(repeat.is_complete for made in repeats.values() for repeat in made)
-            print(report.table(row, repeats, absent), flush=True)
-            document["rows"].append(report.as_json(row, repeats, absent))
-        if redis is not None:
-            told = redis.info("server")
-            run.versions["redis"] = {name: told[name] for name in told if name.endswith("_version")}
-    print(published.table(found))
-    document["published"] = published.as_json(found)
-    document["versions"] = run.versions | {"sink": {"loop": sink.ports["loop"]}}
-    return is_complete and not run.failures
+def table(row: Row, repeats: Repeats, found: dict[str, Summary], remarks: dict[tuple[str, str], str]) -> str:
+    def line(title: str, *cells: str) -> str:
+        return f"  {title:<60}" + "".join(f"{cell:>16}" for cell in cells)
+
+    metrics = row.metrics.split()
+    lines = ["", f"{row.title}  [{row.name}]", line("", *map(column, metrics), "spread", "repeats")]
+    for name, client in row.clients.items():
+        summary, made = found[name], len(repeats[name])
+        cells = [number(summary.medians.get(metric)) for metric in metrics]
+        apart = summary.spreads.get(metrics[0], inf)
+        cells += [f"{apart:.0%}" if apart < inf else "–", f"{summary.usable}/{made}"]
+        remark = remarks.get((row.name, name), "")
+        # What a reader must know before believing the line.
+        missing = f"{summary.lost:,} events missing at the collector" if summary.lost else ""
+        lines.append(f"{line(client.title, *cells)}  {remark}{missing}".rstrip())
+    return "\n".join(lines)
 
 
-def headline(facts: dict[str, Any]) -> str:
-    pinned = "" if facts["client_core"] is not None else "; NOT PINNED: client and sink share their cores"
-    place = f"{facts['cpu']}, {facts['cores']} cores, {facts['python']}, {facts['system']}"
-    return f"{place}, load {facts['load']}{pinned}"
+def column(metric: str) -> str:
+    return metric.replace("_per_second", "/s").replace("_us", " µs").replace("cpu", "CPU").replace("_", " ")
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def measure(arguments: argparse.Namespace, document: dict[str, Any]) -> bool:
+    """Run what *arguments* ask for, add it to *document* and print it; return whether all is complete."""
+    client_core, server_core = processes.cores()
+    # Clients inherit it, those as well that cannot do it for themselves.
+    processes.pin(client_core)
+    scale = QUICK_SCALE if arguments.quick else 1.0
+    run, found = Run(server_core=server_core, is_smoke=arguments.smoke, scale=scale), {}
+    for row in chosen(arguments.only, arguments.clients):
+        repeats = run.measure(row)
+        summaries = summarise(repeats)
+        found[row.name] = {name: one for name, one in summaries.items() if repeats[name]}
+        run.is_complete &= not any(summary.lost for summary in summaries.values())
+        document["rows"].append(as_json(row, repeats, summaries))
+        print(table(row, repeats, summaries, run.remarks), flush=True)
+    document |= {"versions": run.versions, "published": published.told(found)}
+    print(published.table(document["published"]))
+    return run.is_complete
 
 
 def main(words: list[str]) -> int:
     """Run what *words* ask for; return 1 when an event was lost or a client failed."""
     arguments = parse(words)
-    rows = chosen(arguments.only, arguments.clients)
-    if arguments.smoke:
-        rows = few(rows)
-    if not rows:
-        print("nothing to run: no row has such a client", file=sys.stderr)
-        return 1
-    document: dict[str, Any] = {
-        "format": JSON_FORMAT,
-        "command": ["python", "benchmarks/run.py", *words],
-        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": processes.machine(),
-        "rows": [],
-    }
-    print(headline(document["machine"]))
-    begin = time.monotonic()
-    document["is_complete"] = measure(arguments, rows, document)
+    document = processes.document("run.py", words) | {"rows": []}
+    machine, begin = document["machine"], time.monotonic()
+    pinned = "" if machine["is_pinned"] else "; NOT PINNED: client and collector share their cores"
+    place = f"{machine['cpu']}, {machine['cores']} cores, {machine['python']}, {machine['system']}"
+    print(f"{place}, load {machine['load']}{pinned}")
+    is_complete = measure(arguments, document)
     document["took_seconds"] = round(time.monotonic() - begin, 1)
     print(f"\nTook {document['took_seconds']} s. A spread is the interquartile range over the median.")
     processes.write_json(arguments.json, document)
@@ -287,7 +250,7 @@ def main(words: list[str]) -> int:
         import pictures  # noqa: PLC0415 - matplotlib is needed for nothing else
 
         pictures.draw(document, arguments.pictures)
-    return 0 if document["is_complete"] else 1
+    return 0 if is_complete else 1
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import common
 from aio_snowplow_tracker import Emitter, SelfDescribingJson, Subject, Tracker
-from common import PAGE_TITLE, PRODUCT_SCHEMA, REFERRER, VISITOR_SCHEMA, page_url, product, visitor
+from common import PAGE_TITLE, REFERRER, page_url
 from works import Given, Side, main
 
 
@@ -34,20 +34,12 @@ def make(given: Given) -> Side:
     tracker = Tracker(emitter, subject=subject, namespace="bench", app_id="bench")
 
     def page_view(number: int) -> Awaitable[Any]:
-        entities = [
-            SelfDescribingJson(PRODUCT_SCHEMA, product(number)),
-            SelfDescribingJson(VISITOR_SCHEMA, visitor(number)),
-        ]
-        made: Awaitable[Any] = tracker.track_page_view(page_url(number), PAGE_TITLE, REFERRER, entities)
-        return made
+        context = common.entities(SelfDescribingJson, number)
+        return tracker.track_page_view(page_url(number), PAGE_TITLE, REFERRER, context)
 
     def fault(number: int) -> Awaitable[Any]:
-        context = [SelfDescribingJson(PRODUCT_SCHEMA, common.fault_entity(number, given))]
-        label = common.fault_label(number, given)
-        made: Awaitable[Any] = tracker.track_struct_event(
-            "shop", "add-to-basket", label=label, value=2, context=context
-        )
-        return made
+        label, context = common.fault_event(SelfDescribingJson, number, given)
+        return tracker.track_struct_event("shop", "add-to-basket", label=label, value=2, context=context)
 
     async def close() -> None:
         await tracker.flush()

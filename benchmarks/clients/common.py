@@ -1,25 +1,23 @@
 """
 The things that all clients share: the events, the clock and the result line.
 
-A client is a script. Its first argument is a JSON object with its parameters,
-and it prints its result as one line of JSON. All clients track the same data
-and are timed by the same `Stopwatch`.
+A client is a script. Its first argument is a JSON object with its parameters, and it prints its
+result as one line of JSON. All clients track the same data and are timed by the same `Stopwatch`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import ctypes
 import gc
 import importlib.metadata
 import json
 import logging
 import mmap
-import os
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +58,12 @@ def product(number: int, padding: int = 0) -> dict[str, Any]:
 
 
 def visitor(number: int) -> dict[str, Any]:
-    """Return the data of the second entity of event *number*."""
     return {"visits": number, "tier": "gold", "newsletter": True, "groups": ["beta", "sale-2024"]}
+
+
+def entities(make: Callable[[str, dict[str, Any]], Any], number: int) -> list[Any]:
+    """Return both entities of event *number*, each made by the tracker's own class."""
+    return [make(PRODUCT_SCHEMA, product(number)), make(VISITOR_SCHEMA, visitor(number))]
 
 
 def dress(subject: Any) -> Any:
@@ -81,16 +83,11 @@ def is_poison(number: int, every: int) -> bool:
     return every > 0 and number % every == every // 2
 
 
-def fault_label(number: int, given: Mapping[str, Any]) -> str:
-    """Return the label of event *number* in a trial with a fault."""
-    is_marked = given["poison"] == "marked" and is_poison(number, given["poison_every"])
-    return "poison" if is_marked else f"SKU-{number}"
-
-
-def fault_entity(number: int, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the data of the entity of event *number* in a trial with a fault."""
-    is_large = given["poison"] == "large" and is_poison(number, given["poison_every"])
-    return product(number) | {"name": "x" * LARGE_TEXT if is_large else "Trail runner"}
+def fault_event(make: Callable[..., Any], number: int, given: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """Return the label and the entity of event *number* in a trial with a fault."""
+    poison = given["poison"] if is_poison(number, given["poison_every"]) else ""
+    entity = product(number) | {"name": "x" * LARGE_TEXT if poison == "text" else "Trail runner"}
+    return "poison" if poison == "label" else f"SKU-{number}", [make(PRODUCT_SCHEMA, entity)]
 
 
 class NullEmitter:
@@ -109,11 +106,7 @@ class NullEmitter:
 
 
 def parameters() -> dict[str, Any]:
-    """Return the parameters of this client, and keep the process on its core from now on."""
-    given: dict[str, Any] = json.loads(sys.argv[1])
-    if given.get("core") is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {given["core"]})
-    return given
+    return dict(json.loads(sys.argv[1]))
 
 
 def silence(*loggers: str) -> None:
@@ -123,28 +116,22 @@ def silence(*loggers: str) -> None:
 
 def versions_of(*distributions: str) -> dict[str, str]:
     """Return the version of each of *distributions* that is installed."""
-    found = {}
-    for name in distributions:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+    installed = {one.name.lower(): one.version for one in importlib.metadata.distributions()}
+    return {name: installed[name] for name in distributions if name in installed}
+
+
+def burn(steps: int, clock: Callable[[], float]) -> float:
+    """Return the seconds by *clock* that a fixed piece of CPU work takes."""
+    start, value = clock(), 1
+    for _ in range(steps):
+        value = (value * 1103515245 + 12345) & 0x7FFFFFFF
+    return clock() - start
 
 
 def calibrate() -> float:
-    """
-    Return the milliseconds that a fixed piece of CPU work takes now.
-
-    The best of several tries counts: it tells the speed of the core, not the
-    other work of the machine.
-    """
-    best = float("inf")
-    for _ in range(CALIBRATION_TRIES):
-        start = time.perf_counter()
-        value = 1
-        for _ in range(CALIBRATION_STEPS):
-            value = (value * 1103515245 + 12345) & 0x7FFFFFFF
-        best = min(best, time.perf_counter() - start)
-    return best * 1e3
+    """Return the milliseconds that a fixed piece of CPU work takes now."""
+    # The best of several tries tells the speed of the core, not the other work of the machine.
+    return min(burn(CALIBRATION_STEPS, time.perf_counter) for _ in range(CALIBRATION_TRIES)) * 1e3
 
 
 def spread_out(values: Sequence[float]) -> list[float]:
@@ -191,10 +178,10 @@ class Stopwatch:
         """Print the result line."""
         result = {name: value for name, value in vars(self).items() if name != "waits_ns"}
         result["versions"] = {"python": platform.python_version()} | versions
-        result |= {"figures": {}, "percentiles": [], "details": {}}
+        result |= {"figures": {}, "percentiles": []}
         if self.waits_ns:
             waits_us = [value / 1e3 for value in spread_out(self.waits_ns)]
-            result |= {"percentiles": waits_us, "figures": tails("", waits_us, "us")}
+            result |= {"figures": tails("", waits_us, "us"), "percentiles": waits_us}
         print(json.dumps(result | more), flush=True)
 
 
@@ -202,8 +189,8 @@ class Ticker:
     """
     Measures for so many *seconds* how late an event loop is.
 
-    A callback is due every millisecond. A callback that runs late means that
-    the loop was busy, and all callbacks that were due meanwhile are late too.
+    A callback is due every millisecond. Where one runs late, the loop was busy, and all that were due
+    meanwhile are late too.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
@@ -234,29 +221,26 @@ class Ticker:
             self.due += TICK_SECONDS
 
 
-class Board:
+class Board(ctypes.Structure):
     """
-    A small file that maps names to whole numbers, shared by two processes.
+    A small file of whole numbers that two processes share.
 
-    The harness of the fault trials reads it even after the client was killed.
-    Moments are those of `time.monotonic_ns`, and 0 means "not yet". ``told`` is
-    one more than the events that the shutdown call says it did not deliver;
-    0 means that it said nothing.
+    The harness of the fault trials reads it even after the client was killed. Moments are those of
+    `time.monotonic_ns`; 0 means "not yet". ``told`` is one more than the events that the shutdown call
+    says it did not deliver; 0 means that it said nothing.
     """
 
-    NAMES = (
-        *("started_ns", "tracking_ended_ns", "closed_ns", "last_tick_ns", "worst_stall_ns"),
-        *("tracked", "raised", "told"),
-    )
+    _fields_ = [
+        (name, ctypes.c_int64)
+        for name in (
+            *("started_ns", "tracking_ended_ns", "closed_ns", "last_tick_ns", "worst_stall_ns"),
+            *("tracked", "raised", "told"),
+        )
+    ]
 
-    def __init__(self, path: Path) -> None:
-        size = 8 * len(self.NAMES)
-        with path.open("r+b") as file:
-            file.truncate(size)
-            self.numbers = memoryview(mmap.mmap(file.fileno(), size)).cast("q")
 
-    def __getitem__(self, name: str) -> int:
-        return self.numbers[self.NAMES.index(name)]
-
-    def __setitem__(self, name: str, value: int) -> None:
-        self.numbers[self.NAMES.index(name)] = value
+def board_in(path: Path) -> Any:
+    """Return the `Board` in the file at *path*."""
+    with path.open("r+b") as file:
+        file.truncate(ctypes.sizeof(Board))
+        return Board.from_buffer(mmap.mmap(file.fileno(), 0))

@@ -1,11 +1,10 @@
 """
 The load: asks a web service over connections that stay open, and notes how long each answer took.
 
-Its argument is a JSON object with ``port``, ``connections``, ``core`` and
-``patience``, the seconds for which an answer is waited for after the end. It
-tells when it is connected, and answers each order, a line of JSON, with a line:
-``{"seconds": S}`` asks again on each connection as soon as it has its answer;
-``{"seconds": S, "rate": R}`` asks R times a second, however fast the answers come.
+Its argument is a JSON object with ``port``, ``connections`` and ``patience``, the seconds for
+which an answer is waited for after the end. It tells when it is ready, and answers each order, a
+line of JSON, with a line: ``{"seconds": S, "rate": R}`` asks R times a second, however fast the
+answers come; without a rate, each connection asks again as soon as it has its answer.
 
 The time of an answer counts from when its request was due. A request that had
 to wait for those before it is as late as a visitor would find it.
@@ -18,8 +17,7 @@ import select
 import socket
 import sys
 import time
-from collections import deque
-from collections.abc import Iterator
+from typing import Any
 
 from common import USERAGENT, parameters, spread_out
 
@@ -39,50 +37,39 @@ REQUEST = "\r\n".join(
 clock = time.perf_counter
 
 
-class Connection:
-    """One connection, with one request at a time."""
+class Connection(socket.socket):
+    """One connection, with one request at a time, which was *due* at some moment."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().__init__()
+        self.connect(("127.0.0.1", port))
+        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.received = b""
         self.due = 0.0
 
-    def fileno(self) -> int:
-        return self.socket.fileno()
-
     def ask(self, number: int, due: float) -> None:
         self.due = due
-        self.socket.sendall((REQUEST % number).encode())
+        self.sendall((REQUEST % number).encode())
 
     def is_answered(self) -> bool:
         """Read what is there, and tell whether it completes an answer."""
-        data = self.socket.recv(65536)
-        if not data:
-            message = "the service has closed a connection"
-            raise ConnectionError(message)
-        self.received += data
+        self.received += self.recv(65536)
         head, found, body = self.received.partition(b"\r\n\r\n")
-        if not found or len(body) < int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]):
-            return False
-        if not head.startswith(b"HTTP/1.1 200 "):
+        if not self.received.startswith(b"HTTP/1.1 200 "):
             message = f"the service answered {head!r}"
             raise ConnectionError(message)
+        if not found or len(body) < int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]):
+            return False
         self.received = b""
         return True
 
 
 class Load:
-    """
-    The requests of one stretch of so many *seconds*.
+    """The requests of one stretch of so many *seconds*. With *patience*, later answers are waited for."""
 
-    An answer is waited for *patience* seconds longer. A later one counts as if it had come then.
-    """
-
-    def __init__(self, connections: list[Connection], seconds: float, patience: float) -> None:
-        self.connections = connections
-        self.busy: set[Connection] = set()
-        self.number = 0
+    def __init__(self, seconds: float, rate: float | None, patience: float) -> None:
+        self.rate = rate
+        self.asked = 0
         self.took_ms: list[float] = []
         # Answers within the stretch.
         self.in_time = 0
@@ -90,69 +77,55 @@ class Load:
         self.end = self.start + seconds
         self.last = self.end + patience
 
-    def ask(self, connection: Connection, due: float) -> None:
-        connection.ask(self.number, due)
-        self.number += 1
-        self.busy.add(connection)
+    def next_due(self) -> float:
+        """Return when the next request is due: now, where there is no rate."""
+        return clock() if self.rate is None else self.start + self.asked / self.rate
 
-    def answered(self, until: float) -> Iterator[Connection]:
-        """Yield the connections with an answer; wait for one, but not longer than *until*."""
-        for connection in select.select(self.busy, [], [], max(0.0, until - clock()))[0]:
-            if connection.is_answered():
-                now = clock()
-                self.busy.discard(connection)
-                self.took_ms.append((now - connection.due) * 1e3)
-                self.in_time += now <= self.end
-                yield connection
+    def run(self, free: list[Connection]) -> dict[str, Any]:
+        """Ask over the connections that are *free*, and tell how the answers came."""
+        busy: set[Connection] = set()
+        while (busy or self.next_due() < self.end) and clock() < self.last:
+            while free and (due := self.next_due()) < self.end and due <= clock():
+                connection = free.pop()
+                connection.ask(self.asked, due)
+                busy.add(connection)
+                self.asked += 1
+            # Where one is free, it waits for the next request to be due.
+            until = self.next_due() if free and self.next_due() < self.end else self.last
+            for connection in select.select(busy, [], [], max(0.0, until - clock()))[0]:
+                if connection.is_answered():
+                    self.note(connection.due)
+                    busy.remove(connection)
+                    free.append(connection)
+        answered = len(self.took_ms)
+        self.give_up(busy)
+        return {"answered": answered, "in_time": self.in_time, "percentiles": spread_out(self.took_ms)}
 
-    def again_and_again(self) -> None:
-        for connection in self.connections:
-            self.ask(connection, clock())
-        while self.busy and clock() < self.last:
-            for connection in self.answered(self.last):
-                if clock() < self.end:
-                    self.ask(connection, clock())
-        self.give_up([])
-
-    def at_rate(self, rate: float) -> None:
-        free, waiting = list(self.connections), deque[float]()
-        left = deque(self.start + number / rate for number in range(round((self.end - self.start) * rate)))
-        while (left or waiting or self.busy) and clock() < self.last:
-            while left and left[0] <= clock():
-                waiting.append(left.popleft())
-            while waiting and free:
-                self.ask(free.pop(), waiting.popleft())
-            free += self.answered(left[0] if left else self.last)
-        self.give_up(waiting)
-
-    def give_up(self, waiting: deque[float] | list[float]) -> None:
-        """Count requests without an answer, and those *waiting* for a connection, as answered now."""
+    def note(self, due: float) -> None:
+        """Note that a request has its answer now."""
         now = clock()
-        self.took_ms += [(now - due) * 1e3 for due in (*waiting, *(one.due for one in self.busy))]
+        self.took_ms.append((now - due) * 1e3)
+        self.in_time += now <= self.end
+
+    def give_up(self, busy: set[Connection]) -> None:
+        """Count requests without an answer, and those that nobody could ask, as if they were answered now."""
+        for connection in busy:
+            self.note(connection.due)
+        while self.rate is not None and (due := self.next_due()) < self.end:
+            self.note(due)
+            self.asked += 1
 
 
 def main() -> None:
     given = parameters()
-    connections = [Connection(given["port"]) for _ in range(given["connections"])]
-    print(json.dumps({"connections": len(connections)}), flush=True)
+    print(json.dumps({}), flush=True)
     for line in sys.stdin:
-        order = json.loads(line)
-        load = Load(connections, order["seconds"], given["patience"])
-        if "rate" in order:
-            load.at_rate(order["rate"])
-        else:
-            load.again_and_again()
-        result = {
-            "answered": load.number - len(load.busy),
-            "unanswered": len(load.busy),
-            "in_time": load.in_time,
-            "percentiles": spread_out(load.took_ms),
-        }
-        print(json.dumps(result), flush=True)
-        # A late answer must not be taken for that to the next request.
-        for connection in load.busy:
-            connection.socket.close()
-            connections[connections.index(connection)] = Connection(given["port"])
+        # A late answer is not taken for that to a request of the next stretch: that has new connections.
+        connections = [Connection(given["port"]) for _ in range(given["connections"])]
+        load = Load(patience=given["patience"], **{"rate": None} | json.loads(line))
+        print(json.dumps(load.run([*connections])), flush=True)
+        for connection in connections:
+            connection.close()
 
 
 if __name__ == "__main__":

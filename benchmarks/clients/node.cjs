@@ -88,7 +88,6 @@ const main = async () => {
     versions: { node: process.version, "@snowplow/node-tracker": version },
     figures: { p50_us: at(0.5), p99_us: at(0.99), max_us: at(1) },
     percentiles: SHARES.map(at),
-    details: {},
   };
   console.log(JSON.stringify(result));
 };

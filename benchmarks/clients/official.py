@@ -14,7 +14,7 @@ from typing import Any
 import common
 import requests
 import snowplow_tracker
-from common import PAGE_TITLE, PRODUCT_SCHEMA, REFERRER, VISITOR_SCHEMA, page_url, product, visitor
+from common import PAGE_TITLE, REFERRER, page_url
 from snowplow_tracker import PageView, SelfDescribingJson, StructuredEvent, Subject, Tracker
 from works import Given, Side, main
 
@@ -45,38 +45,23 @@ def make(given: Given) -> Side:
     tracker = Tracker("bench", emitter, subject=subject, app_id="bench", encode_base64=True)
 
     def page_view(number: int) -> None:
-        tracker.track(
-            PageView(
-                page_url=page_url(number),
-                page_title=PAGE_TITLE,
-                referrer=REFERRER,
-                context=[
-                    SelfDescribingJson(PRODUCT_SCHEMA, product(number)),
-                    SelfDescribingJson(VISITOR_SCHEMA, visitor(number)),
-                ],
-            )
-        )
+        context = common.entities(SelfDescribingJson, number)
+        url = page_url(number)
+        tracker.track(PageView(page_url=url, page_title=PAGE_TITLE, referrer=REFERRER, context=context))
 
     def structured(number: int) -> None:
         label = f"SKU-{number}"
         tracker.track(StructuredEvent("shop", "add-to-basket", label=label, property_="pcs", value=2))
 
     def fault(number: int) -> None:
-        label = common.fault_label(number, given)
-        context = [SelfDescribingJson(PRODUCT_SCHEMA, common.fault_entity(number, given))]
+        label, context = common.fault_event(SelfDescribingJson, number, given)
         tracker.track(StructuredEvent("shop", "add-to-basket", label=label, value=2, context=context))
 
     def flush() -> None:
         tracker.flush()
 
-    return Side(
-        track={"page_view": page_view, "structured": structured, "fault": fault}[given["event"]],
-        versions=VERSIONS,
-        flush=flush,
-        close=flush,
-        taken=lambda: getattr(emitter, "taken", None),
-        emitter=emitter,
-    )
+    track = {"page_view": page_view, "structured": structured, "fault": fault}[given["event"]]
+    return Side(track=track, versions=VERSIONS, flush=flush, close=flush, emitter=emitter)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 """
 The official tracker's hand-over by Redis: snowplow-tracker 0.15.0, the last release that has it.
 
-Parameters beside those of ``works.py``: ``emitter`` (which the worker hands
-events to: ``Emitter`` or ``AsyncEmitter``), ``port``, ``redis_port``, and for
-its best tuning ``batch_size``, ``session`` and ``quiet``.
+Parameters beside those of ``works.py``: ``scheme``, ``port`` and ``redis_port``.
 """
 
 from __future__ import annotations
@@ -17,10 +15,8 @@ from typing import Any
 
 import common
 import redis
-import requests
-import snowplow_tracker
-from common import PAGE_TITLE, PRODUCT_SCHEMA, REFERRER, VISITOR_SCHEMA, page_url, product, visitor
-from snowplow_tracker import RedisEmitter, RedisWorker, SelfDescribingJson, Subject, Tracker
+from common import PAGE_TITLE, REFERRER, page_url
+from snowplow_tracker import Emitter, RedisEmitter, RedisWorker, SelfDescribingJson, Subject, Tracker
 from works import Given, Passage, Side, main
 
 VERSIONS = common.versions_of("snowplow-tracker", "redis", "requests", "gevent")
@@ -42,41 +38,25 @@ class Counted:
 
 
 def make(given: Given) -> Side:
-    if given.get("quiet"):
-        common.silence("snowplow_tracker.emitters", "snowplow_tracker.redis.redis_emitter")
     emitter = RedisEmitter(redis.Redis(port=given["redis_port"]))
+    subject = common.dress(Subject())
     tracker = Tracker(
-        namespace="bench",
-        emitters=emitter,
-        subject=common.dress(Subject()),
-        app_id="bench",
-        encode_base64=True,
+        namespace="bench", emitters=emitter, subject=subject, app_id="bench", encode_base64=True
     )
 
     def track(number: int) -> None:
-        entities = [
-            SelfDescribingJson(PRODUCT_SCHEMA, product(number)),
-            SelfDescribingJson(VISITOR_SCHEMA, visitor(number)),
-        ]
-        tracker.track_page_view(page_url(number), PAGE_TITLE, REFERRER, entities)
+        context = common.entities(SelfDescribingJson, number)
+        tracker.track_page_view(page_url(number), PAGE_TITLE, REFERRER, context)
 
     return Side(track=track, versions=VERSIONS, flush=emitter.sync_flush)
 
 
 def make_emitter(given: Given, **more: Any) -> Any:
-    """Return the emitter that a worker hands events to."""
-    return getattr(snowplow_tracker, given["emitter"])(
-        "127.0.0.1",
-        protocol=given["scheme"],
-        port=given["port"],
-        batch_size=given.get("batch_size"),
-        session=requests.Session() if given.get("session") else None,
-        **more,
-    )
+    return Emitter("127.0.0.1", protocol=given["scheme"], port=given["port"], **more)
 
 
 def drain(given: Given) -> None:
-    """Fill Redis, then have a worker bring all events to the sink."""
+    """Fill Redis, then have a worker bring all events to the collector."""
     side = make(given)
     for number in range(given["events"]):
         side.track(number)
@@ -110,7 +90,9 @@ def pass_on(given: Given) -> None:
             side.track(number)
             time.sleep(given["seconds"] / given["events"])
 
-    worker = RedisWorker(make_emitter(given, on_success=arrived), redis.Redis(port=given["redis_port"]))
+    worker = RedisWorker(
+        make_emitter(given, batch_size=1, on_success=arrived), redis.Redis(port=given["redis_port"])
+    )
     passage.watch.start()
     threading.Thread(target=track_all, daemon=True).start()
     worker.run()
@@ -118,8 +100,8 @@ def pass_on(given: Given) -> None:
 
 if __name__ == "__main__":
     # The worker blocks, so it runs without a loop.
-    blocking = {"drain": drain, "pass_on": pass_on}
-    if common.parameters()["work"] in blocking:
-        blocking[common.parameters()["work"]](common.parameters())
+    parameters, blocking = common.parameters(), {"drain": drain, "pass_on": pass_on}
+    if parameters["work"] in blocking:
+        blocking[parameters["work"]](parameters)
     else:
         main(make)

@@ -5,9 +5,8 @@ This library, from the working tree or wherever PYTHONPATH shows it.
 every version has. Parameters beside those of ``works.py``: ``emitter``
 (``http``, ``null``, ``redis``, or ``store``: an `HttpEmitter` that has given up
 sending), ``event`` (``page_view``, ``structured`` or ``fault``), ``entities``
-(``json`` or ``model``), ``padding`` (more characters of the first entity),
-``method``, ``scheme``, ``port``, ``redis_port``, ``mode``, ``deduplicate``,
-``batch_size`` and ``validation``.
+(``model`` or plain data), ``padding`` (more characters of the first entity),
+``method``, ``scheme``, ``port``, ``redis_port``, ``batch_size`` and ``validation``.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import Any
 
 import common
 from common import PAGE_TITLE, PRODUCT_SCHEMA, REFERRER, VISITOR_SCHEMA, page_url, product, visitor
+from pydantic import create_model
 from works import Given, Make, Passage, Side, main, track_all, until
 
 import snowplow_aio
@@ -30,36 +30,18 @@ VERSIONS = {"snowplow-aio": snowplow_aio.__version__} | common.versions_of(
 )
 
 
-class Product(SelfDescribing, schema=PRODUCT_SCHEMA):
-    """The first entity as an application declares it."""
-
-    sku: str
-    name: str
-    category: str
-    description: str | None = None
-    price: float
-    currency: str
-    stock: int
-    brand: str
-    list_price: float
-    image: str
-    tags: list[str]
-
-
-class Visitor(SelfDescribing, schema=VISITOR_SCHEMA):
-    """The second entity as an application declares it."""
-
-    visits: int
-    tier: str
-    newsletter: bool
-    groups: list[str]
+def model_of(schema: str, data: dict[str, Any]) -> Any:
+    """Return the model of an entity as an application declares it: a field for each name in *data*."""
+    types = {name: list[str] if isinstance(value, list) else type(value) for name, value in data.items()}
+    fields: dict[str, Any] = {name: (kind, ...) for name, kind in types.items()}
+    return create_model("Entity", __base__=SelfDescribing, __cls_kwargs__={"schema": schema}, **fields)
 
 
 def make_track(tracker: Tracker, given: Given) -> Callable[[int], Awaitable[str]]:
     """Return the function that makes an event of the kind asked for, and tracks it."""
     padding = given.get("padding", 0)
 
-    def with_json(number: int) -> Awaitable[str]:
+    def page_view(number: int) -> Awaitable[str]:
         return tracker.track(
             PageView(page_url=page_url(number), page_title=PAGE_TITLE, referrer=REFERRER),
             context=[
@@ -68,28 +50,28 @@ def make_track(tracker: Tracker, given: Given) -> Callable[[int], Awaitable[str]
             ],
         )
 
-    def with_models(number: int) -> Awaitable[str]:
-        return tracker.track(
-            PageView(page_url=page_url(number), page_title=PAGE_TITLE, referrer=REFERRER),
-            context=[Product(**product(number, padding)), Visitor(**visitor(number))],
-        )
-
     def structured(number: int) -> Awaitable[str]:
         label = f"SKU-{number}"
         return tracker.track(
             StructuredEvent(category="shop", action="add-to-basket", label=label, property_="pcs", value=2)
         )
 
-    def for_fault(number: int) -> Awaitable[str]:
-        label = common.fault_label(number, given)
+    def fault(number: int) -> Awaitable[str]:
+        label, context = common.fault_event(SelfDescribingJson, number, given)
+        event = StructuredEvent(category="shop", action="add-to-basket", label=label, value=2)
+        return tracker.track(event, context=context)
+
+    def with_models(number: int) -> Awaitable[str]:
         return tracker.track(
-            StructuredEvent(category="shop", action="add-to-basket", label=label, value=2),
-            context=[SelfDescribingJson(PRODUCT_SCHEMA, common.fault_entity(number, given))],
+            PageView(page_url=page_url(number), page_title=PAGE_TITLE, referrer=REFERRER),
+            context=[product_model(**product(number)), visitor_model(**visitor(number))],
         )
 
-    if given["event"] == "page_view":
-        return with_models if given.get("entities") == "model" else with_json
-    return structured if given["event"] == "structured" else for_fault
+    if given.get("entities") == "model":
+        product_model = model_of(PRODUCT_SCHEMA, product(0))
+        visitor_model = model_of(VISITOR_SCHEMA, visitor(0))
+        return with_models
+    return {"page_view": page_view, "structured": structured, "fault": fault}[given["event"]]
 
 
 def make_emitter(given: Given) -> Any:
@@ -105,7 +87,7 @@ def make_emitter(given: Given) -> Any:
                 drain_timeout=0,
             )
         case "redis":
-            options = {name: given[name] for name in ("mode", "deduplicate", "batch_size") if name in given}
+            options = {"batch_size": given["batch_size"]} if "batch_size" in given else {}
             return snowplow_aio.RedisEmitter(redis_url(given), **options)
         case _:
             return http_emitter(given)
@@ -140,27 +122,24 @@ def make(given: Given) -> Side:
 
     side = Side(track=track, versions=VERSIONS, is_async=True, close=close, emitter=emitter)
     if given["emitter"] == "store":
-        side.open, side.taken = come_to_rest, lambda: emitter.stats().accepted - REFUSED
-        return side
-    side.open, side.flush = tracker.__aenter__, tracker.flush
-    if given["emitter"] == "null":
-        side.taken = lambda: emitter.taken
+        side.open = come_to_rest
+    else:
+        side.open, side.flush = tracker.__aenter__, tracker.flush
     return side
 
 
-def make_worker(given: Given, emitter: HttpEmitter) -> Any:
-    """Return the worker that takes out of Redis what the emitter has put there."""
+def worker_of(given: Given, emitter: HttpEmitter) -> Any:
     from snowplow_aio.worker import RedisWorker  # noqa: PLC0415 - only some works need it
 
-    return RedisWorker(emitter, client=redis_url(given), mode=given.get("mode", "list"))
+    return RedisWorker(emitter, client=redis_url(given))
 
 
 async def drain(make: Make, given: Given) -> None:
-    """Fill Redis, then have a worker bring all events to the sink."""
+    """Fill Redis, then have a worker bring all events to the collector."""
     side, watch = make(given), common.Stopwatch()
     await track_all(side, range(given["events"]), [])
     await side.close()
-    worker = make_worker(given, http_emitter(given))
+    worker = worker_of(given, http_emitter(given))
     watch.start()
     running = asyncio.create_task(worker.run())
     await until(lambda: worker.stats().delivered >= given["events"])
@@ -171,13 +150,13 @@ async def drain(make: Make, given: Given) -> None:
 
 
 async def pass_on(make: Make, given: Given) -> None:
-    """Track now and then, while a worker in the same loop brings each event to the sink."""
+    """Track now and then, while a worker in the same loop brings each event to the collector."""
     passage, side = Passage(given["events"]), make(given | {"batch_size": 1})
 
     def arrived(outcome: Any) -> None:
         passage.arrive(payload["url"] for payload in outcome.payloads)
 
-    worker = make_worker(given, http_emitter(given, batch_size=1, hooks=[arrived]))
+    worker = worker_of(given, http_emitter(given, batch_size=1, hooks=[arrived]))
     passage.watch.start()
     running = asyncio.create_task(worker.run())
     for number in range(given["events"]):

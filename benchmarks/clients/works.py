@@ -3,13 +3,14 @@ The works that a client may be asked to do, the same for every tracker.
 
 A client script hands `main` a function that makes its `Side`. Run as a script
 of its own, this module does the works without any tracker.
-Parameters of all: ``work``, ``events``, ``seconds``, ``loop`` and ``core``.
+Parameters of all: ``work``, ``events``, ``seconds`` and ``loop``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import importlib
 import inspect
@@ -23,13 +24,12 @@ import subprocess
 import sys
 import threading
 import time
-import tracemalloc
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import Board, Stopwatch, Ticker, parameters, spread_out, tails
+from common import Stopwatch, Ticker, board_in, burn, parameters, spread_out, tails
 
 
 def nothing(*_: object) -> None:
@@ -38,27 +38,17 @@ def nothing(*_: object) -> None:
 
 @dataclass(kw_only=True)
 class Side:
-    """
-    One tracker, as the works drive it. `open`, `flush` and `close` may be coroutine functions.
+    """One tracker, as the works drive it. `open`, `flush` and `close` may be coroutine functions."""
 
-    Args:
-        track: Makes event number so-and-so and tracks it. Where *is_async*, it returns an awaitable.
-
-        open: Called before time is taken.
-
-        close: The documented call at shutdown. It returns the number of events that were not
-            delivered, or None if it does not tell.
-
-        taken: The number of events that an emitter which sends nothing has taken; None where the sink counts.
-    """
-
+    # Makes event number so-and-so and tracks it. Where *is_async*, it returns an awaitable.
     track: Callable[[int], Any]
     versions: dict[str, str]
     is_async: bool = False
+    # Called before time is taken.
     open: Callable[[], Any] = nothing
     flush: Callable[[], Any] = nothing
+    # The documented call at shutdown. It returns how many events were not delivered, if it tells.
     close: Callable[[], Any] = nothing
-    taken: Callable[[], int | None] = nothing
     emitter: Any = None
 
 
@@ -94,7 +84,7 @@ async def send(make: Make, given: Given) -> None:
         await asyncio.gather(*(track_all(side, share, watch.waits_ns) for share in shares))
     await settled(side.flush())
     watch.stop()
-    watch.report(side.versions, taken=side.taken())
+    watch.report(side.versions)
     await settled(side.close())
 
 
@@ -123,7 +113,7 @@ async def tick_along(make: Make, given: Given) -> None:
         watch.stop()
         late_ms = [late * 1e3 for late in spread_out(ticker.late)]
         figures = tails("late_", late_ms, "ms") | {"cpu_ms_per_second": watch.cpu_ms_per_second}
-        watch.report(side.versions, figures=figures, percentiles=late_ms, details={"tracked": tracked})
+        watch.report(side.versions, figures=figures, percentiles=late_ms)
         # Events that still wait for a collector that hangs are not waited for.
         os._exit(0)
 
@@ -145,41 +135,30 @@ async def tick_along(make: Make, given: Given) -> None:
 
 async def queue_up(make: Make, given: Given) -> None:
     """Have the events wait, and tell the memory that each takes beyond its JSON."""
-    events, warm_up = given["events"], given["events"] // 10
+    events, warm_up, watch = given["events"], given["events"] // 10, Stopwatch()
     probe = make(given | {"emitter": "null"})
     await settled(probe.track(events // 2))
     json_bytes = len(json.dumps(dict(probe.emitter.last), separators=(",", ":")))
     side = make(given)
-
-    async def track(first: int, count: int) -> None:
-        await track_all(side, range(first, first + count), [])
-        gc.collect()
-
     await settled(side.open())
-    await track(0, warm_up)
-    watch = Stopwatch()
     watch.start()
+    await track_all(side, range(warm_up), [])
+    gc.collect()
     before = resident_bytes()
-    await track(warm_up, events)
-    after = resident_bytes()
+    await track_all(side, range(warm_up, warm_up + events), [])
+    gc.collect()
+    resident = (resident_bytes() - before) / events
     watch.stop()
-    tracemalloc.start()
-    await track(0, warm_up)
-    traced = tracemalloc.get_traced_memory()[0] / max(1, warm_up)
-    tracemalloc.stop()
-    resident = traced if before is None or after is None else (after - before) / events
-    figures = {"resident_bytes": resident, "traced_bytes": traced, "json_bytes": json_bytes}
-    watch.report(side.versions, figures=figures | {"overhead_bytes": resident - json_bytes})
+    figures = {"resident_bytes": resident, "json_bytes": json_bytes, "overhead_bytes": resident - json_bytes}
+    watch.report(side.versions, figures=figures)
     # These events were never meant to be sent.
     os._exit(0)
 
 
-def resident_bytes() -> int | None:
-    """Return the memory that this process has in use; None where the system does not tell."""
-    statm = Path("/proc/self/statm")
-    if not statm.exists():
-        return None
-    return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def resident_bytes() -> int:
+    """Return the memory that this process has in use; only Linux tells."""
+    statm = Path("/proc/self/statm").read_text(encoding="ascii")
+    return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 # Nothing that belongs to the events goes on for longer than this after the last one.
@@ -207,15 +186,12 @@ async def idle(make: Make, given: Given) -> None:
     await settled(side.flush())
     await asyncio.sleep(SETTLE_SECONDS)
     watch.start()
-    before, cpu_before = SELECTOR.wakeups, time.process_time()
+    before = SELECTOR.wakeups
     await asyncio.sleep(seconds)
     # One of them ended the sleep that measures.
-    figures = {
-        "wakeups_per_second": (SELECTOR.wakeups - before - 1) / seconds,
-        "cpu_us_per_second": (time.process_time() - cpu_before) / seconds * 1e6,
-    }
+    wakeups = SELECTOR.wakeups - before - 1
     watch.stop()
-    watch.report(side.versions, figures=figures)
+    watch.report(side.versions, figures={"wakeups_per_second": wakeups / seconds})
     await settled(side.close())
 
 
@@ -224,21 +200,9 @@ CHUNK_CALIBRATION_STEPS = 20_000
 
 
 async def chunks(make: Make, given: Given) -> None:
-    """
-    Print the CPU time of one `track`, in units of a calibration loop around each of the ``chunks``.
-
-    Used by ``compare.py``. Where not ``is_calibrated``, the time is in seconds.
-    """
+    """Print the CPU time of one `track` in units of a calibration loop around each chunk (``compare.py``)."""
     # The time of this thread is user time, apart from some requests for memory.
     clock = time.thread_time
-
-    def calibration() -> float:
-        if not given["is_calibrated"]:
-            return 1.0
-        start, value = clock(), 1
-        for _ in range(CHUNK_CALIBRATION_STEPS):
-            value = (value * 1103515245 + 12345) & 0x7FFFFFFF
-        return clock() - start
 
     async def chunk(first: int) -> None:
         for number in range(first, first + events):
@@ -253,45 +217,37 @@ async def chunks(make: Make, given: Given) -> None:
     gc.collect()
     gc.freeze()
     for number in range(given["chunks"]):
-        before, start = calibration(), clock()
+        before, start = burn(CHUNK_CALIBRATION_STEPS, clock), clock()
         await chunk(number * events)
         took = clock() - start
-        found.append(took / events / (before + calibration()) * 2)
+        found.append(took / events / (before + burn(CHUNK_CALIBRATION_STEPS, clock)) * 2)
     print(json.dumps(statistics.median(found)), flush=True)
     os._exit(0)
 
 
-# None of them is needed before an emitter is made.
-HEAVY = ("aiohttp", "redis", "celery")
 TIMED = """
-import sys, time
+import time
 start = time.perf_counter()
 {code}
-seconds = time.perf_counter() - start
-import json
-print(json.dumps([seconds, [name for name in {heavy!r} if name in sys.modules]]))
+print(time.perf_counter() - start)
 """
 
 
 async def time_import(_make: Make, given: Given) -> None:
-    """Run ``code`` in so many fresh ``processes``, and tell the time and the modules that were loaded."""
-    command = [sys.executable, "-c", TIMED.format(code=given["code"], heavy=HEAVY)]
-    watch = Stopwatch()
+    """Run ``code`` in so many fresh ``processes``, and tell the time."""
+    command, watch = [sys.executable, "-c", TIMED.format(code=given["code"])], Stopwatch()
     watch.start()
     # The first process may have to compile, and is not counted.
-    made = [
-        json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)  # noqa: ASYNC221
-        for _ in range(1 + given["processes"])
+    _, *seconds = [
+        float(subprocess.check_output(command))  # noqa: ASYNC221
+        for _ in range(1 + given.get("processes", 5))
     ]
     watch.stop()
-    loaded = made[-1][1]
-    median_ms = statistics.median(seconds for seconds, _ in made[1:]) * 1e3
-    figures = {"import_ms": median_ms, "heavy_modules": float(len(loaded))}
-    watch.report({}, figures=figures, details={"loaded": loaded})
+    watch.report({}, figures={"import_ms": statistics.median(seconds) * 1e3})
 
 
 class Passage:
-    """Measures, by one clock, how long each event takes from its `track` to the sink's answer."""
+    """Measures, by one clock, how long each event takes from its `track` to the collector's answer."""
 
     def __init__(self, events: int) -> None:
         self.left = events
@@ -322,17 +278,13 @@ GROUP_SECONDS = 0.007
 
 
 async def meet_fault(make: Make, given: Given) -> None:
-    """
-    Track at a steady pace while a ticker watches the loop, then end as the fault says.
-
-    Used by ``faults.py``. Progress is written to the ``board``.
-    """
+    """Track at a steady pace, then end as the case says; tell the ``board`` (``faults.py``)."""
     side = make(given)
     print(json.dumps(side.versions), flush=True)
-    board, stop = Board(Path(given["board"])), asyncio.Event()
+    board, stop = board_in(Path(given["board"])), asyncio.Event()
     if given["ending"] == "stopped":
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    board["started_ns"] = board["last_tick_ns"] = time.monotonic_ns()
+    board.started_ns = board.last_tick_ns = time.monotonic_ns()
     ticker = asyncio.create_task(note_stalls(board))
     start = time.monotonic()
     for number in range(given["events"]):
@@ -340,29 +292,29 @@ async def meet_fault(make: Make, given: Given) -> None:
             await asyncio.sleep(max(0.0, start + number / GROUP * GROUP_SECONDS - time.monotonic()))
         if stop.is_set():
             break
-        board["tracked"] += 1
+        board.tracked += 1
         try:
             await settled(side.track(number))
         except Exception:  # noqa: BLE001 - an application goes on without the event
-            board["raised"] += 1
+            board.raised += 1
     # Closing has a time of its own.
     ticker.cancel()
-    board["tracking_ended_ns"] = time.monotonic_ns()
+    board.tracking_ended_ns = time.monotonic_ns()
     if given["ending"] == "return":
         return
     told = await settled(side.close())
-    board["told"] = 0 if told is None else told + 1
-    board["closed_ns"] = time.monotonic_ns()
+    board.told = 0 if told is None else told + 1
+    board.closed_ns = time.monotonic_ns()
 
 
-async def note_stalls(board: Board, tick_ns: int = 1_000_000) -> None:
+async def note_stalls(board: Any, tick_ns: int = 1_000_000) -> None:
     """Note the longest time for which nothing else could run on the loop."""
     last = time.monotonic_ns()
     while True:
         await asyncio.sleep(tick_ns / 1e9)
         now = time.monotonic_ns()
-        board["worst_stall_ns"] = max(board["worst_stall_ns"], now - last - tick_ns)
-        board["last_tick_ns"] = last = now
+        board.worst_stall_ns = max(board.worst_stall_ns, now - last - tick_ns)
+        board.last_tick_ns = last = now
 
 
 WORKS = (send, tick_along, queue_up, idle, chunks, time_import, meet_fault)
@@ -373,16 +325,11 @@ def main(make: Make, *more: Callable[[Make, Given], Coroutine[Any, Any, None]]) 
     given = parameters()
     work = next(one for one in (*WORKS, *more) if one.__name__ == given["work"])
 
-    def new_loop() -> asyncio.AbstractEventLoop:
-        if work is idle:
-            return asyncio.SelectorEventLoop(SELECTOR)
-        # `asyncio` or `uvloop`: both modules make their loops by the same name.
-        loop: asyncio.AbstractEventLoop = importlib.import_module(
-            given.get("loop", "asyncio")
-        ).new_event_loop()
-        return loop
-
-    with asyncio.Runner(loop_factory=new_loop) as runner, contextlib.suppress(KeyboardInterrupt):
+    # `asyncio` or `uvloop`: both modules make their loops by the same name.
+    maker: Any = importlib.import_module(given.get("loop", "asyncio")).new_event_loop
+    if work is idle:
+        maker = functools.partial(asyncio.SelectorEventLoop, SELECTOR)
+    with asyncio.Runner(loop_factory=maker) as runner, contextlib.suppress(KeyboardInterrupt):
         runner.run(work(make, given))
 
 

@@ -32,7 +32,7 @@ def run(directory: Path, *words: str) -> tuple[str, str, list[dict[str, Any]]]:
 
     assert done.returncode == 0, done.stdout + done.stderr
     document = json.loads(written.read_text(encoding="utf-8"))
-    assert document.keys() >= {"format", "command", "started_at", "machine", "events", "seed", "trials"}
+    assert document.keys() >= {"command", "started_at", "machine", "events", "seed", "trials"}
     return done.stdout, table.read_text(encoding="utf-8"), document["trials"]
 
 
@@ -57,9 +57,7 @@ def test_smoke_run_loses_nothing_and_makes_a_row_for_each_fault(tmp_path: Path) 
     assert set("".join(rule)) <= {"-", ":"}
     assert [row[1:6] for row in body] == [["snowplow-aio", "200", "0", "0", "0"]] * 2
     assert all(len(row) == len(head) for row in body)
-    heading = printed.splitlines()[0]
-    assert all(column in heading for column in COLUMNS)
-    assert printed.count("\n  snowplow-aio ") == 2
+    assert printed == table
 
 
 def test_events_that_do_not_arrive_are_counted_as_lost(tmp_path: Path) -> None:
@@ -80,7 +78,9 @@ def test_published_table_is_that_of_all_faults_and_trackers() -> None:
     The page names its command, and the rows are those that the command makes.
     """
     page = (ROOT / "docs" / "explanation" / "faults.md").read_text(encoding="utf-8")
-    code = "import json, faults; print(json.dumps([[f.title, f.runs] for f in faults.BY_NAME.values()]))"
+    code = (
+        "import json, faults; print(json.dumps([[case.title, case.runs] for case in faults.CASES.values()]))"
+    )
     code += "; print(json.dumps([peer[0] for peer in faults.PEERS.values()]))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=RUN.parent, capture_output=True, text=True, check=True
