@@ -17,8 +17,8 @@ from pydantic import Field, ValidationError
 
 from snowplow_aio import FormSubmit, SelfDescribing, entities, events
 from snowplow_aio.exceptions import ConfigurationError
+from tests.compat.schemas.generate import around, fitting, near
 from tests.conformance.oracle import Oracle, for_each_public_schema
-from tests.events.generate import around, fitting, near
 from tests.model.sent import data_of
 
 META_SCHEMA = "iglu:com.snowplowanalytics.self-desc/schema/jsonschema/1-0-0"
