@@ -216,6 +216,8 @@ def tests(session: nox.Session) -> None:
         install_lowest(session)
         # Celery's client of its broker asks for a newer redis-py than this library does.
         run_pytest(session, *UNIT, "--ignore=tests/celery")
+        # Here is the redis-py that arq takes.
+        run_pytest(session, "tests/compat/patterns")
     elif session.python == PYTHONS[-1] and (len(PYTHONS) > 1 or session.python == SUPPORTED[-1]):
         session.install(*group("tests"), PACKAGE, env=PURE)
         for stale in ROOT.glob(f"{DATA.name}.*"):
