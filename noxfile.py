@@ -225,9 +225,9 @@ def tests(session: nox.Session) -> None:
         run_pytest(session, *UNIT, measured=True)
     else:
         # What was built a moment ago is what users get; it need not be compiled twice.
-        is_compiled = session.python == COMPILED_PYTHON
-        package = [str(fresh_wheels[0]) + FAST_EXTRAS] if fresh_wheels and is_compiled else [FAST_PACKAGE]
-        session.install(*group("tests"), *package, env=COMPILED)
+        is_built = bool(fresh_wheels) and session.python == COMPILED_PYTHON
+        package = f"{fresh_wheels[0]}{FAST_EXTRAS}" if is_built else FAST_PACKAGE
+        session.install(*group("tests"), package, env=COMPILED)
         run_pytest(session, *UNIT)
 
 
