@@ -23,6 +23,9 @@ nox.options.reuse_venv = "yes"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_external_run = True
 
+# Some containers forbid it. The tests start hundreds of programs; each would compile every module again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 # What the embedded collector and the demo need is part of what is tested.

@@ -33,24 +33,29 @@ if logs == "logged":
 signal.signal(signal.SIGINT, signal.default_int_handler)
 trackers = []
 
+async def say_when_the_loop_ends():
+    try:
+        await asyncio.Event().wait()
+    finally:
+        print("ending", flush=True)
+
 async def main():
+    # A second interrupt in the very turn that ended `main` would end the interpreter's own tidying instead.
+    witness = asyncio.create_task(say_when_the_loop_ends())
     tracker = Tracker(HttpEmitter(url))
     if kept == "global":
         trackers.append(tracker)
     for _ in range(int(count)):
         await tracker.track(PAGE)
     print("ready", flush=True)
-    try:
-        if ending == "exits":
-            sys.exit(3)
-        if ending == "raises":
-            raise ZeroDivisionError
-        if ending == "is cancelled":
-            asyncio.current_task().cancel()
-        if ending != "returns":
-            await asyncio.Event().wait()
-    finally:
-        print("ending", flush=True)
+    if ending == "exits":
+        sys.exit(3)
+    if ending == "raises":
+        raise ZeroDivisionError
+    if ending == "is cancelled":
+        asyncio.current_task().cancel()
+    if ending != "returns":
+        await asyncio.Event().wait()
 
 asyncio.run(main())
 """
