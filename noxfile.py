@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -136,6 +137,13 @@ def run_pytest(session: nox.Session, *paths: str, measured: bool = False) -> Non
     )
 
 
+def run_side_by_side(*commands: Callable[[], object]) -> None:
+    """Run *commands* at once: each of them uses one core. The first that fails ends the session."""
+    with ThreadPoolExecutor() as pool:
+        for command in [pool.submit(command) for command in commands]:
+            command.result()
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, spelling, sizes and the workflows."""
@@ -152,15 +160,11 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Run both type checkers, and check that the public types are complete."""
     session.install(*group("types"), FAST_PACKAGE, env=PURE)
-    checks = (
-        ("mypy",),
-        ("pyright",),
-        ("pyright", "--verifytypes", "snowplow_aio", "--ignoreexternal"),
+    run_side_by_side(
+        lambda: session.run("mypy"),
+        lambda: session.run("pyright"),
+        lambda: session.run("pyright", "--verifytypes", "snowplow_aio", "--ignoreexternal"),
     )
-    # Side by side: each of them uses one core.
-    with ThreadPoolExecutor() as pool:
-        for check in [pool.submit(session.run, *command) for command in checks]:
-            check.result()
 
 
 @nox.session
@@ -170,19 +174,36 @@ def imports(session: nox.Session) -> None:
     session.run("lint-imports")
 
 
-@nox.session
-def docs(session: nox.Session) -> None:
-    """Build the documentation; a warning or a dead reference fails."""
-    session.install(*group("docs"), PACKAGE, env=PURE)
-    session.run(
-        "sphinx-build", "-W", "-n", "--keep-going", "-q", "docs", "docs/_build/html", *session.posargs
-    )
-
-
 @nox.session(python=COMPILED_PYTHON)
+def build(session: nox.Session) -> None:
+    """Do what `wheel` and `docs` do, side by side."""
+    session.install(*group("wheel"), *group("docs"), PACKAGE, env=PURE)
+    run_side_by_side(lambda: build_wheel(session), lambda: build_docs(session))
+
+
+@nox.session(default=False, python=COMPILED_PYTHON)
 def wheel(session: nox.Session) -> None:
     """Build the wheel, install it alone and track one event with it."""
     session.install(*group("wheel"))
+    build_wheel(session)
+
+
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning or a dead reference fails."""
+    session.install(*group("docs"), PACKAGE, env=PURE)
+    build_docs(session)
+
+
+def build_docs(session: nox.Session) -> None:
+    """Build the pages with what is installed."""
+    session.run(
+        *("sphinx-build", "-W", "-n", "--keep-going", "-q", "docs", "docs/_build/html", *session.posargs)
+    )
+
+
+def build_wheel(session: nox.Session) -> None:
+    """Build the wheel, and try it in an environment that has nothing else."""
     shutil.rmtree(BUILT, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(BUILT), ".", silent=True, env=COMPILED)
     (built,) = BUILT.glob("*.whl")
@@ -194,14 +215,8 @@ def wheel(session: nox.Session) -> None:
         python = f"{directory}/venv/bin/python"
         session.run(python, "-m", "pip", "install", str(built), external=True, silent=True)
         # Isolated: neither this directory nor PYTHONPATH may lend a module.
-        with session.chdir(directory):
-            session.run(
-                python,
-                "-I",
-                str(ROOT / "tools" / "smoke.py"),
-                *(["compiled"] if CAN_COMPILE else []),
-                external=True,
-            )
+        smoke_test = str(ROOT / "tools" / "smoke.py")
+        session.run(python, "-I", smoke_test, *(["compiled"] if CAN_COMPILE else []), external=True)
     fresh_wheels.append(built)
 
 
@@ -220,7 +235,7 @@ def tests(session: nox.Session) -> None:
         # Celery's client of its broker asks for a newer redis-py than this library does.
         run_pytest(session, *UNIT, "--ignore=tests/celery")
         # Here is the redis-py that arq takes.
-        run_pytest(session, "tests/compat/patterns")
+        run_pytest(session, "tests/compat/patterns", "-k", "arq", "-n", "0")
     elif session.python == PYTHONS[-1] and (len(PYTHONS) > 1 or session.python == SUPPORTED[-1]):
         session.install(*group("tests"), PACKAGE, env=PURE)
         for stale in ROOT.glob(f"{DATA.name}.*"):

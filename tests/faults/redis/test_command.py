@@ -143,6 +143,8 @@ async def test_what_a_killed_worker_held_is_taken_over_in_the_configured_time(
             assert 0.6 < time.monotonic() - killed < 10
             assert await number(port, "taken_over_total") == 700
             await until_in_redis(lambda: holds(rdb, mode, 0))
+            # The next round finds nothing more of the dead worker, and forgets it.
+            await until_in_redis(lambda: is_alone(rdb))
             second.process.terminate()
             assert (await second.ended())[0] == 0
     assert await left(rdb) == 0
@@ -155,6 +157,11 @@ async def holds(rdb: Any, mode: str, count: int) -> bool:
     if mode == "stream":
         return bool((await rdb.xpending("snowplow", "snowplow"))["pending"] == count)
     return bool(await left(rdb) - await rdb.llen("snowplow") == count)
+
+
+async def is_alone(rdb: Any) -> bool:
+    """Return whether one worker is known."""
+    return bool(await rdb.zcard("{snowplow}:workers") == 1)
 
 
 async def until_ready(port: int) -> None:
