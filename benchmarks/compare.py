@@ -24,16 +24,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import processes
 
 ROOT = Path(__file__).parent.parent
 CHUNKS, EVENTS = 15, 1_000
 RESAMPLES = 2_000
+# The share that counts as a slow-down.
+LIMIT = 0.03
 # With fewer, a median and its interval mean nothing.
 MIN_PAIRS = 10
-# What a process may take.
-TIMEOUT = 120.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,9 +45,10 @@ class Change:
     low: float
     high: float
 
-    def is_clear(self, limit: float) -> bool:
-        """Whether the truth lies on one side of *limit*."""
-        return self.low > limit or self.high <= limit
+    @property
+    def is_clear(self) -> bool:
+        """Whether the truth lies on one side of `LIMIT`."""
+        return self.low > LIMIT or self.high <= LIMIT
 
 
 def change(ratios: Sequence[float], seed: int = 0) -> Change:
@@ -61,12 +63,12 @@ def change(ratios: Sequence[float], seed: int = 0) -> Change:
     return Change(estimate=math.expm1(statistics.median(logs)), low=math.expm1(low), high=math.expm1(high))
 
 
-def judge(found: Change, limit: float) -> tuple[str, int]:
+def judge(found: Change) -> tuple[str, int]:
     """Return what to say about *found*, and the exit code."""
     interval = f"({found.low:+.1%} to {found.high:+.1%})"
-    if found.low > 0 and found.estimate > limit:
-        return f"slower by {found.estimate:.1%} {interval}: more than {limit:.0%}", 1
-    if not found.is_clear(limit):
+    if found.low > 0 and found.estimate > LIMIT:
+        return f"slower by {found.estimate:.1%} {interval}: more than {LIMIT:.0%}", 1
+    if not found.is_clear:
         return f"too noisy to tell: {found.estimate:+.1%} {interval}", 2
     if found.low > 0:
         return f"slower by {found.estimate:.1%} {interval}", 0
@@ -98,23 +100,17 @@ def lay_out(revision: str | None, folder: Path, *, is_compiled: bool) -> Path:
 
 def cost(source: Path) -> float:
     """Return what one `track` of *source* costs, measured in a fresh process."""
-    parameters = {"work": "chunks", "event": "page_view", "emitter": "store"}
-    done = subprocess.run(
-        processes.command("ours.py", "ours", parameters | {"chunks": CHUNKS, "events": EVENTS}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        env=processes.variables("ours") | {"PYTHONPATH": str(source)},
-        timeout=TIMEOUT,
-        check=True,
-    )
-    return float(done.stdout)
+    parameters: dict[str, Any] = {"work": "chunks", "event": "page_view", "emitter": "store"}
+    parameters |= {"chunks": CHUNKS, "events": EVENTS}
+    done = processes.run_client("ours.py", "ours", parameters, {"PYTHONPATH": str(source)})
+    return float(done["cost"])
 
 
-def paired(base: Path, head: Path, *, fewest: int, most: int, limit: float) -> Change:
+def paired(base: Path, head: Path, *, fewest: int, most: int) -> Change:
     """Return what *fewest* pairs say, or as many up to *most* as it takes to say something clear."""
     ratios: list[float] = []
     found = Change(estimate=0.0, low=-1.0, high=1.0)
-    while len(ratios) < fewest or (not found.is_clear(limit) and len(ratios) < most):
+    while len(ratios) < fewest or (not found.is_clear and len(ratios) < most):
         # Who goes first takes turns: neither always meets the colder machine.
         order = (base, head) if len(ratios) % 2 == 0 else (head, base)
         costs = {source: cost(source) for source in order}
@@ -131,17 +127,15 @@ def main(words: list[str]) -> int:
     parser.add_argument("--pairs", type=int, default=20, help="pairs of processes to begin with")
     parser.add_argument("--most", type=int, default=60, help="pairs at which to give up")
     parser.add_argument("--compiled", action="store_true", help="compare what mypyc makes of both")
-    parser.add_argument("--limit", type=float, default=3.0, help="per cent that count as a slow-down")
     arguments = parser.parse_args(words)
     if arguments.pairs < MIN_PAIRS or arguments.most < arguments.pairs:
         parser.error(f"--pairs must be at least {MIN_PAIRS}, and --most not less than --pairs")
-    limit, is_compiled = arguments.limit / 100, arguments.compiled
     with tempfile.TemporaryDirectory() as folder:
-        base = lay_out(arguments.base, Path(folder, "base"), is_compiled=is_compiled)
-        head = lay_out(arguments.head, Path(folder, "head"), is_compiled=is_compiled)
+        base = lay_out(arguments.base, Path(folder, "base"), is_compiled=arguments.compiled)
+        head = lay_out(arguments.head, Path(folder, "head"), is_compiled=arguments.compiled)
         processes.pin(processes.cores()[0])
-        found = paired(base, head, fewest=arguments.pairs, most=arguments.most, limit=limit)
-    text, code = judge(found, limit)
+        found = paired(base, head, fewest=arguments.pairs, most=arguments.most)
+    text, code = judge(found)
     print(text)
     return code
 

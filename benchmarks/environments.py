@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.metadata
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from clients.common import versions_of
 
 CACHE = Path(__file__).parent / ".cache"
 NODE_PACKAGES = ("@snowplow/node-tracker@4.8.0",)
@@ -60,8 +61,7 @@ def home(name: str) -> Path:
 @functools.cache
 def installed(name: str) -> Path | None:
     """Install the environment *name* unless it is there; return its folder, or None if that fails."""
-    here = {one.name.lower(): one.version for one in importlib.metadata.distributions()}
-    same = [f"{one}=={here[one]}" for one in SAME_AS_HERE.get(name, ()) if one in here]
+    same = [f"{one}=={version}" for one, version in versions_of(*SAME_AS_HERE.get(name, ())).items()]
     requirements = [*REQUIREMENTS[name], *same]
     digest = hashlib.sha256("\n".join([*requirements, *NODE_PACKAGES]).encode()).hexdigest()[:8]
     home = CACHE / "{}-{}.{}-{}".format(name, *sys.version_info[:2], digest)

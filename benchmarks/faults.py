@@ -33,8 +33,8 @@ EVENTS = 2005
 EVENTS_PER_SECOND = 1000
 # Seconds after the last event at which a client is killed.
 PATIENCE = 15.0
-SMOKE_EVENTS = 200
-SMOKE_CASES = ["healthy", "unavailable"]
+SMOKE_EVENTS = 250
+SMOKE_CASES = ["healthy", "unavailable", "dead", "poison"]
 # From the start of the interpreter to the first event, on a machine that has other things to do.
 START_SECONDS = 30.0
 LOOK_SECONDS = 0.01
@@ -221,11 +221,11 @@ def parse(words: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("--faults", nargs="+", choices=CASES, default=list(CASES), metavar="FAULT")
     add("--peers", nargs="+", choices=PEERS, default=list(PEERS), metavar="PEER")
-    add("--events", type=int, default=EVENTS, help="how many each client tracks")
     add("--seed", type=int, default=1, help="of the collector's chances")
     add("--json", type=Path, metavar="PATH", help="write all figures to PATH")
     add("--markdown", type=Path, metavar="PATH", help="write the table to PATH")
-    add("--smoke", action="store_true", help="few events, two faults, no peers: does it run?")
+    add("--smoke", action="store_true", help="few events, four faults, no peers: does it run?")
+    parser.set_defaults(events=EVENTS)
     arguments = parser.parse_args(words)
     if arguments.smoke:
         arguments.events, arguments.faults, arguments.peers = SMOKE_EVENTS, SMOKE_CASES, ["ours"]

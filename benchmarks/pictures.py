@@ -6,6 +6,7 @@ Needs matplotlib, from the dependency group ``bench``.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections import Counter
@@ -136,11 +137,10 @@ PICTURES: dict[str, tuple[dict[str, str], str, Callable[[Panels], Figure]]] = {
 }
 
 
-def draw(document: dict[str, Any], folder: Path) -> list[Path]:
-    """Draw the pictures that *document*, the JSON of a run, has figures for; return the files."""
+def draw(document: dict[str, Any], folder: Path) -> None:
+    """Draw the pictures that *document*, the JSON of a run, has figures for."""
     rows = {row["name"]: row["clients"] for row in document["rows"]}
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = []
     with plt.rc_context(STYLE):
         for name, (titles, needed, picture) in PICTURES.items():
             panels = {
@@ -155,11 +155,9 @@ def draw(document: dict[str, Any], folder: Path) -> list[Path]:
             layout: Any = figure.get_layout_engine()
             layout.set(rect=(0, 0.03, 1, 0.96))
             figure.text(0.01, 0.005, caption(document), fontsize=6.5, color="#555555")
-            drawn.append(folder / f"{name}.svg")
             # Without a date, and with ids from the salt, one run gives one file.
-            figure.savefig(drawn[-1], metadata={"Date": None})
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
             plt.close(figure)
-    return drawn
 
 
 def caption(document: dict[str, Any]) -> str:
@@ -175,15 +173,13 @@ def caption(document: dict[str, Any]) -> str:
     return " · ".join([*told, *(f"{name} {version}" for name, version in libraries.items())])
 
 
-def main(words: list[str]) -> int:
-    if len(words) != 2:
-        print(__doc__, file=sys.stderr)
-        return 2
-    document = json.loads(Path(words[0]).read_text(encoding="utf-8"))
-    for path in draw(document, Path(words[1])):
-        print(path)
-    return 0
+def main(words: list[str]) -> None:
+    parser = argparse.ArgumentParser(description="Draw the pictures of a run.")
+    parser.add_argument("run", type=Path, help="its JSON")
+    parser.add_argument("folder", type=Path, help="where the pictures go")
+    arguments = parser.parse_args(words)
+    draw(json.loads(arguments.run.read_text(encoding="utf-8")), arguments.folder)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -86,7 +86,9 @@ def command(script: str, runs_on: str, parameters: dict[str, Any]) -> list[str]:
 def variables(runs_on: str) -> dict[str, str]:
     """Return the environment variables of a client: no proxy, and this library only where it is measured."""
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    kept.pop("PYTHONPATH", None)
+    # Users have compiled modules, so no client compiles them anew.
+    for name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE"):
+        kept.pop(name, None)
     if runs_on in ("ours", "core"):
         kept["PYTHONPATH"] = str(SOURCE)
     if runs_on == "node":
@@ -96,10 +98,8 @@ def variables(runs_on: str) -> dict[str, str]:
     return kept
 
 
-def run_client(
-    script: str, runs_on: str, parameters: dict[str, Any], trusted: dict[str, str]
-) -> dict[str, Any]:
-    """Run one client in a fresh process and return its result."""
+def run_client(script: str, runs_on: str, parameters: dict[str, Any], more: dict[str, str]) -> dict[str, Any]:
+    """Run one client in a fresh process, with *more* environment variables, and return its result."""
     # Standard error goes to a file, as to a service's log: clients as shipped write to it.
     with tempfile.TemporaryFile() as errors:
         try:
@@ -108,7 +108,7 @@ def run_client(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=variables(runs_on) | trusted,
+                env=variables(runs_on) | more,
                 timeout=CLIENT_TIMEOUT,
                 check=True,
             )

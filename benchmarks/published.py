@@ -6,12 +6,12 @@ Each line names the row that it is read from. A run prints the lines of its rows
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from measure import RATE, SPEED, RefusedError, Summary, ratio, trusted
+from measure import RATE, SPEED, RefusedError, Summary, is_rate, ratio, trusted
 
 # The summaries of one row, by the name of the client.
 Found = Mapping[str, Summary]
@@ -19,87 +19,68 @@ Found = Mapping[str, Summary]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One published figure: of the first of *clients* of *row*, which is ours, as it is *shown*."""
+    """
+    One published figure of a client of ours, and the *limit* that the library has set itself.
 
+    Its *kind* is how many ``times`` better than the fastest of *bases*, how many times what it
+    ``costs`` there, how much ``worse`` it is (in per cent, of a rate), or the figure ``itself``.
+    """
+
+    kind: str
     text: str
     against: str
-    row: str
-    metric: str
-    clients: tuple[str, ...]
-    value: Callable[[Found], float]
-    shown: str
-    least: float | None = None
-    most: float | None = None
+    # The row, and after a slash the client, where that is not ``ours``.
+    place: str
+    bases: str = ""
+    limit: float | None = None
+    metric: str = SPEED
+
+    @property
+    def row(self) -> str:
+        return self.place.partition("/")[0]
+
+    @property
+    def clients(self) -> tuple[str, ...]:
+        return self.place.partition("/")[2] or "ours", *self.bases.split()
+
+    @property
+    def unit(self) -> str:
+        if self.kind in ("times", "costs"):
+            return "×"
+        is_share = self.kind == "worse" and is_rate(self.metric)
+        return "%" if is_share else UNITS[self.metric.rpartition("_")[2]]
+
+    def value(self, found: Found) -> float:
+        client, *bases = self.clients
+        if self.kind == "itself":
+            return trusted(self.metric, found[client], inf)
+        # Whichever is there: each of them is one tuning of the same peer.
+        best = max(bases, key=lambda name: found[name].medians.get(SPEED, 0.0) if name in found else -1.0)
+        if self.kind == "worse":
+            mine, its = trusted(self.metric, found[client]), trusted(self.metric, found[best])
+            return (1 - mine / its) * 100 if self.unit == "%" else mine - its
+        times = ratio(self.metric, found[client], found[best])
+        return times if self.kind == "times" else 1 / times
 
     def told(self, found: Found) -> dict[str, Any]:
         """Return the line with its limit, and what it says about what was *found* in its row."""
-        asked, is_met, unit = "", None, self.shown.partition("}")[2]
-        if self.least is not None or self.most is not None:
-            asked = f"≤ {self.most:g}{unit}" if self.least is None else f"≥ {self.least:g}{unit}"
+        is_least, limit, is_met = self.kind == "times", self.limit, None
+        asked = "" if limit is None else f"{'≥' if is_least else '≤'} {limit:g} {self.unit}"
         try:
             value = self.value(found)
         except (RefusedError, KeyError) as refusal:
             text = "not run" if isinstance(refusal, KeyError) else str(refusal)
         else:
-            text = self.shown.format(value)
-            if asked:
-                is_met = value <= self.most if self.least is None else value >= self.least
+            text = f"{value:{FORMS[self.kind]}} {self.unit}"
+            if limit is not None:
+                is_met = value >= limit if is_least else value <= limit
         same = {name: getattr(self, name) for name in ("text", "against", "row")}
         return same | {"asked": asked, "found": text, "is_met": is_met}
 
 
-def parts(place: str) -> tuple[str, str]:
-    """Return the row that *place* names, and the client: after a slash, where it is not ``ours``."""
-    row, _, client = place.partition("/")
-    return row, client or "ours"
-
-
-def times(
-    text: str, against: str, place: str, peers: str, least: float | None = None, *, metric: str = SPEED
-) -> Line:
-    """Return how many times better a client is than the fastest of *peers*, which is to be *least*."""
-    (row, client), names = parts(place), tuple(peers.split())
-
-    def value(found: Found) -> float:
-        # Whichever is there: each of them is one tuning of the same peer.
-        best = max(names, key=lambda name: found[name].medians.get(SPEED, 0.0) if name in found else -1.0)
-        return ratio(metric, found[client], found[best])
-
-    return Line(text, against, row, metric, (client, *names), value, "{:.1f} ×", least=least)
-
-
-def costs(text: str, against: str, place: str, base: str, *, metric: str, most: float | None = None) -> Line:
-    """Return how many times the cost of *base* a client's is, which is to be *most* at most."""
-    row, client = parts(place)
-
-    def value(found: Found) -> float:
-        return 1 / ratio(metric, found[client], found[base])
-
-    return Line(text, against, row, metric, (client, base), value, "{:.2f} ×", most=most)
-
-
-def at_most(text: str, place: str, metric: str, most: float, unit: str) -> Line:
-    """Return a figure of a client, which is to be *most* at most."""
-    row, client = parts(place)
-
-    def value(found: Found) -> float:
-        return trusted(metric, found[client], inf)
-
-    return Line(text, "", row, metric, (client,), value, f"{{:.3g}} {unit}", most=most)
-
-
-def loss(text: str, place: str, metric: str, base: str, *, unit: str, most: float | None = None) -> Line:
-    """Return by how much (in per cent, of a rate) a figure is worse than that of the client *base*."""
-    row, client = parts(place)
-
-    def value(found: Found) -> float:
-        mine, its = trusted(metric, found[client]), trusted(metric, found[base])
-        return (1 - mine / its) * 100 if unit == "%" else mine - its
-
-    return Line(text, base, row, metric, (client, base), value, f"{{:.2g}} {unit}", most=most)
-
-
-SHIPPED, TUNED = "emitter", "emitter-tuned async-emitter-tuned"
+UNITS = {"us": "µs", "ms": "ms", "bytes": "B", "second": "/s"}
+FORMS = {"times": ".1f", "costs": ".2f", "worse": ".2g", "itself": ".3g"}
+SHIPPED, TUNED, OLD = "emitter", "emitter-tuned async-emitter-tuned", "official-redis"
 AS_SHIPPED, BEST_TUNING = "snowplow-tracker, as shipped", "its best tuning"
 STATES = {"answering": "", "refusing": ", collector dead", "slow": ", collector slow", "standard": ", uvloop"}
 
@@ -108,64 +89,58 @@ def of_service(state: str, client: str) -> tuple[Line, ...]:
     """Return what a service loses by one event for each request."""
     row, titles = f"service-{state}", {"served-ours": "CurrentTracker", "served-ours-request": "tracker_of"}
     text, place = f"service{STATES[state]}, {titles[client]}: ", f"{row}/{client}"
+    base, rate = "served-alone", f"{text}requests/s"
     return (
-        loss(f"{text}CPU of a request", place, "request_cpu_us", "served-alone", unit="µs"),
-        loss(f"{text}requests/s", place, RATE, "served-alone", unit="%", most=5),
-        times(f"{text}requests/s", AS_SHIPPED, place, "served-emitter", metric=RATE),
-        loss(f"{text}p99", place, "p99_ms", "served-alone", unit="ms", most=0.3),
-        at_most(f"{text}longest stall", place, "stall_ms", 5, "ms"),
+        Line("worse", f"{text}CPU of a request", base, place, base, None, "request_cpu_us"),
+        Line("worse", rate, base, place, base, 5, RATE),
+        Line("times", rate, AS_SHIPPED, place, "served-emitter", None, RATE),
+        Line("worse", f"{text}p99", base, place, base, 0.3, "p99_ms"),
+        Line("itself", f"{text}longest stall", "", place, "", 5, "stall_ms"),
     )
 
 
 PAGE_VIEW, STRUCTURED = "page view by POST, events/s", "structured event, events/s"
+WAIT, MEMORY = "wait of one `track`, 99th percentile", "memory beyond its JSON, of an event that waits"
 REDIS, LATENCY = "into Redis; out of it", "from `track` through Redis to the collector's answer, median"
-MEMORY, IMPORTING = "memory beyond its JSON, of an event that waits", "import and a page view"
+IMPORTING, WAITING, CONTEXTS = "import and a page view", "memory/ours-waiting", "linear-contexts/contexts"
 LINES = (
-    times(PAGE_VIEW, AS_SHIPPED, "page_view", SHIPPED, 12),
-    times(PAGE_VIEW, BEST_TUNING, "page_view", TUNED, 4),
-    times(PAGE_VIEW, "node-tracker, as shipped", "page_view", "node", 8),
-    times(PAGE_VIEW, "… in batches of 100", "page_view", "node-tuned", 8),
-    times(PAGE_VIEW, "aio-snowplow-tracker, as shipped", "page_view", "aio", 8),
-    times(PAGE_VIEW, "… tuned", "page_view", "aio-tuned", 8),
-    times("CPU for each of them", BEST_TUNING, "page_view", TUNED, 4, metric="cpu_us"),
-    times("wait of one `track`, 99th percentile", AS_SHIPPED, "page_view", SHIPPED, 40, metric="p99_us"),
-    times(STRUCTURED, BEST_TUNING, "structured", TUNED, 4.5),
-    times("by GET", "its Emitter, as shipped", "get", SHIPPED, 6),
-    times("by GET", "… tuned", "get", "emitter-tuned-get"),
-    times("over TLS", AS_SHIPPED, "tls", SHIPPED, 100),
-    times("over TLS", "… tuned", "tls", "emitter-tuned"),
-    times("50 ms of round trip, defaults on both sides", AS_SHIPPED, "rtt", SHIPPED, 100),
-    times(REDIS, "RedisEmitter 0.15.0", "redis-emit/ours-redis", "official-redis", 10),
-    times(REDIS, "RedisWorker 0.15.0", "redis-drain/ours-redis", "official-redis", 10),
-    times(LATENCY, "both of 0.15.0", "redis-latency/ours-redis", "official-redis", metric="passed_p50_ms"),
-    times(MEMORY, "snowplow-tracker", "memory/ours-waiting", "emitter-waiting", metric="overhead_bytes"),
-    at_most("… itself", "memory/ours-waiting", "overhead_bytes", 250, "B"),
+    Line("times", PAGE_VIEW, AS_SHIPPED, "page_view", SHIPPED, 12),
+    Line("times", PAGE_VIEW, BEST_TUNING, "page_view", TUNED, 4),
+    Line("times", PAGE_VIEW, "node-tracker, as shipped", "page_view", "node", 8),
+    Line("times", PAGE_VIEW, "… in batches of 100", "page_view", "node-tuned", 8),
+    Line("times", PAGE_VIEW, "aio-snowplow-tracker, as shipped", "page_view", "aio", 8),
+    Line("times", PAGE_VIEW, "… tuned", "page_view", "aio-tuned", 8),
+    Line("times", "CPU for each of them", BEST_TUNING, "page_view", TUNED, 4, "cpu_us"),
+    Line("times", WAIT, AS_SHIPPED, "page_view", SHIPPED, 40, "p99_us"),
+    Line("times", STRUCTURED, BEST_TUNING, "structured", TUNED, 4.5),
+    Line("times", "by GET", "its Emitter, as shipped", "get", SHIPPED, 6),
+    Line("times", "by GET", "… tuned", "get", "emitter-tuned-get"),
+    Line("times", "over TLS", AS_SHIPPED, "tls", SHIPPED, 100),
+    Line("times", "over TLS", "… tuned", "tls", "emitter-tuned"),
+    Line("times", "50 ms of round trip, defaults on both sides", AS_SHIPPED, "rtt", SHIPPED, 100),
+    Line("times", REDIS, "RedisEmitter 0.15.0", "redis-emit/ours-redis", OLD, 10),
+    Line("times", REDIS, "RedisWorker 0.15.0", "redis-drain/ours-redis", OLD, 10),
+    Line("times", LATENCY, "both of 0.15.0", "redis-latency/ours-redis", OLD, None, "passed_p50_ms"),
+    Line("times", MEMORY, "snowplow-tracker", WAITING, "emitter-waiting", None, "overhead_bytes"),
+    Line("itself", "… itself", "", WAITING, "", 250, "overhead_bytes"),
     *(
-        costs(f"loop late, {state}", "idle loop", f"loop-{state}", "idle", metric="late_p99_ms", most=2)
+        Line("costs", f"loop late, {state}", "idle loop", f"loop-{state}", "idle", 2, "late_p99_ms")
         for state in ("answering", "refusing", "hanging")
     ),
-    times("without validation", "with it", "building/ours-null-unchecked", "ours-null"),
-    times("10,000 events, events/s", "100,000", "linear-events/events-10k", "events-100k"),
-    times("1,000,000 events, events/s", "100,000", "linear-events/events-1m", "events-100k"),
+    Line("times", "without validation", "with it", "building/ours-null-unchecked", "ours-null"),
+    Line("times", "10,000 events, events/s", "100,000", "linear-events/events-10k", "events-100k"),
+    Line("times", "1,000,000 events, events/s", "100,000", "linear-events/events-1m", "events-100k"),
+    Line("times", "10 tasks, events/s", "one", "linear-tasks/tasks-10", "tasks-1"),
+    Line("times", "100 tasks, events/s", "one", "linear-tasks/tasks-100", "tasks-1"),
     *(
-        times(f"{tasks} tasks, events/s", "one", f"linear-tasks/tasks-{tasks}", "tasks-1")
-        for tasks in (10, 100)
-    ),
-    *(
-        loss(
-            f"{more} kB more of contexts, CPU",
-            f"linear-contexts/contexts-{more}k",
-            "cpu_us",
-            "contexts-0k",
-            unit="µs",
+        Line(
+            "worse", f"{more} kB contexts, CPU", "none", f"{CONTEXTS}-{more}k", "contexts-0k", None, "cpu_us"
         )
         for more in (4, 16, 64)
     ),
-    at_most("idle tracker, wake-ups", "idle", "wakeups_per_second", 0, "/s"),
-    costs(
-        IMPORTING, "from pydantic …", "import/import-ours", "import-pydantic", metric="import_ms", most=1.25
-    ),
-    costs(IMPORTING, "one model", "import/import-ours", "import-model", metric="import_ms"),
+    Line("itself", "idle tracker, wake-ups", "", "idle", "", 0, "wakeups_per_second"),
+    Line("costs", IMPORTING, "from pydantic …", "import/import-ours", "import-pydantic", 1.25, "import_ms"),
+    Line("costs", IMPORTING, "one model", "import/import-ours", "import-model", None, "import_ms"),
     *(
         line
         for state in STATES

@@ -26,15 +26,9 @@ from rows import ROWS, Row, chosen
 
 # Further rounds, for clients with too few usable repeats.
 EXTRA_ROUNDS = 7
-# The share of events (and of seconds) of a quick run.
-QUICK_SCALE = 0.2
-# The events per repeat of a smoke run: some batches, but no time worth measuring.
-SMOKE_EVENTS = 120
-SMOKE_SECONDS = 0.2
-# How long after the end of a load an answer is waited for. A smoke run compares the answers with the
-# tracked events, so it waits until the service has handled all.
-PATIENCE_SECONDS = 2.0
-SMOKE_PATIENCE_SECONDS = 30.0
+# A repeat has no fewer, however small the scale: some batches, but no time worth measuring.
+FEWEST_EVENTS = 120
+SHORTEST_SECONDS = 0.1
 # When a client has flushed, all is sent; the last bytes only have to be read.
 ARRIVAL_SECONDS = 10.0
 
@@ -50,9 +44,9 @@ def parse(words: list[str]) -> argparse.Namespace:
     names = sorted({name for row in ROWS for name in (row.name, row.name.split("-")[0])})
     add = parser.add_argument
     add("--only", type=listed, default=[], metavar="ROWS", help=f"some of {','.join(names)}")
-    add("--clients", type=listed, default=[], help="some of 'ours', 'peers' and the names of clients")
-    add("--quick", action="store_true", help="a fifth of the events: rougher figures")
-    add("--smoke", action="store_true", help="tiny counts, one repeat: does it run at all?")
+    add("--clients", type=listed, default=[], help="some of 'own', 'peers' and the names of clients")
+    add("--scale", type=float, default=1.0, help="the share of the events; with less, figures are rougher")
+    add("--repeats", type=int, default=MIN_REPEATS, help=f"below {MIN_REPEATS} there are no ratios")
     add("--json", type=Path, metavar="PATH", help="write all repeats to PATH")
     add("--pictures", type=Path, metavar="FOLDER", help="draw SVG files (needs matplotlib)")
     arguments = parser.parse_args(words)
@@ -93,8 +87,8 @@ class Run:
     """Has the clients of each row take turns, and keeps what they told."""
 
     server_core: int | None
-    is_smoke: bool
     scale: float
+    wanted: int
     is_complete: bool = True
     # Why a client has no repeats, or no more of them, by row and client.
     remarks: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -104,14 +98,14 @@ class Run:
         """Return the repeats of all clients of *row*; further rounds are for those with too few."""
         repeats: Repeats = {name: [] for name in row.counts}
         names, latest = list(row.counts), time.monotonic() + row.extra_seconds * len(row.counts)
-        wanted, extra = (1, 0) if self.is_smoke else (MIN_REPEATS, EXTRA_ROUNDS)
+        extra = EXTRA_ROUNDS if self.wanted >= MIN_REPEATS else 0
         try:
             with running_servers(row, self.server_core) as servers:
-                for turn in range(wanted + extra):
-                    if turn >= wanted:
+                for turn in range(self.wanted + extra):
+                    if turn >= self.wanted:
                         found = summarise(repeats)
-                        names = [name for name in names if found[name].usable < wanted]
-                    if turn < wanted or time.monotonic() < latest:
+                        names = [name for name in names if found[name].usable < self.wanted]
+                    if turn < self.wanted or time.monotonic() < latest:
                         self.take_turns(row, names, servers, repeats)
         except (ImportError, MissingError) as missing:
             self.remarks |= {(row.name, name): f"not run: {missing}" for name in names}
@@ -134,8 +128,8 @@ class Run:
     def repeat(self, row: Row, name: str, servers: Servers) -> Repeat:
         client = row.clients[name]
         given = self.parameters(row, name, servers)
-        # A smoke run installs nothing for this library.
-        runs_on = "ours" if client.runs_on == "core" and self.is_smoke else client.runs_on
+        # At a scale of 0 no figure counts, so nothing is installed for this library.
+        runs_on = "ours" if client.runs_on == "core" and not self.scale else client.runs_on
         servers.collector.ask("reset")
         if servers.redis is not None:
             servers.redis.flushall()
@@ -165,15 +159,13 @@ class Run:
 
     def parameters(self, row: Row, name: str, servers: Servers) -> dict[str, Any]:
         client, events = row.clients[name], row.counts[name]
-        # Node's engine compiles code that has run some thousand times, so a quick run has no fewer events.
+        # Node's engine compiles code that has run some thousand times, so it always has all events.
         scale = 1.0 if client.runs_on == "node" else self.scale
         given = {fact: getattr(row, fact) for fact in ("work", "event", "method", "scheme")}
         given |= {"port": servers.collector.port, "redis_port": servers.redis_port, "shares": SHARES}
-        given |= {"events": round(events * scale), "seconds": row.seconds * scale}
-        given |= {"load_core": self.server_core, "patience": PATIENCE_SECONDS}
-        if self.is_smoke:
-            given |= {"events": min(events, SMOKE_EVENTS), "seconds": min(row.seconds, SMOKE_SECONDS)}
-            given |= {"patience": SMOKE_PATIENCE_SECONDS, "processes": 1}
+        given |= {"events": max(round(events * scale), min(events, FEWEST_EVENTS))}
+        given |= {"seconds": max(row.seconds * scale, min(row.seconds, SHORTEST_SECONDS))}
+        given |= {"load_core": self.server_core, "processes": self.wanted}
         return given | row.parameters | client.parameters
 
 
@@ -220,8 +212,7 @@ def measure(arguments: argparse.Namespace, document: dict[str, Any]) -> bool:
     client_core, server_core = processes.cores()
     # Clients inherit it, those as well that cannot do it for themselves.
     processes.pin(client_core)
-    scale = QUICK_SCALE if arguments.quick else 1.0
-    run, found = Run(server_core=server_core, is_smoke=arguments.smoke, scale=scale), {}
+    run, found = Run(server_core=server_core, scale=arguments.scale, wanted=arguments.repeats), {}
     for row in chosen(arguments.only, arguments.clients):
         repeats = run.measure(row)
         summaries = summarise(repeats)

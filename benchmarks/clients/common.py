@@ -8,6 +8,7 @@ result as one line of JSON. All clients track the same data and are timed by the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import importlib.metadata
@@ -94,11 +95,9 @@ class NullEmitter:
     """Takes every event and keeps only the last: an event then costs nothing but its building."""
 
     def __init__(self) -> None:
-        self.taken = 0
         self.last: Mapping[str, Any] = {}
 
     def input(self, payload: Mapping[str, Any]) -> None:
-        self.taken += 1
         self.last = payload
 
     def sync_flush(self) -> None:
@@ -116,8 +115,11 @@ def silence(*loggers: str) -> None:
 
 def versions_of(*distributions: str) -> dict[str, str]:
     """Return the version of each of *distributions* that is installed."""
-    installed = {one.name.lower(): one.version for one in importlib.metadata.distributions()}
-    return {name: installed[name] for name in distributions if name in installed}
+    found = {}
+    for name in distributions:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def burn(steps: int, clock: Callable[[], float]) -> float:
@@ -170,10 +172,6 @@ class Stopwatch:
         self.cpu_seconds = time.process_time() - self.cpu_start
         self.calibration_after_ms = calibrate()
 
-    @property
-    def cpu_ms_per_second(self) -> float:
-        return self.cpu_seconds / (self.finished_ns - self.started_ns) * 1e12
-
     def report(self, versions: dict[str, str], **more: Any) -> None:
         """Print the result line."""
         result = {name: value for name, value in vars(self).items() if name != "waits_ns"}
@@ -183,6 +181,13 @@ class Stopwatch:
             waits_us = [value / 1e3 for value in spread_out(self.waits_ns)]
             result |= {"figures": tails("", waits_us, "us"), "percentiles": waits_us}
         print(json.dumps(result | more), flush=True)
+
+    def report_all(self, name: str, values_ms: Sequence[float], versions: dict[str, str]) -> None:
+        """Print the result line of *values_ms*, which are called *name*."""
+        percentiles = spread_out(values_ms)
+        cpu_ms_per_second = self.cpu_seconds / (self.finished_ns - self.started_ns) * 1e12
+        figures = tails(name, percentiles, "ms") | {"cpu_ms_per_second": cpu_ms_per_second}
+        self.report(versions, figures=figures, percentiles=percentiles)
 
 
 class Ticker:

@@ -17,7 +17,7 @@ import common
 import redis
 from common import PAGE_TITLE, REFERRER, page_url
 from snowplow_tracker import Emitter, RedisEmitter, RedisWorker, SelfDescribingJson, Subject, Tracker
-from works import Given, Passage, Side, main
+from works import Given, Make, Passage, Side, main
 
 VERSIONS = common.versions_of("snowplow-tracker", "redis", "requests", "gevent")
 
@@ -55,7 +55,7 @@ def make_emitter(given: Given, **more: Any) -> Any:
     return Emitter("127.0.0.1", protocol=given["scheme"], port=given["port"], **more)
 
 
-def drain(given: Given) -> None:
+def drain(make: Make, given: Given) -> None:
     """Fill Redis, then have a worker bring all events to the collector."""
     side = make(given)
     for number in range(given["events"]):
@@ -74,7 +74,7 @@ def drain(given: Given) -> None:
     worker.run()
 
 
-def pass_on(given: Given) -> None:
+def pass_on(make: Make, given: Given) -> None:
     """Track now and then in a thread, while the worker has the main one, as it asks for."""
     side, passage = make(given), Passage(given["events"])
 
@@ -99,9 +99,5 @@ def pass_on(given: Given) -> None:
 
 
 if __name__ == "__main__":
-    # The worker blocks, so it runs without a loop.
-    parameters, blocking = common.parameters(), {"drain": drain, "pass_on": pass_on}
-    if parameters["work"] in blocking:
-        blocking[parameters["work"]](parameters)
-    else:
-        main(make)
+    # The worker blocks, so these run without a loop.
+    main(make, drain, pass_on)

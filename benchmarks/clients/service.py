@@ -14,7 +14,6 @@ two stretches, ``rate`` of the second one, ``connections``, ``loop`` and
 
 import asyncio
 import gc
-import importlib
 import os
 import socket
 import sys
@@ -24,8 +23,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import uvicorn
-from common import PAGE_TITLE, Stopwatch, Ticker, page_url, parameters, tails, versions_of
+from common import PAGE_TITLE, Stopwatch, Ticker, page_url, tails, versions_of
 from fastapi import FastAPI, Request
+from works import Given, main
 
 sys.path.append(str(Path(__file__).parent.parent))
 
@@ -36,7 +36,6 @@ from processes import talking
 WARM_UP_SECONDS = 0.3
 FLUSH_SECONDS = 30.0
 
-Given = dict[str, Any]
 Loop = asyncio.AbstractEventLoop
 # A service, what sends its waiting events (called in a thread beside its loop), and its versions.
 Served = tuple[FastAPI, Callable[[Loop], Any] | None, dict[str, str]]
@@ -154,8 +153,9 @@ def measure(given: Given, served: Served, watch: Stopwatch, loop: Loop, port: in
     os._exit(0)
 
 
-async def serve(given: Given, served: Served, watch: Stopwatch) -> None:
+async def serve(make: Callable[[Given], Served], given: Given) -> None:
     """Serve, while a thread beside the loop measures and then ends the process."""
+    served, watch = make(given), Stopwatch()
     config = uvicorn.Config(served[0], http=given["http"], log_level="warning", access_log=False)
     # With the protocol named, or asyncio would leave Nagle's algorithm on in its connections.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
@@ -168,15 +168,7 @@ async def serve(given: Given, served: Served, watch: Stopwatch) -> None:
         await serving
 
 
-def main() -> None:
-    given = parameters()
-    makers = {"nobody": tracked_by_nobody, "official": tracked_by_official, "ours": tracked_by_ours}
-    served = makers[given["tracked_by"]](given)
-    # `asyncio` or `uvloop`: both modules make their loops by the same name.
-    loop_maker = importlib.import_module(given["loop"])
-    with asyncio.Runner(loop_factory=loop_maker.new_event_loop) as runner:
-        runner.run(serve(given, served, Stopwatch()))
-
+TRACKED_BY = {"nobody": tracked_by_nobody, "official": tracked_by_official, "ours": tracked_by_ours}
 
 if __name__ == "__main__":
-    main()
+    main(lambda given: TRACKED_BY[given["tracked_by"]](given), serve)

@@ -24,12 +24,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import Stopwatch, Ticker, board_in, burn, parameters, spread_out, tails
+from common import Stopwatch, Ticker, board_in, burn, parameters
 
 
 def nothing(*_: object) -> None:
@@ -77,11 +77,8 @@ async def send(make: Make, given: Given) -> None:
     await settled(side.open())
     watch = Stopwatch()
     watch.start()
-    if tasks == 1:
-        await track_all(side, range(events), watch.waits_ns)
-    else:
-        shares = (range(task, events, tasks) for task in range(tasks))
-        await asyncio.gather(*(track_all(side, share, watch.waits_ns) for share in shares))
+    shares = (range(task, events, tasks) for task in range(tasks))
+    await asyncio.gather(*(track_all(side, share, watch.waits_ns) for share in shares))
     await settled(side.flush())
     watch.stop()
     watch.report(side.versions)
@@ -111,9 +108,7 @@ async def tick_along(make: Make, given: Given) -> None:
         if is_frozen:
             ticker.give_up()
         watch.stop()
-        late_ms = [late * 1e3 for late in spread_out(ticker.late)]
-        figures = tails("late_", late_ms, "ms") | {"cpu_ms_per_second": watch.cpu_ms_per_second}
-        watch.report(side.versions, figures=figures, percentiles=late_ms)
+        watch.report_all("late_", [late * 1e3 for late in ticker.late], side.versions)
         # Events that still wait for a collector that hangs are not waited for.
         os._exit(0)
 
@@ -221,7 +216,7 @@ async def chunks(make: Make, given: Given) -> None:
         await chunk(number * events)
         took = clock() - start
         found.append(took / events / (before + burn(CHUNK_CALIBRATION_STEPS, clock)) * 2)
-    print(json.dumps(statistics.median(found)), flush=True)
+    print(json.dumps({"cost": statistics.median(found)}), flush=True)
     os._exit(0)
 
 
@@ -233,15 +228,12 @@ print(time.perf_counter() - start)
 """
 
 
-async def time_import(_make: Make, given: Given) -> None:
+def time_import(_make: Make, given: Given) -> None:
     """Run ``code`` in so many fresh ``processes``, and tell the time."""
     command, watch = [sys.executable, "-c", TIMED.format(code=given["code"])], Stopwatch()
     watch.start()
     # The first process may have to compile, and is not counted.
-    _, *seconds = [
-        float(subprocess.check_output(command))  # noqa: ASYNC221
-        for _ in range(1 + given.get("processes", 5))
-    ]
+    _, *seconds = [float(subprocess.check_output(command)) for _ in range(1 + given["processes"])]
     watch.stop()
     watch.report({}, figures={"import_ms": statistics.median(seconds) * 1e3})
 
@@ -266,9 +258,7 @@ class Passage:
 
     def report(self, versions: dict[str, str]) -> None:
         self.watch.stop()
-        percentiles = spread_out(self.took_ms)
-        figures = tails("passed_", percentiles, "ms") | {"cpu_ms_per_second": self.watch.cpu_ms_per_second}
-        self.watch.report(versions, figures=figures, percentiles=percentiles)
+        self.watch.report_all("passed_", self.took_ms, versions)
 
 
 # A thousand events a second, a few together as the requests of an application make them. Seven divides
@@ -320,11 +310,13 @@ async def note_stalls(board: Any, tick_ns: int = 1_000_000) -> None:
 WORKS = (send, tick_along, queue_up, idle, chunks, time_import, meet_fault)
 
 
-def main(make: Make, *more: Callable[[Make, Given], Coroutine[Any, Any, None]]) -> None:
-    """Do the work that the parameters name, one of `WORKS` or of *more*."""
+def main(make: Callable[[Given], Any], *more: Callable[[Any, Given], Any]) -> None:
+    """Do the work that the parameters name, one of `WORKS` or of *more*; it may be a coroutine function."""
     given = parameters()
-    work = next(one for one in (*WORKS, *more) if one.__name__ == given["work"])
-
+    work: Any = next(one for one in (*WORKS, *more) if one.__name__ == given["work"])
+    if not inspect.iscoroutinefunction(work):
+        work(make, given)
+        return
     # `asyncio` or `uvloop`: both modules make their loops by the same name.
     maker: Any = importlib.import_module(given.get("loop", "asyncio")).new_event_loop
     if work is idle:

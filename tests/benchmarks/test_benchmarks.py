@@ -6,11 +6,8 @@ No test here asserts a time.
 
 from __future__ import annotations
 
-import importlib
 import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -18,34 +15,23 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-BENCHMARKS = ROOT / "benchmarks"
 PERFORMANCE = ROOT / "docs" / "explanation" / "performance.md"
+PICTURES = ROOT / "docs" / "_static"
 
-pytestmark = pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="no benchmarks beside an installed package")
-
-
-@pytest.fixture(scope="module")
-def bench() -> Iterator[Callable[[str], Any]]:
-    """
-    Import a module of the benchmarks, which are no package, and forget it afterwards.
-    """
-    before = set(sys.modules)
-    sys.path.insert(0, str(BENCHMARKS))
-    yield importlib.import_module
-    sys.path.remove(str(BENCHMARKS))
-    for name in set(sys.modules) - before:
-        if str(BENCHMARKS) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
+# They differ from others that a small run has in a fault or a loop, or in a number.
+SAME_ROWS = {"loop-answering", "loop-refusing", "service-refusing", "service-slow", "service-standard"}
+SAME_CLIENTS = {
+    "tasks-1",
+    "tasks-100",
+    "events-100k",
+    "events-1m",
+    *(f"contexts-{more}k" for more in (0, 16, 64)),
+}
 
 
 @pytest.fixture(scope="module")
 def measure(bench: Callable[[str], Any]) -> Any:
     return bench("measure")
-
-
-@pytest.fixture(scope="module")
-def compare(bench: Callable[[str], Any]) -> Any:
-    return bench("compare")
 
 
 def repeats(measure: Any, speeds: list[float], **changes: Any) -> list[Any]:
@@ -63,17 +49,11 @@ def repeats(measure: Any, speeds: list[float], **changes: Any) -> list[Any]:
     ]
 
 
-def summary(measure: Any, speeds: list[float], **changes: Any) -> Any:
+def summary(measure: Any, speeds: list[float] | None = None, **changes: Any) -> Any:
     """
-    Return the summary of such repeats at the speed of a calibration of 20 ms.
+    Return the summary of such repeats, of five at 100 events/s if not told otherwise.
     """
-    return measure.summary(repeats(measure, speeds, **changes), 20.0)
-
-
-def refusal(measure: Any, metric: str, ours: Any, theirs: Any) -> str:
-    with pytest.raises(measure.RefusedError) as refused:
-        measure.ratio(metric, ours, theirs)
-    return str(refused.value)
+    return measure.summary(repeats(measure, speeds or [100.0] * 5, **changes), 20.0)
 
 
 def test_spread_is_interquartile_range_over_median(measure: Any) -> None:
@@ -98,38 +78,29 @@ def test_ratio_above_one_means_less_of_a_cost(measure: Any) -> None:
     """
     For CPU time the quotient is turned around.
     """
-    ours = summary(measure, [100.0] * 5, cpu_us=10.0)
-    theirs = summary(measure, [100.0] * 5, cpu_us=40.0)
+    ours, theirs = summary(measure, cpu_us=10.0), summary(measure, cpu_us=40.0)
 
     assert measure.ratio("cpu_us", ours, theirs) == pytest.approx(4.0)
 
 
-def test_fewer_than_five_repeats_give_no_ratio(measure: Any) -> None:
+@pytest.mark.parametrize(
+    ("speeds", "counted", "reason"),
+    [
+        pytest.param([100.0] * 4, 1000, "too few", id="four good repeats are too few"),
+        pytest.param([100.0, 30.0, 170.0, 60.0, 140.0], 1000, "too noisy", id="repeats that disagree"),
+        pytest.param([100.0] * 5, 999, "events lost", id="dropping is the fastest way to deliver"),
+    ],
+)
+def test_ratio_is_refused(measure: Any, speeds: list[float], counted: int, reason: str) -> None:
     """
-    Four good repeats are too few on either side, however alike they are.
+    It would look surer than it is, whichever side is at fault.
     """
-    four, five = summary(measure, [100.0] * 4), summary(measure, [10.0] * 5)
+    doubtful, good = summary(measure, speeds, counted=counted), summary(measure)
 
-    for pair in ((four, five), (five, four)):
-        assert refusal(measure, "cpu_us", *pair) == "too few"
-
-
-def test_repeats_that_disagree_give_no_ratio(measure: Any) -> None:
-    """
-    A median of figures far apart would look surer than it is.
-    """
-    ours = summary(measure, [100.0, 30.0, 170.0, 60.0, 140.0])
-
-    assert refusal(measure, measure.SPEED, ours, summary(measure, [10.0] * 5)) == "too noisy"
-
-
-def test_client_that_loses_events_gets_no_ratio(measure: Any) -> None:
-    """
-    Dropping is the fastest way to deliver.
-    """
-    ours = summary(measure, [100.0] * 5, counted=999)
-
-    assert refusal(measure, "cpu_us", ours, summary(measure, [10.0] * 5)) == "events lost"
+    for pair in ((doubtful, good), (good, doubtful)):
+        with pytest.raises(measure.RefusedError) as refused:
+            measure.ratio(measure.SPEED, *pair)
+        assert str(refused.value) == reason
 
 
 def test_repeat_during_a_speed_flip_is_not_used(measure: Any) -> None:
@@ -171,7 +142,8 @@ def test_tail_may_lie_further_apart_than_a_rate(measure: Any) -> None:
     found = measure.summary(made, 20.0)
 
     assert measure.ratio("p99_us", found, found) == 1.0
-    assert refusal(measure, "cpu_us", found, found) == "too noisy"
+    with pytest.raises(measure.RefusedError, match="too noisy"):
+        measure.ratio("cpu_us", found, found)
 
 
 def told(line: Any, found: dict[str, Any]) -> tuple[str, bool | None]:
@@ -189,7 +161,7 @@ def test_target_is_judged_against_the_fastest_of_the_tuned(measure: Any, bench: 
     found = {
         "emitter-tuned": summary(measure, [10.0] * 5),
         "async-emitter-tuned": summary(measure, [30.0] * 5),
-        "ours": summary(measure, [100.0] * 5),
+        "ours": summary(measure),
     }
 
     assert told(target, found) == ("3.3 ×", False)
@@ -204,9 +176,7 @@ def test_service_may_answer_five_per_cent_fewer_requests(measure: Any, bench: Ca
     (_, of_rate, *_) = bench("published").of_service("slow", "served-ours")
 
     def judged(rates: list[float]) -> tuple[str, bool | None]:
-        return told(
-            of_rate, {"served-alone": summary(measure, [100.0] * 5), "served-ours": summary(measure, rates)}
-        )
+        return told(of_rate, {"served-alone": summary(measure), "served-ours": summary(measure, rates)})
 
     assert judged([96.0] * 5) == ("4 %", True)
     assert judged([94.0] * 5) == ("6 %", False)
@@ -214,44 +184,29 @@ def test_service_may_answer_five_per_cent_fewer_requests(measure: Any, bench: Ca
     assert judged([96.0] * 4) == ("too few", None)
 
 
-def test_same_cost_is_within_noise(compare: Any) -> None:
+@pytest.mark.parametrize(
+    ("ratios", "said", "code"),
+    [
+        pytest.param([0.98, 1.02, 0.99, 1.01, 1.0] * 5, "within noise", 0, id="2 % around nothing"),
+        pytest.param([1.03, 1.07, 1.04, 1.06, 1.05] * 5, "slower by 5.0%", 1, id="5 % through noise of 2 %"),
+        pytest.param(
+            [1.01, 1.012, 1.014] * 8, "slower by 1.2%", 0, id="sure but small: for the author to judge"
+        ),
+        pytest.param([0.8, 1.25, 0.9, 1.2, 1.0], "too noisy", 2, id="the limit lies within the interval"),
+    ],
+)
+def test_change_of_cost_is_judged_by_its_limit(
+    bench: Callable[[str], Any], ratios: list[float], said: str, code: int
+) -> None:
     """
-    Two per cent up and down around nothing are no slow-down.
+    Only a slow-down that is both sure and above the limit of 3 % is an error.
     """
-    text, code = compare.judge(compare.change([0.98, 1.02, 0.99, 1.01, 1.0] * 5), 0.03)
+    compare = bench("compare")
 
-    assert text.startswith("within noise")
-    assert code == 0
+    text, found = compare.judge(compare.change(ratios))
 
-
-def test_slow_down_above_the_limit_is_an_error(compare: Any) -> None:
-    """
-    Five per cent are found through noise of two.
-    """
-    text, code = compare.judge(compare.change([1.03, 1.07, 1.04, 1.06, 1.05] * 5), 0.03)
-
-    assert text.startswith("slower by 5.0%")
-    assert code == 1
-
-
-def test_slow_down_below_the_limit_is_told_and_no_error(compare: Any) -> None:
-    """
-    What is sure but small is for the author to judge.
-    """
-    text, code = compare.judge(compare.change([1.01, 1.012, 1.014] * 8), 0.03)
-
-    assert text.startswith("slower by 1.2%")
-    assert code == 0
-
-
-def test_noise_that_hides_the_limit_is_neither_good_nor_bad(compare: Any) -> None:
-    """
-    An interval from far below to far above the limit says nothing.
-    """
-    text, code = compare.judge(compare.change([0.8, 1.25, 0.9, 1.2, 1.0]), 0.03)
-
-    assert text.startswith("too noisy")
-    assert code == 2
+    assert text.startswith(said)
+    assert found == code
 
 
 def tables(page: Path) -> list[list[list[str]]]:
@@ -333,7 +288,6 @@ def test_every_published_picture_is_drawn_from_a_run(bench: Callable[[str], Any]
     Its texts stay texts, so that a change can be read.
     """
     pytest.importorskip("matplotlib")
-    pictures, rows = bench("pictures"), bench("rows").ROWS
     medians = {"events_per_second": 1000.0, "p50_us": 8.0, "late_p99_ms": 1.0, "p99_ms": 1.0}
     summary = {"medians": medians, "percentiles": [float(number) for number in range(1, 14)]}
     document = {
@@ -348,50 +302,53 @@ def test_every_published_picture_is_drawn_from_a_run(bench: Callable[[str], Any]
                     for one in row.clients.values()
                 ],
             }
-            for row in rows
+            for row in bench("rows").ROWS
         ],
     }
 
-    drawn = pictures.draw(document, tmp_path)
+    run, drawn = tmp_path / "run.json", tmp_path / "drawn"
+    run.write_text(json.dumps(document), encoding="utf-8")
 
-    assert {path.name for path in drawn} == {path.name for path in (ROOT / "docs" / "_static").glob("*.svg")}
-    for path in drawn:
+    bench("pictures").main([str(run), str(drawn)])
+
+    assert {path.name for path in drawn.iterdir()} == {path.name for path in PICTURES.glob("*.svg")}
+    for path in drawn.iterdir():
         assert "snowplow-aio 0.1</text>" in path.read_text(encoding="utf-8")
         assert path.name in PERFORMANCE.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "rows",
-    [
-        "page_view,structured,get,tls,rtt,building",
-        "loop-hanging,memory,idle,import,linear-tasks,linear-contexts,service-answering",
-        "redis-emit,redis-drain,redis-latency",
-    ],
-)
-def test_smoke_run_counts_every_event(tmp_path: Path, rows: str) -> None:
+@pytest.fixture(scope="module")
+def smoke(bench: Callable[[str], Any], run: Callable[..., Any]) -> dict[str, Any]:
     """
-    A row runs with this library alone, loses nothing and writes its JSON.
+    Return the JSON of one small run with this library alone.
     """
-    path = tmp_path / "smoke.json"
-    command = [sys.executable, str(BENCHMARKS / "run.py"), "--smoke", "--clients", "ours", "--only", rows]
+    rows = bench("rows")
+    names = [row.name for row in rows.ROWS if row.name not in SAME_ROWS]
+    own = {name for name, client in rows.CLIENTS.items() if client.runs_on in ("ours", "core")} - SAME_CLIENTS
+    options = ("--scale", "0", "--repeats", "1", "--only", ",".join(names), "--clients", ",".join(own))
+    document: dict[str, Any] = run("run.py", *options)[1]
+    assert [row["name"] for row in document["rows"]] == names
+    assert {client["name"] for row in document["rows"] for client in row["clients"]} == own
+    return document
 
-    done = subprocess.run(
-        [*command, "--json", str(path)], capture_output=True, text=True, timeout=170, check=False
-    )
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    document = json.loads(path.read_text(encoding="utf-8"))
-    keys = {"command", "started_at", "machine", "versions", "rows", "published"}
-    assert document.keys() >= keys
-    assert {row["name"] for row in document["rows"]} == set(rows.split(","))
-    made = [
-        (client["name"], repeat)
-        for row in document["rows"]
-        for client in row["clients"]
-        for repeat in client["repeats"]
-    ]
-    assert made
-    for name, repeat in made:
-        assert repeat["counted"] == repeat["events"], name
-        assert repeat["figures"], name
-    assert "snowplow-aio" in document["versions"]["ours"]
+def test_smoke_run_counts_every_event(smoke: dict[str, Any]) -> None:
+    """
+    Each row runs with this library alone, and loses nothing.
+    """
+    for row in smoke["rows"]:
+        for client in row["clients"]:
+            place = f"{row['name']}, {client['name']}"
+            (repeat,) = client["repeats"]
+            assert repeat["counted"] == repeat["events"], place
+            assert repeat["figures"], place
+
+
+def test_smoke_run_tells_what_a_reader_must_know(smoke: dict[str, Any]) -> None:
+    """
+    Its JSON has the machine, the versions and the lines that are published.
+    """
+    assert smoke.keys() >= {"command", "started_at", "machine", "versions", "rows", "published"}
+    assert {line["row"] for line in smoke["published"]} <= {row["name"] for row in smoke["rows"]}
+    assert smoke["published"]
+    assert "snowplow-aio" in smoke["versions"]["ours"]

@@ -6,90 +6,87 @@ No test here asserts a time.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-RUN = ROOT / "benchmarks" / "faults.py"
 COLUMNS = ["tracked", "lost", "duplicated", "reported", "close", "worst stall"]
 
-pytestmark = pytest.mark.skipif(not RUN.exists(), reason="no benchmarks beside an installed package")
 
-
-def run(directory: Path, *words: str) -> tuple[str, str, list[dict[str, Any]]]:
+class Run(NamedTuple):
     """
-    Return what a run prints, the table that it writes, and its trials.
+    What a run printed, the table that it wrote, and its trials by the fault.
     """
-    written, table = directory / "faults.json", directory / "faults.md"
-    command = [sys.executable, str(RUN), *words, "--json", str(written), "--markdown", str(table)]
 
-    done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
+    printed: str
+    table: str
+    trials: dict[str, dict[str, Any]]
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    document = json.loads(written.read_text(encoding="utf-8"))
+
+@pytest.fixture(scope="module")
+def smoke(run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    table = tmp_path_factory.mktemp("faults") / "faults.md"
+    printed, document = run("faults.py", "--smoke", "--markdown", str(table))
     assert document.keys() >= {"command", "started_at", "machine", "events", "seed", "trials"}
-    return done.stdout, table.read_text(encoding="utf-8"), document["trials"]
+    trials = {trial["fault"]: trial for trial in document["trials"]}
+    return Run(printed, table.read_text(encoding="utf-8"), trials)
 
 
 def rows(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
 
 
-def test_smoke_run_loses_nothing_and_makes_a_row_for_each_fault(tmp_path: Path) -> None:
-    printed, table, trials = run(tmp_path, "--smoke")
-
-    assert [(trial["fault"], trial["peer"]) for trial in trials] == [
-        ("healthy", "ours"),
-        ("unavailable", "ours"),
-    ]
-    for trial in trials:
-        assert trial["tracked"] == trial["events"] == 200
-        assert (trial["lost"], trial["told"], trial["raised"], trial["blocked"]) == (0, 0, 0, "")
-        assert trial["requests"] > 0
+def test_smoke_run_makes_a_row_for_each_fault(smoke: Run) -> None:
+    assert list(smoke.trials) == ["healthy", "unavailable", "dead", "poison"]
+    for trial in smoke.trials.values():
+        assert trial["peer"] == "ours"
+        assert trial["tracked"] == trial["events"] == 250
         assert "snowplow-aio" in trial["versions"]
-    head, rule, *body = rows(table)
+    head, rule, *body = rows(smoke.table)
     assert head == ["fault", "tracker", *COLUMNS]
     assert set("".join(rule)) <= {"-", ":"}
-    assert [row[1:6] for row in body] == [["snowplow-aio", "200", "0", "0", "0"]] * 2
+    assert [row[1:3] for row in body] == [["snowplow-aio", "250"]] * 4
     assert all(len(row) == len(head) for row in body)
-    assert printed == table
+    assert smoke.printed == smoke.table
 
 
-def test_events_that_do_not_arrive_are_counted_as_lost(tmp_path: Path) -> None:
-    _, table, (trial,) = run(tmp_path, "--faults", "dead", "--peers", "ours", "--events", "30")
+@pytest.mark.parametrize("fault", ["healthy", "unavailable"])
+def test_nothing_is_lost_to_a_collector_that_works_in_the_end(smoke: Run, fault: str) -> None:
+    trial = smoke.trials[fault]
 
-    assert (trial["tracked"], trial["lost"], trial["told"]) == (30, 30, 30)
-    assert rows(table)[-1][2:6] == ["30", "30", "0", "30"]
+    assert (trial["lost"], trial["told"], trial["raised"], trial["blocked"]) == (0, 0, 0, "")
+    assert trial["requests"] > 0
+    assert rows(smoke.table)[2 + list(smoke.trials).index(fault)][3:6] == ["0", "0", "0"]
 
 
-def test_events_that_the_collector_refuses_are_not_counted_as_lost(tmp_path: Path) -> None:
-    _, _, (trial,) = run(tmp_path, "--faults", "poison", "--peers", "ours", "--events", "250")
+def test_events_that_do_not_arrive_are_counted_as_lost(smoke: Run) -> None:
+    trial = smoke.trials["dead"]
+
+    assert (trial["tracked"], trial["lost"], trial["told"]) == (250, 250, 250)
+    assert rows(smoke.table)[4][2:6] == ["250", "250", "0", "250"]
+
+
+def test_events_that_the_collector_refuses_are_not_counted_as_lost(smoke: Run) -> None:
+    trial = smoke.trials["poison"]
 
     assert (trial["poisoned"], trial["lost"], trial["told"]) == (1, 0, 1)
 
 
-def test_published_table_is_that_of_all_faults_and_trackers() -> None:
+def test_published_table_is_that_of_all_faults_and_trackers(bench: Callable[[str], Any]) -> None:
     """
     The page names its command, and the rows are those that the command makes.
     """
+    faults = bench("faults")
     page = (ROOT / "docs" / "explanation" / "faults.md").read_text(encoding="utf-8")
-    code = (
-        "import json, faults; print(json.dumps([[case.title, case.runs] for case in faults.CASES.values()]))"
-    )
-    code += "; print(json.dumps([peer[0] for peer in faults.PEERS.values()]))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=RUN.parent, capture_output=True, text=True, check=True
-    )
-    faults, trackers = (json.loads(line) for line in done.stdout.splitlines())
 
     (_, _, *body) = rows("\n".join(line for line in page.splitlines() if line.startswith("|")))
 
-    titles = [title if runs == 1 else f"{title} ({runs} runs)" for title, runs in faults]
+    titles = [
+        one.title if one.runs == 1 else f"{one.title} ({one.runs} runs)" for one in faults.CASES.values()
+    ]
     assert [row[0] for row in body if row[0]] == titles
-    assert [row[1] for row in body] == trackers * len(titles)
-    assert f"python benchmarks/{RUN.name} --seed 1 --markdown faults.md" in page
+    assert [row[1] for row in body] == [peer[0] for peer in faults.PEERS.values()] * len(titles)
+    assert "python benchmarks/faults.py --seed 1 --markdown faults.md" in page
