@@ -159,7 +159,7 @@ def old_trackers(cache: Path) -> dict[str, OldTracker]:
 def _install(home: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
     pip = [str(home / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-    # A network that fails for a moment.
-    pip += ["--retries", "10"]
+    # Compiled is what is imported, by who imports it. The network may fail for a moment.
+    pip += ["--no-compile", "--retries", "10"]
     subprocess.run([*pip, *REQUIREMENTS], check=True)
     subprocess.run([*pip, "--no-deps", "--target", str(home / "aside"), *ASIDE], check=True)

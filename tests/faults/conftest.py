@@ -6,21 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 import snowplow_aio
 from snowplow_aio import EmitterStats, Tracker
-from tests.conftest import FULL
 from tests.faults.server import CollectorProcess
-
-T = TypeVar("T")
-
-
-def scale(short: T, full: T) -> T:
-    """Return the number that this run uses."""
-    return full if FULL else short
+from tests.scale import scale as scale  # noqa: PLC0414 - the tests of faults have it from here
 
 
 def lasting(seconds: float) -> pytest.MarkDecorator:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import pytest
 
@@ -28,14 +29,15 @@ SUMMARY = re.compile(
     r"(\d+) events tracked, (\d+) arrived by POST, (\d+) arrived by GET, (\d+) valid, \d+\.\d seconds"
 )
 
-# Tells every address that the process connects to and every name that it looks up.
+# Writes every address that the process connects to and every name that it looks up into a file.
 WATCHED = """
-import sys
+import os, sys
+contacts = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
 def watch(event, arguments):
     if event == "socket.connect":
-        print("to", arguments[1][0], file=sys.stderr)
+        os.write(contacts, f"to {arguments[1][0]}\\n".encode())
     elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
-        print("to", arguments[0], file=sys.stderr)
+        os.write(contacts, f"to {arguments[0]}\\n".encode())
 sys.addaudithook(watch)
 from snowplow_aio.cli.main import main
 sys.exit(main(["demo"]))
@@ -64,34 +66,50 @@ async def python(*arguments: str) -> AsyncGenerator[asyncio.subprocess.Process]:
         await process.communicate()
 
 
-async def outcome(*arguments: str) -> tuple[int | None, str, str]:
-    async with python(*arguments) as process:
-        output, errors = await process.communicate()
-    return process.returncode, output.decode(), errors.decode()
+@dataclass(frozen=True)
+class Run:
+    """
+    A whole run without a terminal.
+
+    Attributes:
+        contacts: Each address that it connected to and each name that it looked up, a line each.
+    """
+
+    status: int
+    output: str
+    errors: str
+    contacts: str
 
 
-async def test_it_shows_every_kind_of_event_valid_by_both_methods() -> None:
-    status, output, errors = await outcome(*MODULE)
-    assert (status, errors) == (0, "")
-    rows = [match for line in output.splitlines() if (match := ROW.fullmatch(line))]
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One run for all tests that only look at it."""
+    contacts = tmp_path_factory.mktemp("demo") / "contacts"
+    command = [sys.executable, "-W", "error", "-c", WATCHED, str(contacts)]
+    # Read as bytes: text would be without its carriage returns.
+    ended = subprocess.run(command, capture_output=True, check=False)
+    return Run(ended.returncode, ended.stdout.decode(), ended.stderr.decode(), contacts.read_text())
+
+
+def test_it_shows_every_kind_of_event_valid_by_both_methods(run: Run) -> None:
+    assert (run.status, run.errors) == (0, "")
+    rows = [match for line in run.output.splitlines() if (match := ROW.fullmatch(line))]
     assert {row[1] for row in rows} == KINDS
     assert {row[2] for row in rows} == {"guest", "ada", "chen", "dora"}
-    summary = SUMMARY.fullmatch(output.splitlines()[-1])
-    assert summary is not None, output
+    summary = SUMMARY.fullmatch(run.output.splitlines()[-1])
+    assert summary is not None, run.output
     assert {int(number) for number in summary.groups()} == {len(rows)}
 
 
-async def test_without_a_terminal_it_prints_plain_lines_of_at_most_100_columns() -> None:
-    _, output, _ = await outcome(*MODULE)
-    assert "\x1b" not in output
-    assert "\r" not in output.replace(os.linesep, "\n")
-    assert max(map(len, output.splitlines())) <= 100
+def test_without_a_terminal_it_prints_plain_lines_of_at_most_100_columns(run: Run) -> None:
+    assert "\x1b" not in run.output
+    assert "\r" not in run.output.replace(os.linesep, "\n")
+    assert max(map(len, run.output.splitlines())) <= 100
 
 
-async def test_it_talks_to_this_machine_only() -> None:
-    status, _, errors = await outcome("-c", WATCHED)
-    assert status == 0
-    assert set(errors.splitlines()) == {"to 127.0.0.1"}
+def test_it_talks_to_this_machine_only(run: Run) -> None:
+    assert run.status == 0
+    assert set(run.contacts.splitlines()) == {"to 127.0.0.1"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no signals to send")

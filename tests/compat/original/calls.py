@@ -193,13 +193,10 @@ class Method:
         required = {**self.required, **instead}
         rest = {name: values for name, values in self.optional.items() if name not in instead}
         some = {name: optional(values) for name, values in rest.items()}
-        return st.booleans().flatmap(
-            lambda is_full: (
-                st.fixed_dictionaries({**required, **rest})
-                if is_full
-                else st.fixed_dictionaries(required, optional=some)
-            )
-        )
+        # Made once: one that is made for each call is also checked for each.
+        full = st.fixed_dictionaries({**required, **rest})
+        partial = st.fixed_dictionaries(required, optional=some)
+        return st.booleans().flatmap(lambda is_full: full if is_full else partial)
 
 
 _PAGE = {"page_title": texts(2000), "referrer": URLS}

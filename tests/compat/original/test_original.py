@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from tests.compat.original.calls import METHODS, Call, Json, When, calls
 from tests.compat.original.sides import Both, HttpMethod, both_by
 from tests.compat.original.wire import Event, exact
+from tests.scale import scale
 
 pytestmark = [
     # 1.1.0 deprecates the methods of the documentation in favour of its event classes.
@@ -432,7 +433,7 @@ def both_by_post() -> Iterator[Both]:
         yield made
 
 
-CALLS_OF_EACH = 75
+CALLS_OF_EACH, ALL_CALLS = scale((34, 1000), (75, 2000))
 
 generated = partial(
     settings, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -452,7 +453,7 @@ def test_what_arrives_is_what_the_original_sends(method: str, both: Both) -> Non
 
     check()
     # By POST and by GET.
-    assert compared * len(METHODS) * 2 >= 2000
+    assert compared * len(METHODS) * 2 >= ALL_CALLS
 
 
 @pytest.mark.parametrize("difference", [pytest.param(d, id=d.reason) for d in DIFFERENCES])

@@ -33,8 +33,8 @@ def fitting(schema: Schema) -> Data:
 
 def near(schema: Schema) -> Data:
     """Return data that *schema* takes, or would but for a fault at any depth."""
-    right = _instance(schema, near)
-    return st.integers(0, 7).flatmap(lambda chance: _fault(schema) if chance == 0 else right)
+    right, wrong = _instance(schema, near), _fault(schema)
+    return st.integers(0, 7).flatmap(lambda chance: wrong if chance == 0 else right)
 
 
 def _fault(schema: Schema) -> Data:
