@@ -116,7 +116,7 @@ FAULTS = "tests/faults"
 # The third tier: the original tracker, old workers, programs that users write, and the pages.
 COMPAT = ("tests/compat", "docs", "README.md")
 
-# These play a part of their numbers, the seeds of a simulation or generated examples, unless SNOWPLOW_CHAOS is full.
+# These play their full numbers, of seeds and generated examples, where SNOWPLOW_CHAOS is full.
 FULL = (FAULTS, "tests/compat/schemas", "tests/compat/original")
 
 BENCHMARKS = "tests/benchmarks"
