@@ -29,7 +29,7 @@ from snowplow_aio import (
     Tracker,
 )
 from tests.collector import OK, Answer, Collector, Request, running_collector
-from tests.faults.conftest import balance
+from tests.faults.conftest import balance, scale
 from tests.ports import held_port
 from tests.waiting import until
 
@@ -170,7 +170,10 @@ async def test_of_a_batch_that_is_too_large_only_the_large_events_are_rejected(
 # --- poison
 
 
-@pytest.mark.parametrize("status", [400, 403, 422], ids=["400", "403 of a firewall", "422"])
+@pytest.mark.parametrize(
+    "status",
+    [pytest.param(400, id="400"), pytest.param(403, id="403 of a firewall"), *scale([], [422])],
+)
 async def test_ten_poison_events_stop_none_of_ten_thousand(collector: Collector, status: int) -> None:
     collector.rule = lambda request: Answer(status if holds(request, "poison") else 200)
     rejected: list[Rejected] = []
@@ -285,8 +288,16 @@ async def test_a_flush_or_a_close_allows_a_misconfigured_destination_one_probe_a
     assert collector.accepted == dict.fromkeys(ids, 1)
 
 
-@pytest.mark.parametrize("status", [400, 413, 422])
-@pytest.mark.parametrize(("connections", "count"), [(1, 1_000), (16, 10_000)])
+# The product of three statuses and two loads; in a short run, one load for each status.
+@pytest.mark.parametrize(
+    ("connections", "count", "status"),
+    [
+        (1, 1_000, 400),
+        (16, 10_000, 413),
+        (1, 1_000, 422),
+        *scale([], [(16, 10_000, 400), (1, 1_000, 413), (16, 10_000, 422)]),
+    ],
+)
 async def test_when_every_event_is_called_bad_few_are_burnt(
     collector: Collector, connections: int, count: int, status: int
 ) -> None:

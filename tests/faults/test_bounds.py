@@ -150,7 +150,7 @@ def test_an_outage_takes_no_more_memory_than_its_bound_and_ends_without_a_rush(
     collector: CollectorProcess, report: Report
 ) -> None:
     """In full, a million events of 1 kB against a bound of 64 MiB, while connections are refused."""
-    events = scale(150_000, 1_000_000)
+    events = scale(75_000, 1_000_000)
     collector.close()
     program = "import asyncio, sys; from tests.faults.test_bounds import survive_an_outage as main; "
     program += "asyncio.run(main(sys.argv[1], int(sys.argv[2])))"
@@ -251,8 +251,9 @@ async def test_a_tight_loop_drops_nothing_and_lets_others_run(
     collector: CollectorProcess, report: Report
 ) -> None:
     # More than the store holds, so that the collector must get a part meanwhile.
-    events = scale(120_000, 1_000_000)
-    async with Tracker(PatientEmitter(collector.url)) as tracker:
+    events, capacity = scale((40_000, 30_000), (1_000_000, 100_000))
+    emitter = PatientEmitter(collector.url, store=MemoryStore(capacity=capacity))
+    async with Tracker(emitter) as tracker:
         waits, ticker, per_second = await track_in_a_tight_loop(tracker, events)
         await tracker.flush()
         stats = tracker.stats()["http"]
@@ -276,8 +277,8 @@ async def test_a_tight_loop_waits_for_a_healthy_collector_that_is_slower(
     collector: CollectorProcess, report: Report
 ) -> None:
     collector.do(Faults(slow=1))
-    events = 20_000
-    emitter = PatientEmitter(collector.url, max_connections=4, store=MemoryStore(capacity=5_000))
+    events = scale(8_000, 20_000)
+    emitter = PatientEmitter(collector.url, max_connections=4, store=MemoryStore(capacity=events // 4))
     async with Tracker(emitter) as tracker:
         waits, ticker, per_second = await track_in_a_tight_loop(tracker, events)
         await tracker.flush()
@@ -293,8 +294,9 @@ async def test_a_tight_loop_waits_for_nothing_while_the_collector_is_dead(
     collector: CollectorProcess, report: Report
 ) -> None:
     collector.close()
-    events, capacity = scale(120_000, 1_000_000), 100_000
-    async with Tracker(HttpEmitter(collector.url, drain_timeout=0)) as tracker:
+    events, capacity = scale((40_000, 30_000), (1_000_000, 100_000))
+    emitter = HttpEmitter(collector.url, store=MemoryStore(capacity=capacity), drain_timeout=0)
+    async with Tracker(emitter) as tracker:
         waits, ticker, per_second = await track_in_a_tight_loop(tracker, events)
         stats = tracker.stats()["http"]
     report(

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 Report = Callable[..., None]
 
 PAGE = PageView(page_url="https://shop.example/")
-REQUEST_TIMEOUT = scale(3.0, 10.0)
+REQUEST_TIMEOUT = scale(1.0, 10.0)
 
 # A busy machine may be late by this, and not by the pace of a dripping answer.
 LATE = 5.0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import pytest
 
@@ -94,12 +95,16 @@ async def run_bot(
     return ended
 
 
-async def run_bots(url: str, *, logs: str, kept: str = "global", program: str = BOT) -> dict[str, Ended]:
-    """Run a bot for each way to end, all at once: mostly they wait."""
-    ended = await asyncio.gather(
-        *(run_bot(url, ending, logs=logs, kept=kept, program=program) for ending in CODES)
-    )
-    return dict(zip(CODES, ended, strict=True))
+async def run_bots(
+    url: str, endings: Iterable[str], *, logs: str, kept: str = "global", program: str = BOT
+) -> dict[str, Ended]:
+    """Run a bot for each of the *endings*, all at once: mostly they wait."""
+    async with asyncio.TaskGroup() as group:
+        bots = {
+            ending: group.create_task(run_bot(url, ending, logs=logs, kept=kept, program=program))
+            for ending in endings
+        }
+    return {ending: bot.result() for ending, bot in bots.items()}
 
 
 def answering(fault: str) -> Callable[[Request], Answer]:
@@ -112,12 +117,17 @@ def said_of_loss(ended: Ended) -> list[str]:
     return re.findall(r"(\d+) events undelivered", ended.said)
 
 
-@pytest.mark.parametrize("kept", ["global", "local"])
+@pytest.mark.parametrize(
+    ("kept", "endings"),
+    [("global", [*CODES]), ("local", scale(["returns"], [*CODES]))],
+    ids=["global", "local"],
+)
 async def test_what_can_be_delivered_is_delivered_however_a_program_ends(
-    collector: Collector, kept: str
+    collector: Collector, kept: str, endings: list[str]
 ) -> None:
-    bots = await run_bots(collector.url, logs="logged", kept=kept, program=patient(BOT))
-    assert (len(collector.accepted), collector.accepted.total()) == (35, 35)
+    bots = await run_bots(collector.url, endings, logs="logged", kept=kept, program=patient(BOT))
+    tracked = 7 * len(endings)
+    assert (len(collector.accepted), collector.accepted.total()) == (tracked, tracked)
     for ended in bots.values():
         assert "snowplow" not in ended.said
         assert "Unclosed" not in ended.said
@@ -125,22 +135,29 @@ async def test_what_can_be_delivered_is_delivered_however_a_program_ends(
 
 
 # Each way to fail, with logging set up or not.
-FAULTS_AND_LOGS = [
-    ("503", "not logged"),
-    ("404", "logged"),
-    ("hangs", "not logged"),
-    *scale([], [("503", "logged"), ("404", "not logged"), ("hangs", "logged"), ("refused", "not logged")]),
-    ("refused", "logged"),
-]
+FAULTS_AND_LOGS = [*itertools.product(["503", "404", "hangs", "refused"], ["not logged", "logged"])]
+
+# A short run has each fault and each way to end at least once; the full one has all of them together.
+MEETINGS = scale(
+    [
+        ("503", "not logged", ["returns", "is interrupted"]),
+        ("404", "logged", ["exits", "is cancelled"]),
+        ("hangs", "not logged", ["raises"]),
+        ("refused", "logged", ["is interrupted"]),
+    ],
+    [(fault, logs, [*CODES]) for fault, logs in FAULTS_AND_LOGS],
+)
 
 
-@pytest.mark.parametrize(("fault", "logs"), FAULTS_AND_LOGS)
+@pytest.mark.parametrize(
+    ("fault", "logs", "endings"), MEETINGS, ids=[f"{fault}-{logs}" for fault, logs, _ in MEETINGS]
+)
 async def test_what_cannot_be_delivered_is_said_once_with_its_number(
-    collector: Collector, fault: str, logs: str
+    collector: Collector, fault: str, logs: str, endings: list[str]
 ) -> None:
     collector.rule = answering(fault)
-    bots = await run_bots(DEAD if fault == "refused" else collector.url, logs=logs)
-    assert [said_of_loss(ended) for ended in bots.values()] == [["7"]] * len(CODES)
+    bots = await run_bots(DEAD if fault == "refused" else collector.url, endings, logs=logs)
+    assert [said_of_loss(ended) for ended in bots.values()] == [["7"]] * len(endings)
     for ended in bots.values():
         (line,) = [line for line in ended.said.splitlines() if "7 events undelivered" in line]
         assert line.startswith("WARNING snowplow_aio") if logs == "logged" else "RuntimeWarning" in line
@@ -169,7 +186,10 @@ async def test_only_what_is_left_is_said(collector: Collector) -> None:
     assert 0 < int(left) < 1_000
 
 
-@pytest.mark.parametrize(("fault", "logs"), FAULTS_AND_LOGS)
+# In a short run, a program that waits for its next attempt, and one that waits for an answer.
+@pytest.mark.parametrize(
+    ("fault", "logs"), scale([("503", "logged"), ("hangs", "not logged")], FAULTS_AND_LOGS)
+)
 async def test_whoever_interrupts_twice_waits_for_nothing_and_is_told_the_number(
     collector: Collector, fault: str, logs: str
 ) -> None:
@@ -196,7 +216,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("logs", ["logged", "not logged"])
+@pytest.mark.parametrize("logs", ["not logged", *scale([], ["logged"])])
 async def test_a_program_that_has_delivered_everything_says_nothing(collector: Collector, logs: str) -> None:
     # Every warning is an error in it, also one of an unclosed session.
     assert await output_of(QUIET, collector.url, logs) == ["1000"]
@@ -254,7 +274,7 @@ async def test_a_tracker_that_is_dropped_while_the_loop_runs_says_its_loss_once(
     assert "Task was destroyed" not in ended.said
 
 
-@pytest.mark.parametrize("flush_interval", ["1", "0"], ids=["timer", "no timer"])
+@pytest.mark.parametrize("flush_interval", ["1", *scale([], ["0"])])
 async def test_a_tracker_that_is_dropped_with_nothing_left_says_nothing_of_its_own(
     collector: Collector, flush_interval: str
 ) -> None:

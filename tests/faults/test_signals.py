@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 PAGE = PageView(page_url="https://shop.example/")
-SIGNALS = scale(50, 1_000)
+SIGNALS = scale(25, 1_000)
 
 
 class Sink(Transport):

@@ -21,6 +21,7 @@ from snowplow_aio.micro.collector import ANONYMOUS_USER_ID
 from snowplow_aio.settings import Settings
 from tests.celery.conftest import messages, track, wait_for_acknowledgement
 from tests.faults.celery.worker import Worker, environment
+from tests.faults.conftest import scale
 from tests.faults.server import CollectorProcess, Faults
 from tests.redis.servers import RedisServer
 from tests.waiting import wait_until
@@ -52,10 +53,14 @@ def _send(broker: RedisServer, *args: object, name: str = "deliver", **kwargs: o
     app.send_task(f"snowplow_aio.{name}", args=args, kwargs=kwargs, queue=queue)
 
 
+# In a short run, the other tests have the pool "solo".
 @pytest.mark.parametrize(
     ("options", "connections"),
-    [(("--pool=prefork", "-c1"), 1), (("--pool=solo",), 1), (("--pool=threads", "-c4"), 4)],
-    ids=["prefork", "solo", "threads"],
+    [
+        pytest.param(("--pool=prefork", "-c1"), 1, id="prefork"),
+        pytest.param(("--pool=threads", "-c4"), 4, id="threads"),
+        *scale([], [pytest.param(("--pool=solo",), 1, id="solo")]),
+    ],
 )
 def test_every_event_is_delivered_once_over_kept_connections(
     broker: RedisServer,

@@ -15,6 +15,7 @@ from celery import Celery
 from snowplow_aio import CeleryEmitter, PageView, Tracker
 from tests.celery.conftest import messages, track, wait_for_acknowledgement
 from tests.faults.celery.worker import Worker
+from tests.faults.conftest import scale
 from tests.faults.server import CollectorProcess, Faults
 from tests.redis.servers import RedisServer
 from tests.waiting import wait_until
@@ -41,7 +42,7 @@ def _configure(folder: Path, source: str) -> None:
 
 
 # By default systemd sends SIGTERM to every process of a service.
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, *scale([], [signal.SIGTERM])])
 def test_a_batch_whose_process_is_killed_is_delivered_by_the_next(
     broker: RedisServer, collector: CollectorProcess, new_worker: NewWorker, number: int
 ) -> None:

@@ -18,6 +18,7 @@ import pytest
 from snowplow_aio.cli.main import main
 from snowplow_aio.settings import Settings
 from tests.collector import OK, Answer, Collector, running_collector
+from tests.faults.conftest import scale
 from tests.redis.reading import stored_ids
 from tests.redis.servers import RedisServer
 from tests.redis.working import Command, command, left, put, until_in_redis
@@ -25,7 +26,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
-MODES = pytest.mark.parametrize("mode", ["list", "stream"])
+MODES = ["list", "stream"]
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def options(server: RedisServer, collector: Collector, *more: str) -> tuple[str,
 
 
 @pytest.mark.usefixtures("time_to_tidy_up")
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, *scale([], [signal.SIGTERM])])
 async def test_a_signal_ends_it_with_0_when_what_it_holds_is_delivered(
     server: RedisServer, rdb: Any, collector: Collector, signum: signal.Signals
 ) -> None:
@@ -60,7 +61,7 @@ async def test_a_signal_ends_it_with_0_when_what_it_holds_is_delivered(
 
 
 @pytest.mark.usefixtures("time_to_tidy_up")
-@MODES
+@pytest.mark.parametrize("mode", scale(["list"], MODES))
 async def test_what_cannot_be_delivered_in_the_drain_time_is_given_back(
     server: RedisServer, rdb: Any, collector: Collector, mode: Any
 ) -> None:
@@ -90,7 +91,7 @@ def seconds_between(first: str, second: str, log: str) -> float:
     return (times[1] - times[0]).total_seconds()
 
 
-@MODES
+@pytest.mark.parametrize("mode", scale(["stream"], MODES))
 async def test_a_second_signal_ends_it_at_once_and_loses_nothing(
     server: RedisServer, rdb: Any, collector: Collector, mode: Any
 ) -> None:
@@ -120,7 +121,7 @@ async def until_stopping(worker: Command) -> None:
 
 
 @pytest.mark.usefixtures("time_to_tidy_up")
-@MODES
+@pytest.mark.parametrize("mode", MODES)
 async def test_what_a_killed_worker_held_is_taken_over_in_the_configured_time(
     server: RedisServer, rdb: Any, collector: Collector, mode: Any
 ) -> None:

@@ -240,7 +240,7 @@ async def test_a_server_that_is_still_loading_gets_the_events_when_it_is_ready(n
     # A twentieth of a second for each key, and clients are answered after each.
     server = new_server("key-load-delay 50000", "loading-process-events-interval-bytes 1024")
     async with client_of(server) as rdb:
-        await rdb.mset({f"key {i}": random.Random(i).randbytes(2_048) for i in range(60)})
+        await rdb.mset({f"key {i}": random.Random(i).randbytes(2_048) for i in range(30)})
         await rdb.save()
     server.kill()
     emitter = emitter_to(server.url)

@@ -77,7 +77,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 PRELOADED = Server(f"{_GUNICORN} --preload {_served('preloaded_app:app')}", processes=2)
 
-RENEWED = Server(f"{_GUNICORN} --max-requests 20 {_served('starlette_app:app')}")
+RENEWED = Server(f"{_GUNICORN} --max-requests {scale(35, 20)} {_served('starlette_app:app')}")
 
 SERVERS = {
     "uvicorn": Server(f"-m uvicorn --port {{port}} {_served('fastapi_app:app')}"),

@@ -10,6 +10,7 @@ import pytest
 from snowplow_aio import Delivered, Tracker
 from snowplow_aio.outcomes import Outcome
 from tests.collector import OK, Answer
+from tests.faults.conftest import scale
 from tests.faults.simulation.world import PAGE, Odds, World, simulate
 
 NEVER = 1_000_000.0
@@ -23,7 +24,7 @@ DEAD = {
 
 
 async def flush_under_load(world: World) -> None:
-    """Flush a hundred times while 5,000 events a second are tracked."""
+    """Flush again and again while 5,000 events a second are tracked."""
     world.collector.fail(Odds(unavailable=0.1, slow=0.2))
     tracked: list[str] = []
     settled: dict[str, float] = {}
@@ -37,10 +38,10 @@ async def flush_under_load(world: World) -> None:
             tracked.extend(tracker.track_nowait(PAGE) for _ in range(50))
             await asyncio.sleep(0.01)
 
-    in_time = 0
+    in_time, flushes = 0, scale(50, 100)
     async with world.tracker(hooks=[note], drain_timeout=3600) as tracker:
         producing = world.spawn(produce(tracker))
-        for _ in range(100):
+        for _ in range(flushes):
             await asyncio.sleep(world.chance.uniform(0, 0.05))
             seconds = world.chance.choice([0, 0.01, 0.1, 1.0])
             before, begin = len(tracked), world.now
@@ -54,12 +55,12 @@ async def flush_under_load(world: World) -> None:
             else:
                 assert world.now >= begin + seconds
         producing.cancel()
-    assert 20 <= in_time < 100
+    assert flushes / 5 <= in_time < flushes
     assert (world.stats().delivered, len(world.collector.accepted)) == (len(tracked), len(tracked))
 
 
 def test_a_flush_waits_for_what_was_tracked_before_it_and_not_longer_than_told() -> None:
-    simulate(flush_under_load, short=2, full=200)
+    simulate(flush_under_load, short=1, full=200)
 
 
 async def wait_for_an_answer(world: World, *, fault: str) -> None:
@@ -77,7 +78,7 @@ async def wait_for_an_answer(world: World, *, fault: str) -> None:
 
 @pytest.mark.parametrize("fault", ["hole", "slow loris"])
 def test_a_request_without_an_answer_ends_at_its_timeout(fault: str) -> None:
-    simulate(partial(wait_for_an_answer, fault=fault), short=10, full=200)
+    simulate(partial(wait_for_an_answer, fault=fault), short=3, full=200)
 
 
 async def close_to_a_dead_collector(world: World, *, fault: str, seconds: float) -> None:
@@ -118,7 +119,7 @@ async def close_to_a_dead_collector(world: World, *, fault: str, seconds: float)
 @pytest.mark.parametrize("seconds", [0, 0.1, 2, 10])
 @pytest.mark.parametrize("fault", DEAD)
 def test_a_close_ends_in_time_and_says_what_was_lost(fault: str, seconds: float) -> None:
-    simulate(partial(close_to_a_dead_collector, fault=fault, seconds=seconds), short=10, full=200)
+    simulate(partial(close_to_a_dead_collector, fault=fault, seconds=seconds), short=3, full=200)
 
 
 async def close_to_a_failing_collector(world: World) -> None:

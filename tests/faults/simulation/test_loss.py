@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from snowplow_aio import Tracker
+from tests.faults.conftest import scale
 from tests.faults.simulation.world import LATENCY, PAGE, REPLAYED, Odds, World, simulate
 
-EVENTS = 2_000
+EVENTS = scale(1_000, 2_000)
 BATCH = 50
 
 ROUGH = Odds(unavailable=0.3, lost_answer=0.05, reset=0.05, slow=0.01)
@@ -74,7 +75,7 @@ async def live_cut_off(world: World) -> int:
 
 
 def test_partitions_double_at_most_what_they_cut_off() -> None:
-    assert min(simulate(live_cut_off, short=12)) > 0
+    assert min(simulate(live_cut_off, short=4)) > 0
 
 
 async def live_with_cancels(world: World) -> int:
@@ -95,7 +96,7 @@ async def live_with_cancels(world: World) -> int:
 
 
 def test_cancelled_tasks_lose_nothing_and_double_at_most_a_batch_each() -> None:
-    assert min(simulate(live_with_cancels, short=6)) >= 90
+    assert min(simulate(live_with_cancels, short=2)) >= 90
 
 
 async def live_with_mass_cancels(world: World) -> None:
@@ -118,4 +119,4 @@ async def live_with_mass_cancels(world: World) -> None:
 
 
 def test_a_delivery_whose_tasks_are_all_cancelled_is_back_within_100_ms() -> None:
-    simulate(live_with_mass_cancels, short=15, full=1000)
+    simulate(live_with_mass_cancels, short=6, full=1000)

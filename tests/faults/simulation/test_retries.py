@@ -72,7 +72,7 @@ def test_the_next_attempt_comes_when_the_collector_asks_for_it(
     status: int, asked: str, seconds: float
 ) -> None:
     for waited, _ in simulate(
-        lambda world: be_told_to_wait(world, status, lambda _world: asked), short=5, full=100
+        lambda world: be_told_to_wait(world, status, lambda _world: asked), short=2, full=100
     ):
         assert seconds <= waited <= seconds + 0.5 + ARRIVAL + LATENCY[1]
 
@@ -96,13 +96,13 @@ def test_a_date_is_waited_for(seconds: int) -> None:
         _, came = await be_told_to_wait(world, 503, noted_header)
         assert asked[0] <= came <= asked[0] + 0.5 + ARRIVAL
 
-    simulate(scenario, short=5, full=100)
+    simulate(scenario, short=2, full=100)
 
 
 @pytest.mark.parametrize("asked", SENSELESS)
 def test_a_senseless_retry_after_is_ignored(asked: str) -> None:
     for waited, _ in simulate(
-        lambda world: be_told_to_wait(world, 503, lambda _world: asked), short=5, full=100
+        lambda world: be_told_to_wait(world, 503, lambda _world: asked), short=2, full=100
     ):
         assert waited <= 0.5 + ARRIVAL + LATENCY[1]
 
@@ -139,7 +139,7 @@ async def fail_in_series(world: World) -> list[tuple[int, float]]:
 
 def test_pauses_are_spread_evenly_from_nothing_to_a_limit_that_doubles_to_its_cap() -> None:
     """The first pause after a success is a first one again: the limits below would not hold."""
-    drawn = [pair for run in simulate(fail_in_series, short=40, full=1000) for pair in run]
+    drawn = [pair for run in simulate(fail_in_series, short=15, full=1000) for pair in run]
     limits = {n: min(10, 0.5 * 2 ** (n - 1)) for n in range(1, 11)}
     assert all(0 <= pause <= limits[n] for n, pause in drawn)
     for group in ([1], [2, 3, 4], [5], [6, 7, 8, 9, 10]):
@@ -189,7 +189,7 @@ async def come_back_from_an_outage(world: World, *, refuses: bool) -> None:
 def test_all_connections_together_make_one_attempt_per_step_and_then_drain_at_full_speed(
     refuses: bool,
 ) -> None:
-    simulate(partial(come_back_from_an_outage, refuses=refuses), short=6, full=200)
+    simulate(partial(come_back_from_an_outage, refuses=refuses), short=1, full=200)
 
 
 # --- a destination that refuses everything
@@ -231,7 +231,7 @@ def _loud_lines(caplog: pytest.LogCaptureFixture) -> int:
 def test_a_collector_that_refuses_everything_is_tried_once_a_minute_and_loses_nothing(
     status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    simulate(lambda world: be_refused_for_an_hour(world, status, caplog), short=3, full=100)
+    simulate(lambda world: be_refused_for_an_hour(world, status, caplog), short=1, full=100)
 
 
 # --- the wall clock
@@ -271,4 +271,4 @@ async def live_with_a_jumping_clock(world: World) -> None:
 
 
 def test_a_wall_clock_that_jumps_by_days_moves_the_timestamps_and_nothing_else() -> None:
-    simulate(live_with_a_jumping_clock)
+    simulate(live_with_a_jumping_clock, short=4)

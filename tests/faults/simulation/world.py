@@ -50,7 +50,7 @@ _LONGEST = 1_000_000.0
 
 
 def simulate(
-    scenario: Callable[[World], Coroutine[Any, Any, T]], *, short: int = 25, full: int = 500
+    scenario: Callable[[World], Coroutine[Any, Any, T]], *, short: int = 6, full: int = 500
 ) -> list[T]:
     """
     Play *scenario* with as many seeds; return its results.
