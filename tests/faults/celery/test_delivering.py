@@ -125,6 +125,9 @@ def test_only_what_is_left_of_a_batch_is_delivered_again(
         _settings(broker, collector, SNOWPLOW_METHOD="get", SNOWPLOW_CELERY_DELIVERY_TIMEOUT="2"),
         "--pool=solo",
     )
+    wait_until(lambda: collector.counts().acknowledged > 0, worker.log)
+    # A request that the time-out of a task cuts off is repeated, so let it be one that is refused.
+    collector.do(Faults(refused=1))
     partly = re.compile(r"[1-9]\d* events delivered, [1-9]\d* are left")
     wait_until(lambda: partly.search(worker.log()) is not None, worker.log)
 
