@@ -34,6 +34,8 @@ PACKAGE = ".[demo]"
 # With what replaces parts of the standard library where it is installed.
 FAST_EXTRAS = "[demo,speed]"
 FAST_PACKAGE = f".{FAST_EXTRAS}"
+# uv leaves it to the first import to compile a module; the workers of a test run would do so all at once.
+BYTECODE = {"UV_COMPILE_BYTECODE": "1"}
 # The modules that run for each event as Python (hatch_build.py): to be read, traced and patched.
 PURE = {"SNOWPLOW_AIO_COMPILE": "0"}
 # Or as users have them; only a machine of somebody's own may be without a compiler.
@@ -240,7 +242,7 @@ def tests(session: nox.Session) -> None:
         # Here is the redis-py that arq takes.
         run_pytest(session, "tests/compat/patterns", "-k", "arq", "-n", "0")
     elif session.python == PYTHONS[-1] and (len(PYTHONS) > 1 or session.python == SUPPORTED[-1]):
-        session.install(*group("tests"), PACKAGE, env=PURE)
+        session.install(*group("tests"), PACKAGE, env=PURE | BYTECODE)
         for stale in ROOT.glob(f"{DATA.name}.*"):
             stale.unlink()
         run_pytest(session, *UNIT, measured=True)
@@ -248,7 +250,7 @@ def tests(session: nox.Session) -> None:
         # What was built a moment ago is what users get; it need not be compiled twice.
         is_built = bool(fresh_wheels) and session.python == COMPILED_PYTHON
         package = f"{fresh_wheels[0]}{FAST_EXTRAS}" if is_built else FAST_PACKAGE
-        session.install(*group("tests"), package, env=COMPILED)
+        session.install(*group("tests"), package, env=COMPILED | BYTECODE)
         run_pytest(session, *UNIT)
 
 
@@ -259,36 +261,50 @@ def install_lowest(session: nox.Session) -> None:
     with tempfile.TemporaryDirectory() as directory:
         constraints = Path(directory, "lowest.txt")
         constraints.write_text("\n".join(lowest_pins()))
-        session.install(*group("tests"), *group("arq"), PACKAGE, "-c", str(constraints), env=PURE)
+        session.install(*group("tests"), *group("arq"), PACKAGE, "-c", str(constraints), env=PURE | BYTECODE)
 
 
 @nox.session(python=PYTHONS[-1])
+def once(session: nox.Session) -> None:
+    """Do what `faults`, `compat`, `smoke` and `seeded_bugs` do, in one environment."""
+    session.install(*group("tests"), *group("bench"), PACKAGE, env=PURE | BYTECODE)
+    run_pytest(session, FAULTS)
+    run_pytest(session, *COMPAT, measured=True)
+    run_side_by_side(lambda: run_pytest(session, BENCHMARKS), lambda: seed_bugs(session))
+
+
+@nox.session(default=False, python=PYTHONS[-1])
 def faults(session: nox.Session) -> None:
     """Test what is promised under faults: servers, kills and simulations, in a short version."""
-    session.install(*group("tests"), PACKAGE, env=PURE)
+    session.install(*group("tests"), PACKAGE, env=PURE | BYTECODE)
     run_pytest(session, FAULTS)
 
 
-@nox.session(python=PYTHONS[-1])
+@nox.session(default=False, python=PYTHONS[-1])
 def compat(session: nox.Session) -> None:
     """Test beside the original tracker and old workers, and run every block and program of the pages."""
-    session.install(*group("tests"), PACKAGE, env=PURE)
+    session.install(*group("tests"), PACKAGE, env=PURE | BYTECODE)
     # Measured, too: the commands and the demo are covered here.
     run_pytest(session, *COMPAT, measured=True)
 
 
-@nox.session(python=PYTHONS[-1])
+@nox.session(default=False, python=PYTHONS[-1])
 def smoke(session: nox.Session) -> None:
     """Run each benchmark once in a small form, without looking at its times, and draw the pictures."""
-    session.install(*group("tests"), *group("bench"), PACKAGE, env=PURE)
+    session.install(*group("tests"), *group("bench"), PACKAGE, env=PURE | BYTECODE)
     run_pytest(session, BENCHMARKS)
 
 
-@nox.session(python=PYTHONS[-1])
+@nox.session(default=False, python=PYTHONS[-1])
 def seeded_bugs(session: nox.Session) -> None:
     """Seed known bugs into copies of the library: the tests must catch each."""
-    session.install(*group("tests"), PACKAGE, env=PURE)
-    session.run("python", "tools/seeded_bugs.py", *session.posargs, env=conformance())
+    session.install(*group("tests"), PACKAGE, env=PURE | BYTECODE)
+    seed_bugs(session, *session.posargs)
+
+
+def seed_bugs(session: nox.Session, *names: str) -> None:
+    """Seed the bugs called *names*, or all, one at a time, and run the tests that are to catch them."""
+    session.run("python", "tools/seeded_bugs.py", *names, env=conformance())
 
 
 @nox.session

@@ -18,6 +18,7 @@ from snowplow_aio.redis.writer import RedisWriter
 from tests.collector import Collector, running_collector
 from tests.conformance.oracle import NO_PUBLIC_SCHEMAS, Oracle, public_schemas
 from tests.redis.servers import Proxy, RedisServer, proxy_to
+from tests.scale import FULL
 
 # A busy machine pauses within an example; and a run fails for what was changed, not for the examples of the
 # day. Before any test module is imported: what they say of their own settings is added to these.
@@ -26,10 +27,15 @@ settings.register_profile(
 )
 settings.load_profile("tests")
 
-# The full numbers of the promises, which take minutes, or a short version of each test.
-FULL = os.environ.get("SNOWPLOW_CHAOS") == "full"
-
 _figures: list[tuple[str, dict[str, object]]] = []
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_certificates() -> Iterator[None]:
+    """Spare the programs that tests start the system's certificates, which take each of them some time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", os.devnull)
+        yield
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,20 +13,12 @@ import pytest
 import snowplow_aio
 from snowplow_aio import EmitterStats, Tracker
 from tests.faults.server import CollectorProcess
-from tests.scale import scale as scale  # noqa: PLC0414 - the tests of faults have it from here
+from tests.scale import scale
 
 
 def lasting(seconds: float) -> pytest.MarkDecorator:
     """Return the mark of a test whose full version takes up to *seconds* on a busy machine."""
     return pytest.mark.timeout(scale(180, seconds))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_certificates() -> Iterator[None]:
-    """Spare the programs that tests start the system's certificates, which take each of them some time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SSL_CERT_FILE", os.devnull)
-        yield
 
 
 @pytest.fixture

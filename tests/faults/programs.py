@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.conftest import scale
+from tests.scale import scale
 
 ROOT = Path(__file__).parents[2]
 

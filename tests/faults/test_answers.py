@@ -29,8 +29,9 @@ from snowplow_aio import (
     Tracker,
 )
 from tests.collector import OK, Answer, Collector, Request, running_collector
-from tests.faults.conftest import balance, scale
+from tests.faults.conftest import balance
 from tests.ports import held_port
+from tests.scale import scale
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio

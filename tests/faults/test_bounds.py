@@ -18,8 +18,9 @@ from snowplow_aio import HttpEmitter, MemoryStore, PageView, Retried, Retry, Tra
 from snowplow_aio.abc import LocalStore
 from snowplow_aio.delivery.back_pressure import BackPressure
 from snowplow_aio.outcomes import Outcome
-from tests.faults.conftest import balance, lasting, scale
+from tests.faults.conftest import balance, lasting
 from tests.faults.server import ROOT, CollectorProcess, Faults
+from tests.scale import scale
 from tests.waiting import until
 
 Report = Callable[..., None]

@@ -12,7 +12,8 @@ import pytest
 
 from snowplow_aio import HttpEmitter, MemoryStore, Overflow, PageView, Retry, Tracker
 from tests.collector import OK, Answer, Collector, running_collector
-from tests.faults.conftest import balance, scale
+from tests.faults.conftest import balance
+from tests.scale import scale
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio

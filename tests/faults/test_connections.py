@@ -17,8 +17,9 @@ from snowplow_aio.http.collector import Collector
 from snowplow_aio.http.transport import HttpTransport
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.outcomes import Outcome
-from tests.faults.conftest import balance, balanced, internal_tasks, lasting, scale
+from tests.faults.conftest import balance, balanced, internal_tasks, lasting
 from tests.faults.server import CollectorProcess, Faults
+from tests.scale import scale
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio

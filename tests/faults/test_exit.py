@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 import pytest
 
 from tests.collector import Answer, Collector, Request, running_collector
-from tests.faults.conftest import scale
 from tests.faults.programs import Ended, end_of, line_from, output_of, patient, started
+from tests.scale import scale
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.collector import Answer, Collector, Request, running_collector
-from tests.faults.conftest import lasting, scale
+from tests.faults.conftest import lasting
 from tests.faults.programs import end_of, loops, patient, started
+from tests.scale import scale
 
 pytestmark = [
     pytest.mark.anyio,

@@ -28,8 +28,9 @@ from snowplow_aio import (
     Tracker,
 )
 from tests.collector import Answer, Collector, running_collector
-from tests.faults.conftest import balance, scale
+from tests.faults.conftest import balance
 from tests.faults.programs import loops, output_of, patient
+from tests.scale import scale
 from tests.waiting import until
 
 PAGE = PageView(page_url="https://shop.example/")

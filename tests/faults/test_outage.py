@@ -10,8 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from snowplow_aio import EmitterStats, HttpEmitter, MemoryStore, PageView, Retry, Tracker
-from tests.faults.conftest import balance, balanced, internal_tasks, lasting, scale
+from tests.faults.conftest import balance, balanced, internal_tasks, lasting
 from tests.faults.server import CollectorProcess, Counts, Faults
+from tests.scale import scale
 
 pytestmark = pytest.mark.anyio
 

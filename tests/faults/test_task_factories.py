@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.collector import Answer, Collector, running_collector
-from tests.faults.conftest import scale
 from tests.faults.programs import Ended, end_of, patient, started
 from tests.faults.test_exit import said_of_loss
+from tests.scale import scale
 
 pytestmark = pytest.mark.anyio
 

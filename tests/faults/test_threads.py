@@ -16,8 +16,9 @@ from snowplow_aio.abc import Response, Transport
 from snowplow_aio.delivery.emitter import BufferedEmitter
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.policies import Batching
-from tests.faults.conftest import balance, lasting, scale
+from tests.faults.conftest import balance, lasting
 from tests.faults.server import CollectorProcess
+from tests.scale import scale
 
 pytestmark = pytest.mark.anyio
 

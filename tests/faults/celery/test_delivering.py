@@ -21,9 +21,9 @@ from snowplow_aio.micro.collector import ANONYMOUS_USER_ID
 from snowplow_aio.settings import Settings
 from tests.celery.conftest import messages, track, wait_for_acknowledgement
 from tests.faults.celery.worker import Worker, environment
-from tests.faults.conftest import scale
 from tests.faults.server import CollectorProcess, Faults
 from tests.redis.servers import RedisServer
+from tests.scale import scale
 from tests.waiting import wait_until
 
 NewWorker = Callable[..., Worker]

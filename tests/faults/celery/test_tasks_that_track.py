@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 
 from snowplow_aio.micro import Micro
 from tests.compat.examples.programs import ROOT, Program, collecting, commands, running
-from tests.faults.conftest import scale
 from tests.redis.servers import RedisServer
+from tests.scale import scale
 
 pytestmark = pytest.mark.anyio
 

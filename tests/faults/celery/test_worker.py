@@ -15,9 +15,9 @@ from celery import Celery
 from snowplow_aio import CeleryEmitter, PageView, Tracker
 from tests.celery.conftest import messages, track, wait_for_acknowledgement
 from tests.faults.celery.worker import Worker
-from tests.faults.conftest import scale
 from tests.faults.server import CollectorProcess, Faults
 from tests.redis.servers import RedisServer
+from tests.scale import scale
 from tests.waiting import wait_until
 
 NewWorker = Callable[..., Worker]

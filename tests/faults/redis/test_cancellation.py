@@ -14,9 +14,10 @@ from snowplow_aio import RedisEmitter, RedisListStore, Tracker
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.redis.connections import Connections
 from snowplow_aio.redis.scripts import Script
-from tests.faults.conftest import lasting, scale
+from tests.faults.conftest import lasting
 from tests.redis.reading import PAGE, QUICK, stored_ids
 from tests.redis.servers import Proxy
+from tests.scale import scale
 
 pytestmark = pytest.mark.anyio
 

@@ -18,10 +18,10 @@ import pytest
 from snowplow_aio.cli.main import main
 from snowplow_aio.settings import Settings
 from tests.collector import OK, Answer, Collector, running_collector
-from tests.faults.conftest import scale
 from tests.redis.reading import stored_ids
 from tests.redis.servers import RedisServer
 from tests.redis.working import Command, command, left, put, until_in_redis
+from tests.scale import scale
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio

@@ -13,9 +13,10 @@ import pytest
 import redis.asyncio
 
 from snowplow_aio import MemoryStore, RedisEmitter, Retry, Tracker
-from tests.faults.conftest import balance, lasting, scale
+from tests.faults.conftest import balance, lasting
 from tests.redis.reading import PAGE, QUICK, retries, stored_ids
 from tests.redis.servers import Proxy, RedisServer, proxy_to
+from tests.scale import scale
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio

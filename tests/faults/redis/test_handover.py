@@ -21,11 +21,12 @@ import redis.asyncio
 from snowplow_aio import MemoryStore, RedisEmitter, Tracker
 from snowplow_aio.redis.worker import RedisWorker
 from tests.collector import Collector, running_collector
-from tests.faults.conftest import balance, lasting, scale
+from tests.faults.conftest import balance, lasting
 from tests.faults.server import CollectorProcess
 from tests.redis.reading import PAGE, QUICK
 from tests.redis.servers import RedisServer
 from tests.redis.working import left, put, sending, started, until_delivered, until_in_redis, working
+from tests.scale import scale
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("mode", ["list", "stream"])]
 

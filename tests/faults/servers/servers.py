@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 
-from tests.faults.conftest import scale
 from tests.ports import HOST, held_port
+from tests.scale import scale
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]

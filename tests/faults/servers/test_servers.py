@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from tests.collector import Collector, running_collector
-from tests.faults.conftest import lasting, scale
+from tests.faults.conftest import lasting
 from tests.faults.servers.servers import (
     CLOSE_SECONDS,
     PRELOADED,
@@ -26,6 +26,7 @@ from tests.faults.servers.servers import (
     Visitors,
     serving,
 )
+from tests.scale import scale
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio

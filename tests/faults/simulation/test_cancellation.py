@@ -19,8 +19,8 @@ import pytest
 from snowplow_aio import Delivered, Dropped, MemoryStore, Overflow
 from snowplow_aio.outcomes import Outcome
 from tests.collector import OK, Answer
-from tests.faults.conftest import scale
 from tests.faults.simulation.world import PAGE, RESET, World, simulate
+from tests.scale import scale
 
 BATCH = 5
 EVENTS = scale(20, 30)

@@ -10,8 +10,8 @@ import pytest
 from snowplow_aio import Delivered, Tracker
 from snowplow_aio.outcomes import Outcome
 from tests.collector import OK, Answer
-from tests.faults.conftest import scale
 from tests.faults.simulation.world import PAGE, Odds, World, simulate
+from tests.scale import scale
 
 NEVER = 1_000_000.0
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from snowplow_aio import Tracker
-from tests.faults.conftest import scale
 from tests.faults.simulation.world import LATENCY, PAGE, REPLAYED, Odds, World, simulate
+from tests.scale import scale
 
 EVENTS = scale(1_000, 2_000)
 BATCH = 50

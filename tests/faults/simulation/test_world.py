@@ -12,6 +12,7 @@ import pytest
 from tests.faults.simulation import world as worlds
 from tests.faults.simulation.test_loss import ROUGH, track_in_bursts
 from tests.faults.simulation.world import PAGE, World, play, simulate
+from tests.scale import scale
 
 # Tasks and objects lie elsewhere in the memory of another process.
 ELSEWHERE = "from tests.faults.simulation.test_world import *; print(play(live_and_digest, 7))"
@@ -31,7 +32,7 @@ async def live_and_digest(world: World) -> str:
 
 
 def test_the_same_seed_gives_the_same_run_step_by_step_and_byte_by_byte() -> None:
-    seeds = range(200 if worlds.IS_FULL else 4)
+    seeds = range(scale(4, 200))
     first = [play(live_and_digest, seed) for seed in seeds]
     assert [play(live_and_digest, seed) for seed in seeds] == first
     assert len(set(first)) == len(first)

@@ -24,13 +24,13 @@ from snowplow_aio.http.transport import HttpTransport
 from snowplow_aio.outcomes import EmitterStats
 from tests.collector import OK, Answer, Request
 from tests.collector import Collector as ScriptedCollector
+from tests.scale import scale
 
 # By its name: type checkers that run on Python 3.11 do not find it.
 simloop: Any = importlib.import_module("simloop")
 
 T = TypeVar("T")
 
-IS_FULL = os.environ.get("SNOWPLOW_CHAOS") == "full"
 REPLAYED = os.environ.get("SNOWPLOW_SEED")
 
 PAGE = PageView(page_url="https://shop.example/")
@@ -57,7 +57,7 @@ def simulate(
 
     A failure names its seed and the command that plays that seed alone.
     """
-    seeds = [int(REPLAYED)] if REPLAYED else range(full if IS_FULL else short)
+    seeds = [int(REPLAYED)] if REPLAYED else range(scale(short, full))
     return [play(scenario, seed) for seed in seeds]
 
 
