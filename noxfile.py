@@ -1,5 +1,5 @@
 """
-Every check of the project; `nox` without arguments runs them all.
+Every check of the project; `nox` without arguments runs them all but `chaos` and `bench`.
 
 Needs nothing but nox and a supported Python. Each further supported Python
 that is found runs the tests too.
@@ -86,6 +86,10 @@ def _runs(executable: str) -> bool:
 
 
 PYTHONS = present_pythons()
+
+# What `nox` alone runs. `newest` shares one environment among sessions: each would take ten seconds.
+ON_EACH = [f"tests-{version}" for version in PYTHONS[:-1] or PYTHONS]
+nox.options.sessions = ["lint", "types", "imports", "build", *ON_EACH, "newest"]
 
 # The Python whose tests run compiled, and for which the wheel is built.
 COMPILED_PYTHON = PYTHONS[-2] if len(PYTHONS) > 1 else PYTHONS[-1]
@@ -186,14 +190,14 @@ def build(session: nox.Session) -> None:
     run_side_by_side(lambda: build_wheel(session), lambda: build_docs(session))
 
 
-@nox.session(default=False, python=COMPILED_PYTHON)
+@nox.session(python=COMPILED_PYTHON)
 def wheel(session: nox.Session) -> None:
     """Build the wheel, install it alone and track one event with it."""
     session.install(*group("wheel"))
     build_wheel(session)
 
 
-@nox.session(default=False)
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning or a dead reference fails."""
     session.install(*group("docs"), PACKAGE, env=PURE)
@@ -230,10 +234,8 @@ def tests(session: nox.Session) -> None:
     """
     Run the unit and contract tests of every room.
 
-    The oldest Python has the lowest version of each core dependency. The newest that
-    is present has the package as Python, so that its coverage can be measured. The
-    others have it compiled and with the extra `speed`, as users do; so has one that
-    is alone on its machine.
+    The oldest Python has the lowest version of each core dependency. The others have the
+    package compiled and with the extra `speed`, as users do.
     """
     if session.python == SUPPORTED[0]:
         install_lowest(session)
@@ -241,11 +243,6 @@ def tests(session: nox.Session) -> None:
         run_pytest(session, *UNIT, "--ignore=tests/celery")
         # Here is the redis-py that arq takes.
         run_pytest(session, "tests/compat/patterns", "-k", "arq", "-n", "0")
-    elif session.python == PYTHONS[-1] and (len(PYTHONS) > 1 or session.python == SUPPORTED[-1]):
-        session.install(*group("tests"), PACKAGE, env=PURE | BYTECODE)
-        for stale in ROOT.glob(f"{DATA.name}.*"):
-            stale.unlink()
-        run_pytest(session, *UNIT, measured=True)
     else:
         # What was built a moment ago is what users get; it need not be compiled twice.
         is_built = bool(fresh_wheels) and session.python == COMPILED_PYTHON
@@ -265,37 +262,53 @@ def install_lowest(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHONS[-1])
-def once(session: nox.Session) -> None:
-    """Do what `faults`, `compat`, `smoke` and `seeded_bugs` do, in one environment."""
+def newest(session: nox.Session) -> None:
+    """Do what `coverage`, `faults`, `smoke` and `seeded_bugs` do, in one environment."""
     session.install(*group("tests"), *group("bench"), PACKAGE, env=PURE | BYTECODE)
+    measure_coverage(session)
     run_pytest(session, FAULTS)
-    run_pytest(session, *COMPAT, measured=True)
     run_side_by_side(lambda: run_pytest(session, BENCHMARKS), lambda: seed_bugs(session))
 
 
-@nox.session(default=False, python=PYTHONS[-1])
+@nox.session(python=PYTHONS[-1])
+def coverage(session: nox.Session) -> None:
+    """Run the tests of rooms and of `compat`, and report what they cover of the package as Python."""
+    session.install(*group("tests"), PACKAGE, env=PURE | BYTECODE)
+    measure_coverage(session)
+
+
+def measure_coverage(session: nox.Session) -> None:
+    """Run two of the tiers, and fail where they cover too little together."""
+    session.run("coverage", "erase", env={"COVERAGE_FILE": str(DATA)})
+    run_pytest(session, *UNIT, measured=True)
+    # The commands and the demo are covered here.
+    run_pytest(session, *COMPAT, measured=True)
+    session.run("coverage", "combine", "-q")
+    session.run("coverage", "report")
+
+
+@nox.session(python=PYTHONS[-1])
+def compat(session: nox.Session) -> None:
+    """Test beside the original tracker and old workers, and run every block and program of the pages."""
+    session.install(*group("tests"), PACKAGE, env=PURE | BYTECODE)
+    run_pytest(session, *COMPAT)
+
+
+@nox.session(python=PYTHONS[-1])
 def faults(session: nox.Session) -> None:
     """Test what is promised under faults: servers, kills and simulations, in a short version."""
     session.install(*group("tests"), PACKAGE, env=PURE | BYTECODE)
     run_pytest(session, FAULTS)
 
 
-@nox.session(default=False, python=PYTHONS[-1])
-def compat(session: nox.Session) -> None:
-    """Test beside the original tracker and old workers, and run every block and program of the pages."""
-    session.install(*group("tests"), PACKAGE, env=PURE | BYTECODE)
-    # Measured, too: the commands and the demo are covered here.
-    run_pytest(session, *COMPAT, measured=True)
-
-
-@nox.session(default=False, python=PYTHONS[-1])
+@nox.session(python=PYTHONS[-1])
 def smoke(session: nox.Session) -> None:
     """Run each benchmark once in a small form, without looking at its times, and draw the pictures."""
     session.install(*group("tests"), *group("bench"), PACKAGE, env=PURE | BYTECODE)
     run_pytest(session, BENCHMARKS)
 
 
-@nox.session(default=False, python=PYTHONS[-1])
+@nox.session(python=PYTHONS[-1])
 def seeded_bugs(session: nox.Session) -> None:
     """Seed known bugs into copies of the library: the tests must catch each."""
     session.install(*group("tests"), PACKAGE, env=PURE | BYTECODE)
@@ -307,15 +320,7 @@ def seed_bugs(session: nox.Session, *names: str) -> None:
     session.run("python", "tools/seeded_bugs.py", *names, env=conformance())
 
 
-@nox.session
-def coverage(session: nox.Session) -> None:
-    """Put together what `tests` of the newest Python and `compat` covered."""
-    session.install(*group("tests"))
-    session.run("coverage", "combine", "-q")
-    session.run("coverage", "report")
-
-
-@nox.session(default=False, python=PYTHONS[-1])
+@nox.session(python=PYTHONS[-1])
 def chaos(session: nox.Session) -> None:
     """Test the promises with their full numbers: about half an hour."""
     session.install(*group("tests"), PACKAGE, env=PURE)
@@ -323,7 +328,7 @@ def chaos(session: nox.Session) -> None:
     session.run("pytest", "-q", *FULL, *session.posargs, env=env)
 
 
-@nox.session(default=False)
+@nox.session
 def bench(session: nox.Session) -> None:
     """Make the figures of docs/explanation/performance.md; arguments after `--` go to the command."""
     session.install(*group("bench"), PACKAGE, env=PURE)
