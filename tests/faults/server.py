@@ -40,6 +40,8 @@ class Faults:
     Attributes:
         refused: Part of the requests that is answered with 503 and not processed.
 
+        quota: Events after which all requests are refused, or None.
+
         unanswered: Part that is processed and then ended by a reset.
 
         reset: Part that is ended by a reset before the body is read.
@@ -57,6 +59,7 @@ class Faults:
     """
 
     refused: float = 0
+    quota: int | None = None
     unanswered: float = 0
     reset: float = 0
     slow: float = 0
@@ -200,7 +203,8 @@ class _FaultyCollector(Collector):
                 drip=_DRIP_SECONDS,
                 endless="headers" if is_dripping else None,
             )
-        if fault == "refused":
+        is_used_up = faults.quota is not None and self.accepted.total() >= faults.quota
+        if fault == "refused" or is_used_up:
             return Answer(503, delay=delay)
         wanted = _ANSWER.search(request.body)
         status = int(wanted[1]) if wanted else 200

@@ -195,6 +195,8 @@ async def test_what_is_no_event_goes_to_the_dead_letters_and_stops_nobody(
     async with working(worker_of(server, collector, mode)) as worker:
         await until(lambda: worker.stats().delivered == 2)
         await until_in_redis(lambda: is_empty(rdb))
+        # The worker counts when it has the answer of Redis, a moment after Redis has done it.
+        await until(lambda: worker.stats().rejected)
         assert worker.stats().rejected == {"poison": len(POISON)}
     assert collector.accepted.keys() == set(event_ids)
     letters = await dead_letters(rdb)
@@ -213,6 +215,7 @@ async def test_no_more_dead_letters_are_kept_than_was_said(
     await add(rdb, mode, *(b"%d" % number for number in range(30)))
     async with working(worker_of(server, collector, mode, max_dead=10)) as worker:
         await until_in_redis(lambda: is_empty(rdb))
+        await until(lambda: worker.trimmed)
     assert worker.trimmed == 20
     assert [letter["event"] for letter in await dead_letters(rdb)] == [str(n) for n in range(20, 30)]
 

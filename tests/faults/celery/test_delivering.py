@@ -118,18 +118,15 @@ def test_events_wait_as_long_as_the_collector_fails(
 def test_only_what_is_left_of_a_batch_is_delivered_again(
     broker: RedisServer, collector: CollectorProcess, new_worker: NewWorker
 ) -> None:
-    collector.do(Faults(refused=0.8))
+    # A request that the time-out of a task cuts off is repeated, so let those be refused.
+    collector.do(Faults(quota=8))
     track(broker.url, *[_PAGE] * 20)
     # By GET each event has an answer of its own.
     worker = new_worker(
         _settings(broker, collector, SNOWPLOW_METHOD="get", SNOWPLOW_CELERY_DELIVERY_TIMEOUT="2"),
         "--pool=solo",
     )
-    wait_until(lambda: collector.counts().acknowledged > 0, worker.log)
-    # A request that the time-out of a task cuts off is repeated, so let it be one that is refused.
-    collector.do(Faults(refused=1))
-    partly = re.compile(r"[1-9]\d* events delivered, [1-9]\d* are left")
-    wait_until(lambda: partly.search(worker.log()) is not None, worker.log)
+    worker.wait_for("8 events delivered, 12 are left")
 
     collector.do(Faults())
 
