@@ -24,7 +24,8 @@ nox.options.reuse_venv = "yes"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_external_run = True
 
-# Some containers forbid it. The tests start hundreds of programs; each would compile every module again.
+# Some containers forbid Python to keep bytecode. The tests start hundreds of programs, and each would
+# compile every module again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 ROOT = Path(__file__).parent
@@ -122,7 +123,7 @@ FAULTS = "tests/faults"
 # The third tier: the original tracker, old workers, programs that users write, and the pages.
 COMPAT = ("tests/compat", "docs", "README.md")
 
-# These play their full numbers, of seeds and generated examples, where SNOWPLOW_CHAOS is full.
+# With SNOWPLOW_CHAOS=full, these play all their seeds, products and generated examples.
 FULL = (FAULTS, "tests/compat/schemas", "tests/compat/original")
 
 BENCHMARKS = "tests/benchmarks"
@@ -147,7 +148,7 @@ def run_pytest(session: nox.Session, *paths: str, measured: bool = False) -> Non
 
 
 def run_side_by_side(*commands: Callable[[], object]) -> None:
-    """Run *commands* at once: each of them uses one core. The first that fails ends the session."""
+    """Run *commands* at once, as each uses one core; when all have ended, fail if one has failed."""
     with ThreadPoolExecutor() as pool:
         for command in [pool.submit(command) for command in commands]:
             command.result()
@@ -279,7 +280,7 @@ def coverage(session: nox.Session) -> None:
 
 def measure_coverage(session: nox.Session) -> None:
     """Run two of the tiers, and fail where they cover too little together."""
-    session.run("coverage", "erase", env={"COVERAGE_FILE": str(DATA)})
+    session.run("coverage", "erase")
     run_pytest(session, *UNIT, measured=True)
     # The commands and the demo are covered here.
     run_pytest(session, *COMPAT, measured=True)
@@ -322,7 +323,7 @@ def seed_bugs(session: nox.Session, *names: str) -> None:
 
 @nox.session(python=PYTHONS[-1])
 def chaos(session: nox.Session) -> None:
-    """Test the promises with their full numbers: about half an hour."""
+    """Test the promises and the comparisons with their full numbers: an hour or more."""
     session.install(*group("tests"), PACKAGE, env=PURE)
     env = {"SNOWPLOW_CHAOS": "full", **conformance()}
     session.run("pytest", "-q", *FULL, *session.posargs, env=env)

@@ -1,11 +1,11 @@
-"""Short or full numbers: a run that must end soon has fewer examples than one that has half an hour."""
+"""The numbers of a run: short ones for each change, full ones for the session `chaos`."""
 
 from __future__ import annotations
 
 import os
 from typing import TypeVar
 
-# The full numbers of the promises, which take minutes, or a short version of each test.
+# Whether this run plays the full numbers, which take an hour, or a short version of each test.
 FULL = os.environ.get("SNOWPLOW_CHAOS") == "full"
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""Shared by the tests of faults: short or full numbers, a faulty collector, the law of conservation."""
+"""Shared by the tests of faults: a faulty collector, the law of conservation."""
 
 from __future__ import annotations
 

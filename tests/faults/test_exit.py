@@ -41,7 +41,7 @@ async def say_when_the_loop_ends():
         print("ending", flush=True)
 
 async def main():
-    # A second interrupt in the very turn that ended `main` would end the interpreter's own tidying instead.
+    # It says when the second interrupt may come. In the turn that ends `main`, one breaks `asyncio.run`.
     witness = asyncio.create_task(say_when_the_loop_ends())
     tracker = Tracker(HttpEmitter(url))
     if kept == "global":

@@ -36,7 +36,7 @@ Report = Callable[..., None]
 DEAD = "http://127.0.0.1:9"
 
 RUNS = scale(1, 20)
-# A short run has one with several workers of its own accord: the parent of others is in the tests below.
+# A short run leaves out two with several workers: the tests below stop or replace such workers too.
 STOPPED = [name for name in SERVERS if name not in scale(["gunicorn-preload", "uvicorn-two-workers"], [])]
 # The servers that are tried with a dead collector: in a short run, one of each kind.
 MEETING_THE_DEAD = scale(["uvicorn-two-workers", "hypercorn-bare", "aiohttp"], [*SERVERS])
