@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import reprlib
 
+from snowplow_aio.runtime.foreign_text import masked
+
 _shorten = reprlib.Repr()
 _shorten.maxstring = _shorten.maxother = 60
 
@@ -34,12 +36,13 @@ class SnowplowError(Exception):
 
 
 def complaint(argument: str, value: object, rule: str) -> str:
-    """Return the message of an error about a value: the argument, the rule and the shortened value."""
+    """Return the message of an error about a value: argument, rule, and the value, short and masked."""
     try:
-        said = _shorten.repr(value)
+        # Cut last: half of a URL may have the password and not the `@`.
+        said = _shorten.repr(masked(value) if isinstance(value, str) else value)
     except Exception:  # noqa: BLE001 - the value's own repr may do anything
         said = f"a value of type {type(value).__name__}"
-    return f"{argument}: {rule}, got {said}"
+    return f"{argument}: {rule}, got {masked(said)}"
 
 
 class InvalidEventError(SnowplowError, ValueError):

@@ -14,7 +14,8 @@ from snowplow_aio import SelfDescribing
 from snowplow_aio.exceptions import ConfigurationError
 from snowplow_aio.iglu import SchemaKey
 from snowplow_aio.iglu.registries import Registries, shipped_models
-from snowplow_aio.iglu.reports import InvalidData, Report, Unresolved, shortened
+from snowplow_aio.iglu.reports import InvalidData, Report, Unresolved
+from snowplow_aio.runtime.foreign_text import cut
 
 SAVED = SchemaKey.parse("iglu:com.acme/saved/jsonschema/1-0-0")
 
@@ -109,5 +110,5 @@ def test_each_shipped_model_is_found_by_its_schema() -> None:
 
 
 def test_a_long_text_is_shown_by_its_beginning() -> None:
-    assert shortened("a" * 200) == "a" * 200
-    assert shortened("a" * 201) == "a" * 200 + "... (201 characters)"
+    assert cut("a" * 200) == "a" * 200
+    assert cut("a" * 201) == "a" * 200 + "... (201 characters)"

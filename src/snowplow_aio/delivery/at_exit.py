@@ -39,8 +39,13 @@ def announce(log: QuietLogger, message: str, *args: object) -> None:
     """Log *message* with *args*; if logging is not set up, issue it as a RuntimeWarning."""
     if log.logger.hasHandlers():
         log.warning(message, *args)
-    else:
+        return
+    try:
         warnings.warn(message % args, RuntimeWarning, stacklevel=2)
+    except RuntimeWarning:
+        # The program makes errors of warnings, but no close may raise. Without
+        # handlers, Python itself writes to standard error.
+        log.logger.warning(message, *args)
 
 
 @atexit.register

@@ -289,7 +289,7 @@ class DeliveryLoop:
             response = await self._transport.send(attempt(part))
         except TransportError as error:
             cause = error.__cause__ or error
-            self.reporter.no_answer(len(part), cause)
+            self.reporter.no_answer(len(part), error)
             return Response(status=0, reason=type(cause).__name__, detail=str(error))
         except Exception as error:
             # A fault of the transport itself: the events wait, the breaker keeps it from spinning.

@@ -12,9 +12,11 @@ from snowplow_aio.abc import EventStore, Response
 from snowplow_aio.delivery.circuit_breaker import CircuitBreaker
 from snowplow_aio.delivery.counters import Counters
 from snowplow_aio.delivery.hooks import Hooks
+from snowplow_aio.exceptions import TransportError
 from snowplow_aio.model.stored_event import StoredEvent, windows_of
 from snowplow_aio.outcomes import Delivered, Dropped, EmitterStats, Outcome, Rejected, Retried, State
 from snowplow_aio.runtime.confirmations import Confirmations
+from snowplow_aio.runtime.foreign_text import shown
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 
 log: QuietLogger = quiet_logger("snowplow_aio.delivery")
@@ -97,12 +99,13 @@ class Reporter:
     def failed(self, response: Response) -> str:
         """Make *response* the latest failure; return it as text."""
         detail = f": {response.detail}" if response.detail else ""
-        self.last_error = f"{response.reason or f'status {response.status}'}{detail}"
+        self.last_error = shown(f"{response.reason or f'status {response.status}'}{detail}")
         return self.last_error
 
-    def no_answer(self, count: int, cause: BaseException) -> None:
-        """Log that a request with *count* events had no answer because of *cause*."""
-        log.debug("%s: no answer for %d events: %r", self._name, count, cause)
+    def no_answer(self, count: int, error: TransportError) -> None:
+        """Log that a request with *count* events had no answer because of *error*."""
+        # The cause may hold the headers of the request.
+        log.debug("%s: no answer for %d events: %s", self._name, count, shown(error))
 
     def answered(self, count: int, response: Response) -> None:
         """Log that a request with *count* events had *response* as its answer."""

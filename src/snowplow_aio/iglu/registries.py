@@ -17,10 +17,11 @@ from typing import TypeAlias, TypeGuard
 from snowplow_aio import entities, events
 from snowplow_aio.exceptions import ConfigurationError
 from snowplow_aio.iglu.json_text import JSONObject, JSONValue
-from snowplow_aio.iglu.reports import Failure, InvalidData, Unresolved, shortened
+from snowplow_aio.iglu.reports import Failure, InvalidData, Unresolved
 from snowplow_aio.iglu.validator import DataValidator
 from snowplow_aio.model.schema_key import SchemaKey
 from snowplow_aio.model.self_describing import SelfDescribing
+from snowplow_aio.runtime.foreign_text import cut
 
 SchemaSource: TypeAlias = str | os.PathLike[str] | type[SelfDescribing]
 
@@ -73,7 +74,7 @@ class Registries:
             reports = [] if validator is None else validator.reports(data)
         except (OSError, ValueError) as error:
             # The author of a file that is no schema needs to see the reason.
-            return Unresolved(key, shortened(str(error)))
+            return Unresolved(key, cut(str(error)))
         if validator is None:
             return Unresolved(key)
         return InvalidData(key, reports) if reports else None

@@ -8,8 +8,6 @@ from typing import TypeAlias
 
 from snowplow_aio.model.schema_key import SchemaKey
 
-_MAX_CHARACTERS = 200
-
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -63,10 +61,3 @@ class Unresolved:
 
 
 Failure: TypeAlias = InvalidData | Unresolved
-
-
-def shortened(text: str) -> str:
-    """Return *text*; a text of more than 200 characters is cut, and its length is added."""
-    if len(text) <= _MAX_CHARACTERS:
-        return text
-    return f"{text[:_MAX_CHARACTERS]}... ({len(text)} characters)"

@@ -19,7 +19,8 @@ from jsonschema import Draft4Validator, FormatChecker, SchemaError, ValidationEr
 
 from snowplow_aio.iglu.formats import FORMATS
 from snowplow_aio.iglu.json_text import JSONObject, JSONValue
-from snowplow_aio.iglu.reports import Report, shortened
+from snowplow_aio.iglu.reports import Report
+from snowplow_aio.runtime.foreign_text import cut
 
 
 class DataValidator:
@@ -62,7 +63,7 @@ class DataValidator:
 def _report(error: Any) -> Report:
     steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path)
     path = "$" + "".join(steps)
-    return Report(f"{path}: {shortened(error.message)}", path, str(error.validator))
+    return Report(f"{path}: {cut(error.message)}", path, str(error.validator))
 
 
 def _of_texts(has_form: Callable[[str], bool]) -> Callable[[object], bool]:

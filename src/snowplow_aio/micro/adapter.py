@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from snowplow_aio.iglu.json_text import JSONValue, NotIgluError, decode_base64, parse_json, self_describing
-from snowplow_aio.iglu.reports import InvalidData, Report, Unresolved, shortened
+from snowplow_aio.iglu.reports import InvalidData, Report, Unresolved
 from snowplow_aio.micro.collector import SNOWPLOW, CollectorPayload
 from snowplow_aio.micro.fields import PAYLOAD_KEYS
 from snowplow_aio.micro.problems import (
@@ -29,6 +29,7 @@ from snowplow_aio.micro.problems import (
 from snowplow_aio.micro.querystring import parse_query
 from snowplow_aio.model.payload import REQUIRED_KEYS
 from snowplow_aio.model.schema_key import SchemaKey
+from snowplow_aio.runtime.foreign_text import cut
 
 CONTENT_TYPES = ("application/json", "application/json; charset=utf-8")
 
@@ -133,7 +134,7 @@ def _event_reports(path: str, event: JSONValue, keys: frozenset[str]) -> list[Re
         if key not in keys
     ]
     no_strings = [
-        Report(f"{path}.{key}: must be a string, got {shortened(repr(value))}", f"{path}.{key}", "type")
+        Report(f"{path}.{key}: must be a string, got {cut(repr(value))}", f"{path}.{key}", "type")
         for key, value in event.items()
         if key in keys and not isinstance(value, str)
     ]

@@ -13,8 +13,9 @@ from enum import Enum
 
 from snowplow_aio.exceptions import complaint
 from snowplow_aio.iglu.json_text import JSONObject, JSONValue, plain
-from snowplow_aio.iglu.reports import Failure, InvalidData, Report, Unresolved, shortened
+from snowplow_aio.iglu.reports import Failure, InvalidData, Report, Unresolved
 from snowplow_aio.model.schema_key import SchemaKey
+from snowplow_aio.runtime.foreign_text import cut
 
 ATOMIC_SCHEMA = SchemaKey.parse("iglu:com.snowplowanalytics.snowplow/atomic/jsonschema/1-0-0")
 REGISTRY = "snowplow-aio micro"
@@ -65,14 +66,14 @@ def invalid_input(field: str, value: str | None, expectation: str) -> JSONObject
     """Return the detail for an input that breaks a rule of the protocol."""
     return {
         "field": field,
-        "value": None if value is None else shortened(value),
+        "value": None if value is None else cut(value),
         "expectation": expectation,
     }
 
 
 def not_json(field: str, value: str, error: str) -> JSONObject:
     """Return the detail for a text that is not JSON, or is nested too deep."""
-    return {"field": field, "value": shortened(value), "error": error}
+    return {"field": field, "value": cut(value), "error": error}
 
 
 def not_iglu(field: str, value: JSONValue, error: str) -> JSONObject:
