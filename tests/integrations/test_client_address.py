@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from snowplow_aio.exceptions import ConfigurationError
-from snowplow_aio.integrations.asgi import SnowplowMiddleware
-from tests.integrations.made import http_scope, tracked
+from snowplow_aio.integrations.asgi import SnowplowMiddleware, tracker_of
+from tests.integrations.made import LOOK, Trackers, http_scope, request, tracked
 
 pytestmark = pytest.mark.anyio
 
@@ -23,11 +23,12 @@ Headers = dict[str, str] | list[tuple[str, str]]
 
 
 async def address(headers: Headers, peer: str | None = "10.0.0.1", **options: Any) -> str | None:
-    """Return the address in an event of a request with *headers* from *peer*."""
+    """Return the address in an event of a request with *headers* from *peer*; None if it is unknown."""
     client = None if peer is None else (peer, 40000)
     options = {"trusted_proxies": PROXIES} | options
     (event,) = await tracked(http_scope(client=client, headers=headers), **options)
-    return event.get("ip")
+    # It is never left out: the collector would record the address of the service.
+    return None if event["ip"] == "unknown" else event["ip"]
 
 
 @pytest.mark.parametrize("peer", [CLIENT, "2001:db8::7"])
@@ -138,12 +139,99 @@ async def test_several_headers_are_one_list() -> None:
     assert await address([("Forwarded", f"for={ip}") for _, ip in lines]) == CLIENT
 
 
-async def test_where_both_headers_disagree_one_of_them_is_made_up() -> None:
+async def test_where_both_headers_come_the_option_says_which_one_the_proxies_write() -> None:
     both = {"X-Forwarded-For": CLIENT, "Forwarded": "for=203.0.113.1"}
-    assert await address(both) is None
+    assert await address(both) == CLIENT
     assert await address(both, forwarded_header="x-forwarded-for") == CLIENT
     assert await address(both, forwarded_header="forwarded") == "203.0.113.1"
     assert await address(both | {"Forwarded": f"for={CLIENT}"}) == CLIENT
+
+
+FORGED = [
+    "for=203.0.113.1;host=evil.example;proto=https",
+    "for=_hidden;host=evil.example;proto=https",
+    "for=unknown",
+    "host=evil.example;proto=https",
+    f"for={CLIENT};host=evil.example;proto=https",
+    "garbage",
+    "for=10.2.0.1;host=evil.example",
+    "=" * 100_000,
+]
+
+
+@pytest.mark.parametrize("forged", FORGED)
+async def test_behind_a_proxy_that_writes_x_forwarded_for_a_clients_forwarded_says_nothing(
+    forged: str,
+) -> None:
+    headers = {"Host": "shop.example", "X-Forwarded-For": CLIENT, "Forwarded": forged}
+    (event,) = await tracked(
+        http_scope("/shoes", client=("10.0.0.1", 1), headers=headers), trusted_proxies=PROXIES
+    )
+    assert (event["ip"], event["url"]) == (CLIENT, "http://shop.example/shoes")
+
+
+@pytest.mark.parametrize(
+    ("written", "forged"),
+    [
+        ({"Forwarded": f"for={CLIENT};proto=https"}, {"X-Forwarded-For": "203.0.113.1"}),
+        ({"X-Forwarded-For": CLIENT, "X-Forwarded-Proto": "https"}, {"Forwarded": "for=203.0.113.1"}),
+    ],
+    ids=["Forwarded", "X-Forwarded-For"],
+)
+async def test_the_header_that_has_come_alone_is_the_one_that_the_proxies_write(
+    trackers: Trackers, written: dict[str, str], forged: dict[str, str]
+) -> None:
+    """A client can add a header, but cannot take away the one that a proxy writes."""
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        await tracker_of(scope).track(LOOK)
+
+    middleware = SnowplowMiddleware(app, trackers, trusted_proxies=PROXIES)
+    told = {"Host": "shop.example", **written}
+    evil = {"X-Forwarded-Host": "evil.example"} if "Forwarded" in written else {}
+    for headers in (told, told | forged, told | evil | forged):
+        await request(middleware, http_scope("/", client=("10.0.0.1", 1), headers=headers))
+    found = [(event["ip"], event["url"]) for event in trackers.events]
+    assert found == [(CLIENT, "https://shop.example/")] * 3
+
+
+async def test_where_some_proxies_write_this_and_some_that_nobody_is_believed(trackers: Trackers) -> None:
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        await tracker_of(scope).track(LOOK)
+
+    middleware = SnowplowMiddleware(app, trackers, trusted_proxies=PROXIES)
+    this, that = {"Forwarded": f"for={CLIENT};host=evil.example"}, {"X-Forwarded-For": "203.0.113.1"}
+    for headers in (this, that, this | that):
+        scope = http_scope("/", client=("10.0.0.1", 1), headers={"Host": "shop.example"} | headers)
+        await request(middleware, scope)
+    assert [event["ip"] for event in trackers.events] == [CLIENT, "203.0.113.1", "unknown"]
+    assert trackers.events[-1]["url"] == "http://shop.example/"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "peer", "is_trusted"),
+    [
+        (["::ffff:10.0.0.0/104"], "10.0.0.1", True),
+        (["::ffff:10.0.0.0/104"], "::ffff:10.0.0.1", True),
+        (["::ffff:10.0.0.0/104"], "11.0.0.1", False),
+        (["::ffff:10.0.0.1"], "10.0.0.1", True),
+        (["::ffff:10.0.0.1"], "10.0.0.2", False),
+        (["::ffff:a00:1"], "::FFFF:10.0.0.1", True),
+        (["10.0.0.0/8"], "::ffff:10.0.0.1", True),
+        (["10.0.0.0/8"], "::ffff:a00:1", True),
+        (["::ffff:0:0/96"], "198.51.100.9", True),
+        (["::/0"], "10.0.0.1", True),
+        (["::/0"], "2001:db8::1", True),
+        (["2000::/3"], "10.0.0.1", False),
+        (["0.0.0.0/0"], "2001:db8::1", False),
+    ],
+)
+async def test_an_ipv4_address_inside_an_ipv6_one_is_the_same_address(
+    proxies: list[str], peer: str, *, is_trusted: bool
+) -> None:
+    said = {"X-Forwarded-For": "2001:db8:c::7" if proxies == ["0.0.0.0/0"] else "1000::7"}
+    found = await address(said, peer, trusted_proxies=proxies)
+    assert (found != await address({}, peer)) == is_trusted
 
 
 @pytest.mark.parametrize("peer", [None, "testclient", ""])
@@ -283,6 +371,7 @@ async def test_the_differences_from_uvicorn_are_these(said: str, found: str | No
         ({"X-Forwarded-Proto": "http, HTTPS"}, "https://shop.example/shoes"),
         ({"X-Forwarded-Proto": "gopher"}, "http://shop.example/shoes"),
         ({"X-Forwarded-Host": "www.shop.example"}, "http://www.shop.example/shoes"),
+        ({"X-Forwarded-Host": "evil.example, www.shop.example:8443"}, "http://www.shop.example:8443/shoes"),
         (
             {"Forwarded": f'for={CLIENT};proto=https;host="www.shop.example:8443"'},
             "https://www.shop.example:8443/shoes",

@@ -127,16 +127,21 @@ async def test_a_page_view_is_about_the_visitor_the_page_and_its_referrer(tracke
     }
 
 
-async def test_a_page_whose_address_breaks_a_rule_is_not_tracked(
+async def test_a_page_without_an_address_is_counted_and_said_once_a_minute(
     trackers: Trackers, caplog: pytest.LogCaptureFixture
 ) -> None:
-    middleware = SnowplowMiddleware(page_of(), trackers, page_views=PageViews())
-    too_long: dict[str, Any] = {"query_string": b"q=" + b"x" * 9000}
-    nowhere: dict[str, Any] = {"headers": {}}
-    for fields in (too_long, nowhere):
-        await request(middleware, view("/", **fields))
+    page_views = PageViews()
+    middleware = SnowplowMiddleware(page_of(), trackers, page_views=page_views)
+    async with started(middleware):
+        for host in ("", "x" * 256, "a/b"):
+            await request(middleware, view("/", headers={"Host": host}))
+        await request(middleware, view("/", headers={"DNT": "1"}))
     assert trackers.events == []
-    assert caplog.text == ""
+    assert page_views.untracked == 3
+    assert caplog.messages == [
+        "a page view could not be tracked: the request has no host that can be read "
+        "(1 since the last such line)"
+    ]
 
 
 # --- when

@@ -1,14 +1,15 @@
 """
 The tracker in an aiohttp service.
 
-`setup` gives an application its tracker. `tracker_of` finds it in a request handler.
+`setup` gives an application its tracker. `tracker_of` finds it in a request handler,
+and `page_url_of` is the address of the page that the request asks for.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Unpack
+from typing import Any, Unpack
 
 from aiohttp import web
 
@@ -18,6 +19,7 @@ from snowplow_aio.integrations.page_views import PageViews, template_of, track_p
 from snowplow_aio.integrations.request_head import RequestHead
 from snowplow_aio.integrations.request_scope import RequestScope
 from snowplow_aio.integrations.setup_options import Setup, SetupOptions
+from snowplow_aio.integrations.visitor import VisitorPolicy
 from snowplow_aio.model.arguments import check_argument
 from snowplow_aio.tracking.scope import bound_scope
 from snowplow_aio.tracking.tracker import Tracker
@@ -26,6 +28,15 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 TRACKER: web.AppKey[Tracker] = web.AppKey("snowplow_tracker", Tracker)
 """The key of the tracker in a running application."""
+
+_POLICY: web.AppKey[VisitorPolicy] = web.AppKey("snowplow_policy", VisitorPolicy)
+
+# Of the `RequestScope` in a request. aiohttp before 3.14 knows strings only.
+_REQUEST: Any = (
+    web.RequestKey("snowplow_request", RequestScope)
+    if hasattr(web, "RequestKey")
+    else "snowplow_aio.request"
+)
 
 
 def setup(app: web.Application, tracker: TrackerSource, **options: Unpack[SetupOptions]) -> None:
@@ -65,7 +76,8 @@ def setup(app: web.Application, tracker: TrackerSource, **options: Unpack[SetupO
 
     @web.middleware
     async def bind(request: web.Request, handler: Answer) -> web.StreamResponse:
-        request_scope = RequestScope(policy, _head(request), request)
+        request_scope = RequestScope(policy, _head(request), request, request.get(_REQUEST))
+        request[_REQUEST] = request_scope
         if policy.has_async_hooks:
             await request_scope.prefetch()
         # It stays bound, because the body of a response may be made later. Each request has its own task.
@@ -80,6 +92,7 @@ def setup(app: web.Application, tracker: TrackerSource, **options: Unpack[SetupO
         _track_when_sent(page_views, views, request_scope, request, response)
         return response
 
+    app[_POLICY] = policy
     app.middlewares.insert(0, bind)
     # The first that is started is the last that is cleaned up.
     app.cleanup_ctx.insert(0, run)
@@ -109,11 +122,11 @@ def _track_when_sent(
     if page_views.match(request.path, request.method, response.status, kind):
         resource = request.match_info.route.resource
         title = None if resource is None else template_of(resource.canonical)
-        tracker = tracker_of(request)
+        found = (tracker_of(request), title)
 
         def track(sent: asyncio.Task[None]) -> None:
             if not sent.cancelled():
-                view = sent.get_loop().create_task(track_page_view(tracker, request_scope, title))
+                view = sent.get_loop().create_task(track_page_view(page_views, request_scope, lambda: found))
                 views.add(view)
                 view.add_done_callback(views.discard)
 
@@ -125,14 +138,49 @@ def tracker_of(request: web.Request | web.Application) -> Tracker:
     """
     Return the tracker of an application.
 
+    Given a request, it also binds the visitor: the task, or the thread, that calls it tracks
+    about this visitor from then on, and only what this visitor permits.
+
     Args:
         request: A request, or the application.
 
     Raises:
         ConfigurationError: If the application has no tracker.
     """
-    config = request.config_dict if isinstance(request, web.Request) else request
-    found = config.get(TRACKER)
+    config: Any = request
+    if isinstance(request, web.Request):
+        config = request.config_dict
+        request_scope = _request_scope(request)
+        if request_scope is not None and bound_scope.get() is not request_scope:
+            bound_scope.set(request_scope)
+    found: Tracker | None = config.get(TRACKER)
     if found is None:
         raise ConfigurationError("request: there is no tracker: call `setup` for the application first")
+    return found
+
+
+def page_url_of(request: web.Request) -> str:
+    """
+    Return the address of the page that a request asks for, fit for `track_page_view`.
+
+    It is the address as the outermost proxy saw it. A visitor can ask for any address,
+    and the pipeline does not take all of them: an ``_sp`` parameter that cannot be read is
+    left out, and a path or query that is too long is cut. If the host is unknown, it
+    is the path alone.
+
+    Args:
+        request: The request.
+
+    Example:
+        >>> await tracker_of(request).track_page_view(page_url_of(request))
+    """
+    request_scope = _request_scope(request) or RequestScope(VisitorPolicy(), _head(request), request)
+    return request_scope.page_url()
+
+
+def _request_scope(request: web.Request) -> RequestScope | None:
+    """Return the `RequestScope` of *request*; a new one outside of the middleware that keeps one."""
+    found: RequestScope | None = request.get(_REQUEST)
+    if found is None and (policy := request.config_dict.get(_POLICY)) is not None:
+        return RequestScope(policy, _head(request), request)
     return found

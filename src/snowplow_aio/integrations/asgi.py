@@ -3,12 +3,11 @@ The tracker in an ASGI application: Starlette, Quart, or any other.
 
 `lifespan` makes the tracker when the application starts and closes it when it
 ends. `tracker_of` finds it. `SnowplowMiddleware` adds the visitor of a request to
-the events that are tracked during it.
+the events that are tracked during it. `page_url_of` is the address of its page.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Unpack
@@ -25,6 +24,7 @@ from snowplow_aio.integrations.page_views import (
 from snowplow_aio.integrations.request_head import RequestHead
 from snowplow_aio.integrations.request_scope import RequestScope
 from snowplow_aio.integrations.setup_options import Setup, SetupOptions
+from snowplow_aio.integrations.visitor import VisitorPolicy
 from snowplow_aio.model.arguments import check_argument
 from snowplow_aio.tracking.scope import bound_scope
 from snowplow_aio.tracking.tracker import Tracker
@@ -38,11 +38,17 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
-log: logging.Logger = logging.getLogger("snowplow_aio.integrations")
+# The names in the state of an application: of its tracker, and of how its visitors are recognised.
+_TRACKER = "snowplow_tracker"
+_POLICY = "snowplow_policy"
 
-# The names of the tracker in the state of an application and in the scope of a request.
-_STATE = "snowplow_tracker"
-_SCOPE = "snowplow_aio.tracker"
+# The names in the scope of a request: of the tracker that a middleware was given, of the
+# `RequestScope`, and of the outermost application with a middleware.
+_OWN_TRACKER = "snowplow_aio.tracker"
+_REQUEST = "snowplow_aio.request"
+_APP = "snowplow_aio.app"
+
+_REQUESTS = frozenset({"http", "websocket"})
 
 
 def lifespan(
@@ -80,27 +86,51 @@ def lifespan(
     """
     life_cycle = LifeCycle(tracker, platform=platform, timeout=timeout)
     check_argument(within is None or callable(within), "within", within, "must be a lifespan function")
+    return _Lifespan(life_cycle, within)
+
+
+class _Lifespan:
+    """The lifespan that `lifespan` returns. A router that has no application is found by its lifespan."""
+
+    def __init__(self, life_cycle: LifeCycle, within: Lifespan | None) -> None:
+        self._life_cycle = life_cycle
+        self._within = within
 
     @asynccontextmanager
-    async def run(app: Any) -> AsyncGenerator[Any]:
-        keep(app, await life_cycle.open())
+    async def __call__(self, app: Any) -> AsyncGenerator[Any]:
+        tracker = await self._life_cycle.open()
+        keep(self if app is None else app, tracker)
         try:
-            async with nullcontext() if within is None else within(app) as state:
+            async with nullcontext() if self._within is None else self._within(app) as state:
                 yield state
         finally:
-            await life_cycle.stop()
-
-    return run
+            await self._life_cycle.stop()
 
 
 def keep(app: Any, tracker: Tracker) -> None:
-    """Put *tracker* into the state of *app*, where `tracker_of` finds it."""
-    setattr(app.state, _STATE, tracker)
+    """Put *tracker* where `tracker_of` finds it: into the state of *app*, and to its router."""
+    setattr(getattr(app, "state", app), _TRACKER, tracker)
+    router = getattr(app, "router", None)
+    if router is not None:
+        # A mounted application takes the place of `app` in the scope, but the router stays.
+        setattr(router, _TRACKER, tracker)
+
+
+def keep_policy(app: Any, policy: VisitorPolicy) -> None:
+    """Put *policy* into the state of *app*, for code that runs outside of its middleware."""
+    state = getattr(app, "state", None)
+    if state is not None and getattr(state, _POLICY, None) is None:
+        setattr(state, _POLICY, policy)
 
 
 def tracker_of(connection: Any) -> Tracker:
     """
     Return the tracker of the application.
+
+    Given a request or WebSocket, it also binds the visitor: the task, or the thread, that
+    calls it tracks about this visitor from then on, and only what this visitor permits. So
+    call it where you track, also where no middleware is around: in the handler of any
+    exception, in a thread of your own, in the ``finally`` of a response body.
 
     Args:
         connection: A request or WebSocket of the framework, its ASGI scope, or the application.
@@ -110,15 +140,67 @@ def tracker_of(connection: Any) -> Tracker:
     """
     # A request of Starlette's is a mapping too, but a slow one.
     scope = getattr(connection, "scope", connection)
-    app, found = connection, None
-    if isinstance(scope, dict | Mapping):
-        app, found = scope.get("app"), scope.get(_SCOPE)
+    if not isinstance(scope, dict | Mapping):
+        return _checked(_kept(connection))
+    request_scope = _request_scope(scope)
+    if request_scope is not None and bound_scope.get() is not request_scope:
+        bound_scope.set(request_scope)
+    found = scope.get(_OWN_TRACKER)
+    return found if found is not None else _tracker_in(scope)
+
+
+def page_url_of(connection: Any) -> str:
+    """
+    Return the address of the page that a request asks for, fit for `track_page_view`.
+
+    It is the address as the outermost proxy saw it. A visitor can ask for any address,
+    and the pipeline does not take all of them: an ``_sp`` parameter that cannot be read is
+    left out, and a path or query that is too long is cut. If the host is unknown, it
+    is the path alone.
+
+    Args:
+        connection: A request or WebSocket of the framework, or its ASGI scope.
+
+    Example:
+        >>> await tracker.track_page_view(page_url_of(request))
+    """
+    scope = getattr(connection, "scope", connection)
+    request_scope = _request_scope(scope) or RequestScope(VisitorPolicy(), _head(scope), scope)
+    return request_scope.page_url()
+
+
+def _request_scope(scope: Any) -> RequestScope | None:
+    """Return the `RequestScope` of *scope*; a new one outside of the middleware that keeps one."""
+    found: RequestScope | None = scope.get(_REQUEST)
+    if found is None and scope.get("type") in _REQUESTS:
+        policy = getattr(getattr(scope.get("app"), "state", None), _POLICY, None)
+        if policy is not None:
+            return RequestScope(policy, _head(scope), scope)
+    return found
+
+
+def _tracker_in(scope: Any) -> Tracker:
+    """Return the tracker of the nearest application of *scope* that has one."""
+    for name in ("app", _APP, "router"):
+        tracker = _kept(scope.get(name))
+        if tracker is not None:
+            return tracker
+    return _checked(None)
+
+
+def _kept(owner: Any) -> Any:
+    """Return the tracker that `keep` has put to *owner*, an application or a router."""
+    found = getattr(getattr(owner, "state", None), _TRACKER, None)
     if found is None:
-        found = getattr(getattr(app, "state", None), _STATE, None)
+        found = getattr(owner, _TRACKER, None)
+    return found if found is not None else getattr(getattr(owner, "lifespan_context", None), _TRACKER, None)
+
+
+def _checked(found: Any) -> Tracker:
     if not isinstance(found, Tracker):
         raise ConfigurationError(
-            "connection: there is no tracker: the application must have been started, with `lifespan`, "
-            "or with a SnowplowMiddleware that has a tracker"
+            "connection: there is no tracker: the application must have been started, with `lifespan` "
+            "by a server that runs lifespans, or with a SnowplowMiddleware that has a tracker"
         )
     return found
 
@@ -140,28 +222,40 @@ class RequestMiddleware:
         self._policy = setup.policy
         self._page_views = setup.page_views
         self._life_cycle = life_cycle
+        self._is_known = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request, or run for as long as the application does."""
-        life_cycle = self._life_cycle
-        if scope["type"] == "lifespan":
-            if life_cycle is None:
-                await self.app(scope, receive, send)
-            else:
+        life_cycle, kind = self._life_cycle, scope["type"]
+        app = scope.get("app")
+        if not self._is_known and app is not None:
+            keep_policy(app, self._policy)
+            self._is_known = True
+        if kind not in _REQUESTS:
+            if kind == "lifespan" and life_cycle is not None:
                 await _run_lifespan(self.app, life_cycle, scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
             return
         if life_cycle is not None:
-            scope[_SCOPE] = life_cycle.tracker
-        request_scope = RequestScope(self._policy, _head(scope), scope)
+            scope[_OWN_TRACKER] = life_cycle.tracker
+        if _APP not in scope:
+            scope[_APP] = app
+        outer = scope.get(_REQUEST)
+        request_scope = scope[_REQUEST] = RequestScope(self._policy, _head(scope), scope, outer)
         if self._policy.has_async_hooks:
             await request_scope.prefetch()
-        if self._page_views is not None and scope["type"] == "http":
+        if self._page_views is not None and kind == "http":
             send = _tracking_page_view(self._page_views, request_scope, scope, send)
         token = bound_scope.set(request_scope)
         try:
             await self.app(scope, receive, send)
-        finally:
+            # Not after an error: whoever handles it outside tracks about the same visitor. Then it is
+            # the server's task that ends.
             bound_scope.reset(token)
+            if outer is not None:
+                scope[_REQUEST] = outer
+        finally:
             request_scope.close()
 
 
@@ -223,18 +317,9 @@ def _tracking_page_view(page_views: PageViews, request_scope: RequestScope, scop
             is_page_view = page_views.match(scope["path"], scope["method"], message["status"], kind)
         elif is_page_view and not message.get("more_body", False):
             is_page_view = False
-            await _track_page_view(request_scope, scope)
+            await track_page_view(page_views, request_scope, lambda: (tracker_of(scope), _title(scope)))
 
     return sending
-
-
-async def _track_page_view(request_scope: RequestScope, scope: Scope) -> None:
-    try:
-        tracker, title = tracker_of(scope), _title(scope)
-    except Exception:
-        log.exception("a page view could not be tracked")
-    else:
-        await track_page_view(tracker, request_scope, title)
 
 
 def _title(scope: Scope) -> str | None:

@@ -13,11 +13,11 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from snowplow_aio.integrations.asgi import SnowplowMiddleware, lifespan, tracker_of
+from snowplow_aio.integrations.asgi import SnowplowMiddleware, lifespan, page_url_of, tracker_of
 from snowplow_aio.integrations.page_views import PageViews
 from snowplow_aio.tracking.tracker import Tracker
 
-__all__ = ["CurrentTracker", "PageViews", "SnowplowMiddleware", "lifespan", "tracker_of"]
+__all__ = ["CurrentTracker", "PageViews", "SnowplowMiddleware", "lifespan", "page_url_of", "tracker_of"]
 
 
 # A coroutine function, because FastAPI runs plain functions in a thread.

@@ -6,11 +6,21 @@ import logging
 import warnings
 from collections.abc import Callable
 
+from snowplow_aio.delivery.at_exit import announce
 from snowplow_aio.model.arguments import check_argument, check_seconds
 from snowplow_aio.model.subject import platform_code
+from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
 from snowplow_aio.tracking.tracker import Tracker
 
 log: logging.Logger = logging.getLogger("snowplow_aio.integrations")
+
+_quiet: QuietLogger = quiet_logger("snowplow_aio.integrations")
+
+_NO_LIFESPAN = (
+    "the tracker is made at the first request, because the server runs no lifespan; nothing closes it, "
+    "so events of the last moments may be lost. Run the server with lifespan (uvicorn --lifespan on, "
+    "granian --interface asgi), or await `tracker_of(app).aclose()` when the service stops"
+)
 
 TrackerSource = Tracker | Callable[[], Tracker]
 """A tracker, or a function that makes one."""
@@ -51,8 +61,11 @@ class LifeCycle:
 
     @property
     def tracker(self) -> Tracker:
-        """The tracker. It is made now if nothing has started the service, as in some tests."""
-        return self._tracker or self.start()
+        """The tracker. It is made now if the server has not started the service."""
+        if self._tracker is None:
+            announce(_quiet, "%s", _NO_LIFESPAN)
+            return self.start()
+        return self._tracker
 
     def start(self) -> Tracker:
         """

@@ -17,12 +17,13 @@ from litestar.middleware import DefineMiddleware
 from litestar.plugins import InitPluginProtocol
 from litestar.types import Scope
 
-from snowplow_aio.integrations.asgi import RequestMiddleware, keep, tracker_of
+from snowplow_aio.integrations.asgi import RequestMiddleware, keep, keep_policy, page_url_of, tracker_of
 from snowplow_aio.integrations.life_cycle import LifeCycle, TrackerSource
 from snowplow_aio.integrations.setup_options import Setup, SetupOptions
+from snowplow_aio.integrations.visitor import VisitorPolicy
 from snowplow_aio.tracking.tracker import Tracker
 
-__all__ = ["CurrentTracker", "SnowplowPlugin", "tracker_of"]
+__all__ = ["CurrentTracker", "SnowplowPlugin", "page_url_of", "tracker_of"]
 
 # Before Litestar 2.23 every parameter with the name of a dependency is one. Litestar 3 needs it marked.
 _DEPENDENCY: Any = getattr(di, "Dependency", object)()
@@ -57,8 +58,11 @@ class SnowplowPlugin(InitPluginProtocol):
 
     def __init__(self, tracker: TrackerSource, **options: Unpack[SetupOptions]) -> None:
         setup = Setup(**options)
-        self._middleware: DefineMiddleware = DefineMiddleware(RequestMiddleware, setup=setup)
+        self._policy: VisitorPolicy = setup.policy
         self._life_cycle: LifeCycle = setup.life_cycle(tracker)
+        self._middleware: DefineMiddleware = DefineMiddleware(
+            RequestMiddleware, setup=setup, life_cycle=self._life_cycle
+        )
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add the tracker to the configuration of the application."""
@@ -71,6 +75,8 @@ class SnowplowPlugin(InitPluginProtocol):
     @asynccontextmanager
     async def _start(self, app: Litestar) -> AsyncGenerator[None]:
         keep(app, await self._life_cycle.open())
+        # A request without a route reaches no middleware, but perhaps a handler of exceptions.
+        keep_policy(app, self._policy)
         yield
 
 

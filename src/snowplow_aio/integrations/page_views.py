@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from fnmatch import translate
 from typing import Any
@@ -12,12 +12,27 @@ from typing import Any
 from snowplow_aio.events.page import PageView
 from snowplow_aio.integrations.request_scope import RequestScope
 from snowplow_aio.model.arguments import check_argument
+from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 from snowplow_aio.tracking.tracker import Tracker
 
-log: logging.Logger = logging.getLogger("snowplow_aio.integrations")
+log: QuietLogger = quiet_logger("snowplow_aio.integrations")
 
 _GET = frozenset({"GET"})
 _HTML = frozenset({"text/html"})
+
+
+class _Untracked:
+    """Counts page views that could not be tracked, and logs one line a minute of each reason."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._throttled = ThrottledLog(log)
+
+    def add(self, reason: str, error: BaseException | None) -> None:
+        self.count += 1
+        self._throttled.log(
+            reason, logging.WARNING, "a page view could not be tracked: %s", reason, error=error
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +43,9 @@ class PageViews:
     A page view is tracked when the response has been sent. Its address is that of the
     request. Its title is the template of the route, like ``/users/{user_id}``, so that the
     views of one kind of page can be counted; a request without a route has no title.
+
+    An address that the pipeline does not take is cut, as `page_url_of` does. A request that has
+    none, because it names no host, is counted in `untracked` and logged once a minute.
 
     Args:
         include: Patterns of paths, of which one must match; ``*`` stands for any characters.
@@ -54,6 +72,7 @@ class PageViews:
     content_types: Collection[str] | None = _HTML
     _included: re.Pattern[str] = field(init=False, repr=False, compare=False)
     _excluded: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _untracked: _Untracked = field(init=False, repr=False, compare=False, default_factory=_Untracked)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_included", _pattern("include", self.include))
@@ -84,6 +103,16 @@ class PageViews:
         return self._included.fullmatch(path) is not None and self._excluded.fullmatch(path) is None
 
 
+    @property
+    def untracked(self) -> int:
+        """The number of page views that could not be tracked, in this process."""
+        return self._untracked.count
+
+    def complain(self, reason: str, error: BaseException | None = None) -> None:
+        """Count a page view that could not be tracked, and log its reason once a minute."""
+        self._untracked.add(reason, error)
+
+
 def _pattern(name: str, patterns: Iterable[str]) -> re.Pattern[str]:
     is_list = isinstance(patterns, Iterable) and not isinstance(patterns, str | bytes)
     given = list(patterns) if is_list else []
@@ -97,19 +126,32 @@ def _check_collection(name: str, value: object) -> None:
     check_argument(is_collection, name, value, "must be a set or a list")
 
 
-async def track_page_view(tracker: Tracker, request_scope: RequestScope, title: str | None) -> None:
+async def track_page_view(
+    page_views: PageViews, request_scope: RequestScope, found: Callable[[], tuple[Tracker, str | None]]
+) -> None:
     """
-    Track the page of a request as viewed. An error is logged, not raised.
+    Track the page of a request as viewed. An error is counted and logged, not raised.
 
     It waits for nothing but global contexts and enrichers that are coroutine functions.
+
+    Args:
+        page_views: Counts what cannot be tracked.
+
+        request_scope: The request.
+
+        found: Returns the tracker, and the title of the page.
     """
     try:
+        tracker, title = found()
+        if request_scope.permission() == "nothing":
+            return
         url = request_scope.page().get("url")
-        # An address that breaks a rule is not in the scope; the event would be lost with it.
-        if url is not None:
+        if url is None:
+            page_views.complain("the request has no host that can be read")
+        else:
             await tracker.track(PageView(page_url=url, page_title=title))
-    except Exception:
-        log.exception("a page view could not be tracked")
+    except Exception as error:  # noqa: BLE001 - whatever it is, the request goes on
+        page_views.complain("an error", error)
 
 
 # ``{name}`` or ``{name:converter}``.

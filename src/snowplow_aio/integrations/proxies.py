@@ -36,6 +36,13 @@ _PORT = re.compile(r":(?:[0-9]{1,5}|_[A-Za-z0-9._-]+)")
 _MAX_COMMAS = 8
 # No service has more proxies in a row: the rest of a longer list was made up.
 _MAX_HOPS = 50
+# No more of a list is read, from its end. An entry with an address and a host has some 400 characters.
+_MAX_LIST = 25_000
+# The longest IPv6 address with brackets, an interface and a port has some 80 characters.
+_MAX_NODE = 100
+
+# IPv4 addresses as a socket for both kinds of addresses shows them (RFC 4291, section 2.5.5.2).
+_MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 class Proxies:
@@ -46,8 +53,8 @@ class Proxies:
         trusted: Their addresses and networks, like ``10.0.0.0/8``; `UNIX` for those that
             connect by a Unix socket.
 
-        header: The header that they write; None for either. If a request has both then,
-            they must name the same client.
+        header: The header that they write; None for either. See `_header_of` for a request that
+            has both.
 
     Raises:
         ConfigurationError: If an argument has the wrong type, or an entry is no address and no network.
@@ -61,34 +68,49 @@ class Proxies:
         check_argument(is_header, "forwarded_header", header, rule)
         given = list(trusted)
         self._trusts_unix: bool = UNIX in given
-        self._networks: list[Network] = [_network(text) for text in given if text != UNIX]
+        self._networks: list[Network] = [
+            network for text in given if text != UNIX for network in _networks(text)
+        ]
         self._header: ForwardedHeader | None = header
+        self._seen_alone: set[ForwardedHeader] = set()
 
     def seen_by(self, head: RequestHead) -> tuple[str | None, str, str]:
         """
         Return the client's address, the scheme and the host of a request, as the outermost proxy saw them.
 
-        The address is None if it is unknown, or if the headers disagree.
+        The address is None if it is unknown.
         """
         peer = address_of(head.peer or "")
         scheme, host = head.scheme, head.value(b"host")
         if not self._is_trusted(peer):
             return _text(peer), scheme, host
-        found: set[str | None] = set()
-        forwarded = head.value(b"forwarded")
-        if forwarded and self._header != "x-forwarded-for":
-            address, told = self._client(peer, _forwarded(forwarded))
-            found.add(address)
-            scheme, host = _scheme(scheme, told.get("proto", "")), told.get("host") or host
-        addresses = head.value(b"x-forwarded-for")
-        if self._header != "forwarded":
-            if addresses:
-                found.add(self._client(peer, _forwarded_for(addresses))[0])
-            scheme = _scheme(scheme, _last(head, b"x-forwarded-proto"))
-            host = _last(head, b"x-forwarded-host") or host
-        if not found:
-            return _text(peer), scheme, host
-        return (found.pop() if len(found) == 1 else None), scheme, host
+        forwarded, addresses = head.value(b"forwarded"), head.value(b"x-forwarded-for")
+        header = self._header or self._header_of(forwarded, addresses)
+        if header == "forwarded":
+            address, told = self._client(peer, _forwarded(_end_of(forwarded)))
+            return address, _scheme(scheme, told.get("proto", "")), told.get("host") or host
+        if header is None:
+            return None, scheme, host
+        address, _ = self._client(peer, _forwarded_for(_end_of(addresses)))
+        scheme = _scheme(scheme, _last(head, b"x-forwarded-proto"))
+        return address, scheme, _last(head, b"x-forwarded-host") or host
+
+    def _header_of(self, forwarded: str, addresses: str) -> ForwardedHeader | None:
+        """
+        Return the header that the proxies write, going by those that a request has; None if that is unknown.
+
+        A client can send a header, but cannot take away the one that a proxy writes. So a header
+        that has come alone is the proxies', and the other one is not. Until that is seen, it is the
+        one that most proxies write. If each has come alone, some proxies write this and some that.
+        """
+        if not (forwarded and addresses):
+            header: ForwardedHeader = "forwarded" if forwarded else "x-forwarded-for"
+            if forwarded or addresses:
+                self._seen_alone.add(header)
+            return header
+        if len(self._seen_alone) == 2:
+            return None
+        return "forwarded" if "forwarded" in self._seen_alone else "x-forwarded-for"
 
     def _is_trusted(self, address: Address | None) -> bool:
         if address is None:
@@ -115,8 +137,6 @@ def _text(address: Address | None) -> str | None:
     return None if address is None else str(address)
 
 
-# The same visitors and proxies come again and again, and parsing an address costs as much as an event's JSON.
-@lru_cache(maxsize=1024)
 def address_of(node: str) -> Address | None:
     """
     Return the address in *node*, which may have a port.
@@ -125,6 +145,13 @@ def address_of(node: str) -> Address | None:
         None for a hidden or unknown client, and for a text that is no address.
     """
     text = node.strip()
+    # Before anything is kept: a header may have megabytes.
+    return _address_of(text) if len(text) <= _MAX_NODE else None
+
+
+# The same visitors and proxies come again and again, and parsing an address costs as much as an event's JSON.
+@lru_cache(maxsize=1024)
+def _address_of(text: str) -> Address | None:
     if text.startswith("["):
         text, closing, port = text[1:].partition("]")
         if not closing:
@@ -145,21 +172,35 @@ def address_of(node: str) -> Address | None:
     return mapped or address
 
 
-def _network(text: object) -> Network:
+def _networks(text: object) -> list[Network]:
+    """Return the network *text*, and the IPv4 network whose addresses are mapped into it."""
     try:
-        return ip_network(str(text))
+        network = ip_network(str(text))
     except ValueError:
         rule = f"must be addresses, networks like '10.0.0.0/8', or {UNIX!r}"
         raise ConfigurationError.about("trusted_proxies", text, rule) from None
+    if isinstance(network, IPv4Network) or not network.overlaps(_MAPPED):
+        return [network]
+    length = max(network.prefixlen - _MAPPED.prefixlen, 0)
+    first = max(int(network.network_address), int(_MAPPED.network_address)) & 0xFFFF_FFFF
+    return [network, IPv4Network((first, length))]
+
+
+def _end_of(header: str) -> str:
+    """Return the last entries of a list; a longer one was made up."""
+    return header if len(header) <= _MAX_LIST else header[-_MAX_LIST:].partition(",")[2]
 
 
 def _forwarded_for(header: str) -> Iterator[Mapping[str, str]]:
-    for address in reversed(header.rsplit(",", _MAX_HOPS)[-_MAX_HOPS:]):
+    """Yield the entries of *header* from the right; none if it is empty."""
+    for address in reversed(header.rsplit(",", _MAX_HOPS)[-_MAX_HOPS:] if header else ()):
         yield {"for": address}
 
 
 def _forwarded(header: str) -> Iterator[Mapping[str, str]]:
     """Yield the elements of *header* from the right; a malformed one is empty and ends the list."""
+    if not header:
+        return
     end = len(header)
     for _ in range(_MAX_HOPS):
         start = _start_of_element(header, end)
@@ -190,6 +231,7 @@ def _unquoted(text: str) -> str:
 
 
 def _last(head: RequestHead, name: bytes) -> str:
+    """Return the last entry of the header *name*, which the nearest proxy has written."""
     return head.value(name).rpartition(",")[2].strip()
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 
 _LANGUAGE = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*")
 _WEIGHT = re.compile(r"q=([01](?:\.[0-9]{0,3})?)", re.IGNORECASE)
+
+# A browser sends the few languages of its settings. More is not read.
+_MAX_LANGUAGES = 500
+
+# What is longer is not read: servers take some 8 to 64 KiB of headers in all.
+_MAX_COOKIES = 65_536
 
 # Headers that are lists may come in several lines. These are joined by the separator of the list.
 _SEPARATORS = {
@@ -61,10 +66,19 @@ class RequestHead:
         """Return the cookies by name. Of several with one name the first counts: its path is the longest."""
         cookies: dict[str, str] = {}
         line = self.value(b"cookie")
-        for pair in line.split(";") if line else ():
+        for pair in line[:_MAX_COOKIES].split(";") if line else ():
             name, _, value = pair.partition("=")
             cookies.setdefault(name.strip(), value.strip().strip('"'))
         return cookies
+
+    def may_have_cookie(self, name: str) -> bool:
+        """Return whether the cookie *name* was sent, or could be among what is not read."""
+        return name in self.cookies() or len(self.value(b"cookie")) > _MAX_COOKIES
+
+    def languages(self) -> str:
+        """Return the entries of ``Accept-Language`` that are read."""
+        line = self.value(b"accept-language")
+        return line if len(line) <= _MAX_LANGUAGES else line[:_MAX_LANGUAGES].rpartition(",")[0]
 
 
 def _fields(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
@@ -82,7 +96,6 @@ def _fields(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
     return fields
 
 
-@lru_cache(maxsize=256)
 def preferred_language(header: str) -> str | None:
     """Return the language that a visitor with this ``Accept-Language`` prefers, or None."""
     preferred, highest = None, 0.0

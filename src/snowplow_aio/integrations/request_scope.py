@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from snowplow_aio.integrations.page_address import local_target, mended, page_address
 from snowplow_aio.integrations.request_head import RequestHead
-from snowplow_aio.integrations.visitor import VisitorPolicy, as_user_id
-from snowplow_aio.model.atomic import TEXT_LIMITS, exceeds, is_usual_url, url_fault
+from snowplow_aio.integrations.visitor import VisitorPolicy, as_user_id, strictest
 from snowplow_aio.tracking.scope import Permission, TrackingScope
 
 
@@ -24,12 +24,31 @@ class RequestScope(TrackingScope):
         head: The head of the request.
 
         request: The request as the hooks get it. It is forgotten when the request ends.
+
+        outer: The scope of the same request in the application that this one is mounted in.
+            What may not be tracked there may not be tracked here.
+
+    Attributes:
+        policy: How visitors are recognised.
     """
 
-    __slots__ = ("_fields", "_head", "_origin", "_page", "_permission", "_policy", "_request", "_user_id")
+    __slots__ = (
+        "_fields",
+        "_head",
+        "_origin",
+        "_outer",
+        "_page",
+        "_permission",
+        "_request",
+        "_user_id",
+        "policy",
+    )
 
-    def __init__(self, policy: VisitorPolicy, head: RequestHead, request: Any) -> None:
-        self._policy: VisitorPolicy = policy
+    def __init__(
+        self, policy: VisitorPolicy, head: RequestHead, request: Any, outer: RequestScope | None = None
+    ) -> None:
+        self.policy: VisitorPolicy = policy
+        self._outer: RequestScope | None = outer
         self._head: RequestHead = head
         self._request: Any = request
         self._origin: tuple[str | None, str, str] | None = None
@@ -40,10 +59,10 @@ class RequestScope(TrackingScope):
 
     async def prefetch(self) -> None:
         """Ask the hooks that are coroutine functions, before the application sees the request."""
-        policy, consent, user_id = self._policy, self._policy.consent, self._policy.user_id
+        consent, user_id = self.policy.consent, self.policy.user_id
         if consent is not None and consent.is_async:
             answer = await consent.ask_and_wait(self._request)
-            self._permission = policy.permission(self._head, has_consent=bool(answer))
+            self._permission = self._permission_with(has_consent=bool(answer))
         # If nothing is tracked, or anonymous events only, no user id is needed.
         if user_id is not None and user_id.is_async and self._permission in (None, "all"):
             self._user_id = as_user_id(user_id, await user_id.ask_and_wait(self._request))
@@ -54,17 +73,24 @@ class RequestScope(TrackingScope):
 
         Tasks that go on keep this scope, perhaps for as long as the process lives.
         """
-        if self._request is not None and self._policy.hooks and self.permission() == "all":
+        if self._request is not None and self.policy.hooks and self.permission() == "all":
             self._ask_user_id()
         self._request = None
 
     def permission(self) -> Permission:  # noqa: D102 - see TrackingScope
         permission = self._permission
         if permission is None:
-            consent = self._policy.consent
+            consent = self.policy.consent
+            if consent is not None and consent.is_async:
+                # Asked by nobody yet: this is a middleware outside of ours, which asks.
+                return self._permission_with(has_consent=False)
             has_consent = consent is None or bool(consent.ask(self._request))
-            permission = self._permission = self._policy.permission(self._head, has_consent=has_consent)
+            permission = self._permission = self._permission_with(has_consent=has_consent)
         return permission
+
+    def _permission_with(self, *, has_consent: bool) -> Permission:
+        own = self.policy.permission(self._head, has_consent=has_consent)
+        return own if self._outer is None else strictest(own, self._outer.permission())
 
     def fields(self) -> Mapping[str, str]:  # noqa: D102 - see TrackingScope
         user_id = self._ask_user_id()
@@ -72,7 +98,7 @@ class RequestScope(TrackingScope):
         # Two threads may do this at the same time. If one leaves a value without the user id here,
         # the next call replaces it.
         if fields is None or fields.get("uid") != user_id:
-            fields = self._fields = self._policy.fields(self._head, self._seen_outside()[0], user_id)
+            fields = self._fields = self.policy.fields(self._head, self._seen_outside()[0], user_id)
         return fields
 
     def page(self) -> Mapping[str, str]:  # noqa: D102 - see TrackingScope
@@ -80,8 +106,15 @@ class RequestScope(TrackingScope):
             self._page = _page(self._head, *self._seen_outside()[1:])
         return self._page
 
+    def page_url(self) -> str:
+        """Return the address of the page; the path alone if the host is unknown."""
+        if url := self.page().get("url"):
+            return url
+        path = (local_target(self._head.target) or "").lstrip("/")
+        return mended("url", f"/{path}") or "/"
+
     def _ask_user_id(self) -> str | None:
-        hook, request = self._policy.user_id, self._request
+        hook, request = self.policy.user_id, self._request
         if self._user_id is None and hook is not None and not hook.is_async and request is not None:
             self._user_id = as_user_id(hook, hook.ask(request))
         return self._user_id
@@ -89,19 +122,12 @@ class RequestScope(TrackingScope):
     def _seen_outside(self) -> tuple[str | None, str, str]:
         """Return address, scheme and host as the outermost proxy saw them."""
         if self._origin is None:
-            self._origin = self._policy.proxies.seen_by(self._head)
+            self._origin = self.policy.proxies.seen_by(self._head)
         return self._origin
 
 
 def _page(head: RequestHead, scheme: str, host: str) -> Mapping[str, str]:
-    """Return the URL of a request and its referrer; a value that breaks a rule is left out."""
-    found = {"refr": head.value(b"referer")}
-    if host and head.target.startswith("/"):
-        found["url"] = f"{scheme}://{host}{head.target}"
-    return {key: url for key, url in found.items() if url and _is_valid(key, url)}
-
-
-def _is_valid(key: str, url: str) -> bool:
-    if is_usual_url(url):
-        return True
-    return not exceeds(url, TEXT_LIMITS[key]) and url_fault(key, url) is None
+    """Return the URL of a request and its referrer, as far as the pipeline takes them."""
+    referrer = head.value(b"referer")
+    found = {"refr": referrer and mended("refr", referrer), "url": page_address(head, scheme, host)}
+    return {key: url for key, url in found.items() if url}

@@ -16,10 +16,15 @@ from snowplow_aio.integrations.proxies import ForwardedHeader, Proxies
 from snowplow_aio.integrations.request_head import RequestHead, preferred_language
 from snowplow_aio.integrations.request_hook import RequestHook
 from snowplow_aio.model.arguments import check_argument
-from snowplow_aio.model.atomic import TEXT_LIMITS, exceeds, is_unicode
+from snowplow_aio.model.atomic import TEXT_LIMITS, exceeds, is_unicode, stored_length
 from snowplow_aio.model.cookies import cookie_fields
 from snowplow_aio.model.subject import valid_fields
 from snowplow_aio.tracking.scope import Permission
+
+UNKNOWN = "unknown"
+"""The address or user agent of a visitor who has none. It is the collector's own word for an address."""
+
+_MAX_USERAGENT: int = TEXT_LIMITS["ua"]
 
 UserId = str | int | UUID | None
 UserIdHook = Callable[[Any], UserId | Awaitable[UserId]]
@@ -43,8 +48,8 @@ class VisitorOptions(TypedDict, total=False):
             and similar headers are ignored.
 
         forwarded_header: The header that these proxies write, ``forwarded`` or
-            ``x-forwarded-for``. None for either: if a request has both, they must
-            agree on the client.
+            ``x-forwarded-for``. None for either: if a request has both, the one counts that
+            has come without the other before; ``X-Forwarded-For`` until that is known.
 
         user_id: A hook that returns the application's id of the user, or None. A plain
             function that has returned None is called again for the next event.
@@ -81,6 +86,14 @@ class VisitorOptions(TypedDict, total=False):
     anonymous: bool
     cookie_prefix: str
     network_cookie: str
+
+
+_FROM_STRICT: tuple[Permission, ...] = ("nothing", "anonymous", "all")
+
+
+def strictest(*permissions: Permission) -> Permission:
+    """Return the one of *permissions* that allows least."""
+    return min(permissions, key=_FROM_STRICT.index)
 
 
 class VisitorPolicy:
@@ -144,13 +157,17 @@ class VisitorPolicy:
     def _has_objection(self, head: RequestHead) -> bool:
         if self._privacy_signals and (head.value(b"dnt") == "1" or head.value(b"sec-gpc") == "1"):
             return True
-        return self._opt_out_cookie is not None and self._opt_out_cookie in head.cookies()
+        return self._opt_out_cookie is not None and head.may_have_cookie(self._opt_out_cookie)
 
     def fields(self, head: RequestHead, address: str | None, user_id: str | None) -> dict[str, str]:
-        """Return the protocol fields of the visitor; a value that breaks a rule is left out."""
-        fields = dict(_browser(head.value(b"user-agent"), head.value(b"accept-language")))
-        if address is not None:
-            fields["ip"] = address
+        """
+        Return the protocol fields of the visitor; a value that breaks a rule is left out.
+
+        Address and user agent are always there: in place of one that is missing, the collector
+        would record those of this service.
+        """
+        fields = dict(_browser(head.value(b"user-agent")[:_MAX_USERAGENT], head.languages()))
+        fields["ip"] = UNKNOWN if address is None else address
         if user_id is not None:
             fields["uid"] = user_id
         if cookies := head.cookies():
@@ -158,10 +175,18 @@ class VisitorPolicy:
         return fields
 
 
-# Many visitors have the same values.
+# Many visitors have the same values. They are cut before they are kept here.
 @lru_cache(maxsize=1024)
 def _browser(useragent: str, languages: str) -> Mapping[str, str]:
-    return valid_fields({"useragent": useragent, "lang": preferred_language(languages)})
+    return valid_fields({"useragent": _fitting(useragent) or UNKNOWN, "lang": preferred_language(languages)})
+
+
+def _fitting(useragent: str) -> str:
+    """Return as much of *useragent* as the pipeline takes; empty if nothing of it would be stored."""
+    # A tab counts as four, so this takes a few turns at most.
+    while (surplus := stored_length(useragent) - _MAX_USERAGENT) > 0:
+        useragent = useragent[: -surplus // 4]
+    return useragent if stored_length(useragent) > 0 else ""
 
 
 def as_user_id(hook: RequestHook, answer: Any) -> str | None:
