@@ -1,4 +1,4 @@
-"""Applications in applications, and what else a middleware may meet: the tracker is found through the scope."""
+"""Applications in applications, scopes of any type, and servers without a lifespan."""
 
 from __future__ import annotations
 

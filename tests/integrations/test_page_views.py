@@ -138,10 +138,8 @@ async def test_a_page_without_an_address_is_counted_and_said_once_a_minute(
         await request(middleware, view("/", headers={"DNT": "1"}))
     assert trackers.events == []
     assert page_views.untracked == 3
-    assert caplog.messages == [
-        "a page view could not be tracked: the request has no host that can be read "
-        "(1 since the last such line)"
-    ]
+    (line,) = caplog.messages
+    assert line.startswith("a page view could not be tracked: the request has no host that can be read (1 ")
 
 
 # --- when

@@ -153,7 +153,11 @@ async def test_what_breaks_a_rule_is_left_out_and_the_rest_is_sent(
         ({"headers": HEADERS | {"User-Agent": ""}}, "ua", "unknown"),
         ({"headers": HEADERS | {"User-Agent": " "}}, "ua", "unknown"),
         ({"headers": HEADERS | {"User-Agent": "\x01"}}, "ua", "unknown"),
-        ({"headers": {name: value for name, value in HEADERS.items() if name != "User-Agent"}}, "ua", "unknown"),
+        (
+            {"headers": {name: value for name, value in HEADERS.items() if name != "User-Agent"}},
+            "ua",
+            "unknown",
+        ),
         ({"client": ("testclient", 1)}, "ip", "unknown"),
         ({"client": None}, "ip", "unknown"),
     ],

@@ -33,9 +33,7 @@ _POLICY: web.AppKey[VisitorPolicy] = web.AppKey("snowplow_policy", VisitorPolicy
 
 # Of the `RequestScope` in a request. aiohttp before 3.14 knows strings only.
 _REQUEST: Any = (
-    web.RequestKey("snowplow_request", RequestScope)
-    if hasattr(web, "RequestKey")
-    else "snowplow_aio.request"
+    web.RequestKey("snowplow_request", RequestScope) if hasattr(web, "RequestKey") else "snowplow_aio.request"
 )
 
 

@@ -145,7 +145,7 @@ def tracker_of(connection: Any) -> Tracker:
     request_scope = _request_scope(scope)
     if request_scope is not None and bound_scope.get() is not request_scope:
         bound_scope.set(request_scope)
-    found = scope.get(_OWN_TRACKER)
+    found: Tracker | None = scope.get(_OWN_TRACKER)
     return found if found is not None else _tracker_in(scope)
 
 
@@ -181,11 +181,8 @@ def _request_scope(scope: Any) -> RequestScope | None:
 
 def _tracker_in(scope: Any) -> Tracker:
     """Return the tracker of the nearest application of *scope* that has one."""
-    for name in ("app", _APP, "router"):
-        tracker = _kept(scope.get(name))
-        if tracker is not None:
-            return tracker
-    return _checked(None)
+    kept = (_kept(scope.get(name)) for name in ("app", _APP, "router"))
+    return _checked(next((tracker for tracker in kept if tracker is not None), None))
 
 
 def _kept(owner: Any) -> Any:

@@ -102,7 +102,6 @@ class PageViews:
             return False
         return self._included.fullmatch(path) is not None and self._excluded.fullmatch(path) is None
 
-
     @property
     def untracked(self) -> int:
         """The number of page views that could not be tracked, in this process."""

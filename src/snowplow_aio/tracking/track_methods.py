@@ -7,7 +7,6 @@ that calls can be chained.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import sys
 from abc import ABC, abstractmethod
@@ -67,8 +66,9 @@ def like_coroutine_function(function: _Function) -> _Function:
     """
     if sys.version_info >= (3, 12):
         return inspect.markcoroutinefunction(function)
-    # asyncio.iscoroutinefunction looks for this attribute.
-    function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]  # noqa: SLF001
+    # Frameworks ask `inspect`, which looks at this flag. A call of Python 3.11 does not look at it.
+    code = function.__code__
+    function.__code__ = code.replace(co_flags=code.co_flags | inspect.CO_COROUTINE)
     return function
 
 

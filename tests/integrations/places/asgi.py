@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import suppress
 from typing import Any
 
 from snowplow_aio.integrations.asgi import Receive, Scope, Send, SnowplowMiddleware, tracker_of
@@ -34,20 +33,24 @@ def in_thread(scope: Scope, place: str) -> None:
     tracker_of(scope).track_nowait(at(place))
 
 
-async def visit(trackers: Trackers, headers: dict[str, str], **options: Any) -> None:
-    """See `tests.integrations.places`."""
-    goes_on = asyncio.Event()
-    tasks: list[asyncio.Task[None]] = []
+class Places:
+    """An application, with a middleware inside and one outside of ours."""
 
-    async def later(scope: Scope) -> None:
-        await goes_on.wait()
+    def __init__(self, trackers: Trackers, **options: Any) -> None:
+        self.trackers = trackers
+        self.goes_on = asyncio.Event()
+        self.tasks: list[asyncio.Task[None]] = []
+        self.middleware = SnowplowMiddleware(self.inside, trackers, **options)
+
+    async def later(self, scope: Scope) -> None:
+        await self.goes_on.wait()
         await track(tracker_of(scope), "task that goes on")
 
-    async def places(scope: Scope, _receive: Receive, send: Send) -> None:
+    async def everywhere(self, scope: Scope, send: Send) -> None:
         tracker = tracker_of(scope)
         await track(tracker, "application")
         await asyncio.create_task(track(tracker, "task"))
-        tasks.append(asyncio.create_task(later(scope)))
+        self.tasks.append(asyncio.create_task(self.later(scope)))
         await asyncio.to_thread(tracker.track_nowait, at("to_thread"))
         await asyncio.get_running_loop().run_in_executor(None, in_thread, scope, "executor")
         thread = threading.Thread(target=in_thread, args=(scope, "own thread"))
@@ -57,39 +60,40 @@ async def visit(trackers: Trackers, headers: dict[str, str], **options: Any) -> 
         await send({"type": "http.response.body"})
         await track(tracker, "after the response")
 
-    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    async def application(self, scope: Scope, _receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await track(tracker_of(scope), "websocket")
         elif scope["path"] == "/fails":
             raise RuntimeError("no database")
         elif scope["path"] == "/":
-            await places(scope, receive, send)
+            await self.everywhere(scope, send)
 
-    async def inside(scope: Scope, receive: Receive, send: Send) -> None:
-        seen = scope["path"] == "/inside"
-        if seen:
+    async def inside(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_here = scope["path"] == "/inside"
+        if is_here:
             await track(tracker_of(scope), "middleware inside, before")
-        await application(scope, receive, send)
-        if seen:
+        await self.application(scope, receive, send)
+        if is_here:
             await track(tracker_of(scope), "middleware inside, after")
 
-    middleware = SnowplowMiddleware(inside, trackers, **options)
-
-    async def outside(scope: Scope, receive: Receive, send: Send) -> None:
+    async def outside(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await middleware(scope, receive, send)
+            await self.middleware(scope, receive, send)
         except RuntimeError:
-            await track(trackers.made[0], "middleware outside, with the tracker it knows")
+            await track(self.trackers.made[0], "middleware outside, with the tracker it knows")
             await track(tracker_of(scope), "middleware outside, after an error")
         else:
             if scope.get("path") == "/outside":
                 await track(tracker_of(scope), "middleware outside, after")
 
-    async with started(outside):
+
+async def visit(trackers: Trackers, headers: dict[str, str], **options: Any) -> None:
+    """See `tests.integrations.places`."""
+    places = Places(trackers, **options)
+    async with started(places.outside):
         for path in ("/", "/fails", "/inside", "/outside"):
-            await asyncio.create_task(request(outside, http_scope(path, headers=headers)))
+            await asyncio.create_task(request(places.outside, http_scope(path, headers=headers)))
         scope = http_scope("/ws", type="websocket", scheme="ws", headers=headers)
-        with suppress(RuntimeError):
-            await asyncio.create_task(request(outside, scope))
-        goes_on.set()
-        await asyncio.gather(*tasks)
+        await asyncio.create_task(request(places.outside, scope))
+        places.goes_on.set()
+        await asyncio.gather(*places.tasks)

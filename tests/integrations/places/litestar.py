@@ -43,6 +43,7 @@ PLACES = frozenset(
         "after_exception",
         "background",
         "background thread",
+        "background with the method of the tracker",
         "stream",
         "end of a stream",
         "controller",
@@ -137,14 +138,16 @@ async def fails() -> None:
 
 
 @litestar.get("/background")
-async def background(request: Request) -> litestar.Response[None]:
+async def background(request: Request, tracker: CurrentTracker) -> litestar.Response[None]:
     async def later() -> None:
         await track(tracker_of(request), "background")
 
     def in_thread() -> None:
         tracker_of(request).track_nowait(at("background thread"))
 
-    return litestar.Response(None, background=BackgroundTasks([BackgroundTask(later), BackgroundTask(in_thread)]))
+    method = BackgroundTask(tracker.track, at("background with the method of the tracker"))
+    tasks = [BackgroundTask(later), BackgroundTask(in_thread), method]
+    return litestar.Response(None, background=BackgroundTasks(tasks))
 
 
 @litestar.get("/stream")
@@ -231,7 +234,7 @@ def not_found(request: Request, _error: Exception) -> litestar.Response[str]:
 async def visit(trackers: Trackers, headers: dict[str, str], **options: Any) -> None:
     """See `tests.integrations.places`."""
     after = litestar.get("/after", after_request=After(trackers))(quiet.fn)
-    handlers = [handler, sync_handler, dependencies, hooks, fails, background, stream, Controller]
+    handlers: list[Any] = [handler, sync_handler, dependencies, hooks, fails, background, stream, Controller]
     app = litestar.Litestar(
         [*handlers, socket, asgi_handler, mounted, inside, quiet, after],
         plugins=[SnowplowPlugin(trackers, **options)],

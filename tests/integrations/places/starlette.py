@@ -221,9 +221,7 @@ def application(trackers: Trackers, later: Any, is_ended: asyncio.Event, **optio
         lifespan=lifespan(trackers),
         middleware=[
             Middleware(Outside),
-            Middleware(
-                BaseHTTPMiddleware, dispatch=base("/base/outside", "BaseHTTPMiddleware outside")
-            ),
+            Middleware(BaseHTTPMiddleware, dispatch=base("/base/outside", "BaseHTTPMiddleware outside")),
             Middleware(SnowplowMiddleware, **options),
             Middleware(BaseHTTPMiddleware, dispatch=base("/base/inside", "BaseHTTPMiddleware inside")),
         ],
@@ -264,9 +262,7 @@ async def by_path(request: Request, error: Exception) -> Response:
         await asyncio.to_thread(sync_handler, request, error)
         await track(tracker_of(request), "handler of any exception")
     elif path.startswith("/inner"):
-        await track(
-            tracker_of(request), "handler of any exception, around an application that is mounted"
-        )
+        await track(tracker_of(request), "handler of any exception, around an application that is mounted")
     elif path == "/outside/fails":
         await track(tracker_of(request), "handler of an exception outside")
     return PlainTextResponse("", 500)
