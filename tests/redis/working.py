@@ -112,7 +112,20 @@ class Command:
 @asynccontextmanager
 async def command(*options: str, **variables: str) -> AsyncGenerator[Command, None]:
     """Run the command with *options* while the context is open, then kill it."""
-    process = await started(*options, variables=variables)
+    async with kept(await started(*options, variables=variables)) as running:
+        yield running
+
+
+@asynccontextmanager
+async def command_with_files(files: int, *options: str) -> AsyncGenerator[Command, None]:
+    """Do the same with a command that may have *files* open at a time."""
+    async with kept(await started(*options, files=files)) as running:
+        yield running
+
+
+@asynccontextmanager
+async def kept(process: Process) -> AsyncGenerator[Command, None]:
+    """Kill *process* when the context ends."""
     try:
         yield Command(process)
     finally:
@@ -121,10 +134,17 @@ async def command(*options: str, **variables: str) -> AsyncGenerator[Command, No
         await process.communicate()
 
 
-async def started(*options: str, quiet: bool = False, variables: Mapping[str, str] | None = None) -> Process:
-    """Start the command; where it is *quiet* nobody reads what it says."""
+async def started(
+    *options: str,
+    quiet: bool = False,
+    variables: Mapping[str, str] | None = None,
+    files: int | None = None,
+) -> Process:
+    """Start the command, which may open so many *files*; where it is *quiet* nobody reads what it says."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SNOWPLOW_")}
     program: Sequence[str] = [sys.executable, "-m", "snowplow_aio.cli.main", "worker", *options]
+    if files is not None:
+        program = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *program]
     pipe = asyncio.subprocess.DEVNULL if quiet else PIPE
     return await asyncio.create_subprocess_exec(
         *program, stdout=pipe, stderr=pipe, env=kept | dict(variables or {})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
@@ -9,11 +12,116 @@ from aiohttp import web
 
 from snowplow_aio.instrumentation.metrics import ObservedWorker, metrics
 from snowplow_aio.model.arguments import check_argument
+from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 
 __all__ = ["HealthEndpoint", "metrics"]
 
+log: QuietLogger = quiet_logger("snowplow_aio.redis")
+
+# Connections at a time: probes and a scraper need two or three. More would take file descriptors from the
+# delivery.
+MAX_CONNECTIONS = 8
+
+# From its beginning to its end a connection has this time, for one request.
+CONNECTION_SECONDS = 5.0
+
+# Most bytes of a request; a probe has some hundred.
+MAX_REQUEST_BYTES = 16_384
+
 # A request that is under way when the worker ends gets at most this time.
 _LAST_REQUESTS_SECONDS = 0.5
+
+# aiohttp's own lines, one for each request that it cannot read.
+_NOWHERE = logging.Logger("health", logging.CRITICAL + 1)  # noqa: LOG001 - no handler of anybody gets them
+
+
+class _Connections:
+    """
+    The connections that are open, the oldest first.
+
+    Args:
+        throttled: Where it is logged that some were closed.
+    """
+
+    def __init__(self, throttled: ThrottledLog) -> None:
+        self._open: dict[_Connection, None] = {}
+        self._throttled = throttled
+
+    def add(self, connection: _Connection) -> None:
+        """Note a new connection. If there are too many, the oldest is closed: probes take milliseconds."""
+        self._open[connection] = None
+        if len(self._open) > MAX_CONNECTIONS:
+            next(iter(self._open)).end(f"more than {MAX_CONNECTIONS} at a time")
+
+    def discard(self, connection: _Connection) -> None:
+        """Note that *connection* is over."""
+        self._open.pop(connection, None)
+
+    def said(self, reason: str) -> None:
+        """Log that a connection was closed."""
+        message = "health endpoint: connections were closed without an answer: %s"
+        self._throttled.log("connections", logging.WARNING, message, reason)
+
+    def end(self) -> None:
+        """Close all."""
+        for connection in list(self._open):
+            connection.end("")
+
+
+class _Connection(asyncio.Protocol):
+    """
+    Passes a connection on to aiohttp, within bounds of time and size.
+
+    Args:
+        connections: All that are open.
+
+        handler: Reads and answers the request.
+    """
+
+    def __init__(self, connections: _Connections, handler: web.RequestHandler) -> None:
+        self._connections = connections
+        self._handler = handler
+        self._transport: asyncio.Transport | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._received = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
+        self._transport = transport
+        reason = f"no whole request within {CONNECTION_SECONDS:g} s"
+        self._deadline = asyncio.get_running_loop().call_later(CONNECTION_SECONDS, self.end, reason)
+        self._handler.connection_made(transport)
+        self._connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        if self._received > MAX_REQUEST_BYTES:
+            self.end(f"a request of more than {MAX_REQUEST_BYTES} bytes")
+        else:
+            self._handler.data_received(data)
+
+    def eof_received(self) -> None:
+        self._handler.eof_received()
+
+    def pause_writing(self) -> None:
+        self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._handler.resume_writing()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._connections.discard(self)
+        self._handler.connection_lost(exc)
+
+    def end(self, reason: str) -> None:
+        """Close at once, and log the *reason* if there is one."""
+        self._connections.discard(self)
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.abort()
+            if reason:
+                self._connections.said(reason)
 
 
 class HealthEndpoint:
@@ -24,6 +132,9 @@ class HealthEndpoint:
     answers and the destination takes events. Otherwise they are 503. Both
     describe the worker in one line. ``/metrics`` has its numbers, as Prometheus
     reads them.
+
+    A connection is for one request, and has five seconds and 16 KiB for it. Eight
+    are open at a time; for a ninth the oldest is closed.
 
     Args:
         worker: The worker to observe, like a `RedisWorker`.
@@ -47,12 +158,15 @@ class HealthEndpoint:
         self._host = host
         self._port = port
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
+        self._throttled = ThrottledLog(log)
+        self._connections = _Connections(self._throttled)
 
     @property
     def port(self) -> int:
         """The port it listens on, which the system has chosen if 0 was given."""
-        if self._runner is not None and self._runner.addresses:
-            port: int = self._runner.addresses[0][1]
+        if self._server is not None and self._server.sockets:
+            port: int = self._server.sockets[0].getsockname()[1]
             return port
         return self._port
 
@@ -63,14 +177,22 @@ class HealthEndpoint:
         Raises:
             OSError: If the port is taken.
         """
-        app = web.Application()
+        app = web.Application(middlewares=[self._once])
         app.router.add_get("/health", self._health)
         app.router.add_get("/ready", self._ready)
         app.router.add_get("/metrics", self._metrics)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_REQUESTS_SECONDS)
+        runner = web.AppRunner(app, access_log=None, logger=_NOWHERE, shutdown_timeout=_LAST_REQUESTS_SECONDS)
         await runner.setup()
+        new_handler = runner.server
+        assert new_handler is not None  # noqa: S101 - for the type checker
         try:
-            await web.TCPSite(runner, self._host, self._port).start()
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: _Connection(self._connections, new_handler()),
+                self._host,
+                self._port,
+                # So many are accepted before the first of them gets its place.
+                backlog=MAX_CONNECTIONS,
+            )
         except BaseException:
             await runner.cleanup()
             raise
@@ -84,8 +206,31 @@ class HealthEndpoint:
         traceback: TracebackType | None,
     ) -> None:
         runner, self._runner = self._runner, None
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
         if runner is not None:
             await runner.cleanup()
+        self._connections.end()
+        # An aborted connection closes its socket in the next turn of the loop.
+        await asyncio.sleep(0)
+
+    @web.middleware
+    async def _once(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Answer one request on a connection: one that is kept open takes the place of others."""
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:
+            error.force_close()
+            raise
+        except Exception as error:  # noqa: BLE001 - a worker of the application's may do anything
+            message = "health endpoint: a request could not be answered"
+            self._throttled.log("answer", logging.ERROR, message, error=error)
+            response = web.Response(status=500, text="the worker could not be read\n")
+        response.force_close()
+        return response
 
     async def _health(self, _request: web.Request) -> web.Response:
         return self._described(self._worker.is_running)

@@ -8,6 +8,7 @@ import re
 import signal
 import time
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from snowplow_aio.settings import Settings
 from tests.collector import OK, Answer, Collector, running_collector
 from tests.redis.reading import stored_ids
 from tests.redis.servers import RedisServer
-from tests.redis.working import Command, command, left, put, until_in_redis
+from tests.redis.working import Command, command, command_with_files, left, put, until_in_redis
 from tests.scale import scale
 from tests.waiting import until
 
@@ -190,6 +191,27 @@ async def test_a_health_endpoint_on_a_port_of_choice(server: RedisServer, collec
         assert await number(int(match[1]), "ready") == 1
         worker.process.terminate()
         assert (await worker.ended())[0] == 0
+
+
+async def test_silent_connections_to_the_health_endpoint_keep_no_event_from_being_delivered(
+    server: RedisServer, collector: Collector
+) -> None:
+    flags = options(server, collector, "--health-port", "0")
+    async with command_with_files(64, *flags) as worker, AsyncExitStack() as stack:
+        port = int((await worker.line()).rpartition(":")[2].partition("/")[0])
+        connecting = [asyncio.open_connection("127.0.0.1", port) for _ in range(185)]
+        for _, writer in await asyncio.gather(*connecting):
+            stack.callback(writer.close)
+            writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n")
+        event_ids = await put(server.url, 500)
+        await until(lambda: collector.accepted.keys() == set(event_ids))
+        # And whoever looks after it gets an answer.
+        await until_ready(port)
+        worker.process.terminate()
+        code, log = await worker.ended()
+    assert code == 0
+    assert log.count("connections were closed without an answer") == 1
+    assert len(log) < 5_000
 
 
 async def test_the_environment_says_what_arguments_do_not(
