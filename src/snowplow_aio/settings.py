@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError, WrapValidator
@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from snowplow_aio.exceptions import ConfigurationError
+from snowplow_aio.runtime.foreign_text import masked
 
 REDIS_URL = "redis://127.0.0.1:6379/0"
 
@@ -95,7 +96,7 @@ class _Variables(TypedDict, total=False):
     celery_delivery_timeout: _SECONDS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Settings:
     """
     The settings of a worker, from the variables that start with ``SNOWPLOW_``.
@@ -140,8 +141,7 @@ class Settings:
 
     collector: str | None = None
     method: Literal["post", "get"] = "post"
-    # URLs may have a password in them.
-    redis_url: str = field(default=REDIS_URL, repr=False)
+    redis_url: str = REDIS_URL
     redis_key: str = "snowplow"
     redis_mode: Literal["list", "stream"] = "list"
     takeover_after: float = 30.0
@@ -149,9 +149,14 @@ class Settings:
     health_host: str = "127.0.0.1"
     health_port: int | None = None
     log_level: str = "INFO"
-    celery_broker_url: str | None = field(default=None, repr=False)
+    celery_broker_url: str | None = None
     celery_queue: str = "snowplow"
     celery_delivery_timeout: float = 10.0
+
+    def __repr__(self) -> str:
+        # URLs may have a password in them.
+        shown = (f"{field.name}={masked(repr(getattr(self, field.name)))}" for field in fields(self))
+        return f"Settings({', '.join(shown)})"
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> Self:

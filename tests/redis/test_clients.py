@@ -14,12 +14,15 @@ import pytest
 import redis.asyncio
 import trustme
 from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
+from redis.backoff import ExponentialBackoff
 from redis.crc import key_slot
 
-from snowplow_aio import RedisEmitter, Tracker
+from snowplow_aio import ConfigurationError, RedisEmitter, Tracker
 from snowplow_aio.redis.connections import beside
 from snowplow_aio.redis.worker import RedisWorker
+from snowplow_aio.settings import Settings
 from tests.collector import running_collector
 from tests.ports import held_port
 from tests.redis.reading import PAGE, QUICK, stored_ids
@@ -78,6 +81,109 @@ async def test_both_protocols(server: RedisServer, rdb: Any, mode: Any, protocol
     async with redis.asyncio.Redis(port=server.port, protocol=protocol) as client:
         event_ids = await delivered_through(client, mode=mode)
     assert await stored_ids(rdb) == event_ids
+
+
+# --- an application's own ways
+
+# It has no types.
+NEW_SENTINEL: Any = Sentinel
+
+OWN_WAYS: dict[str, dict[str, Any]] = {
+    "texts instead of bytes": {"decode_responses": True},
+    "protocol 3": {"protocol": 3, "decode_responses": True},
+    "Latin-1": {"encoding": "latin-1"},
+    "UTF-16": {"encoding": "utf-16", "decode_responses": True},
+    "ASCII that ignores errors": {"encoding": "ascii", "encoding_errors": "ignore"},
+    "retries": {"retry": Retry(ExponentialBackoff(), 10), "retry_on_error": [ConnectionError]},
+    "a single connection": {"single_connection_client": True},
+    "checks of its health": {"health_check_interval": 1, "socket_keepalive": True},
+}
+
+
+@pytest.mark.parametrize("way", OWN_WAYS)
+@pytest.mark.parametrize("mode", ["list", "stream"])
+async def test_what_a_client_does_in_another_way_does_not_matter(
+    server: RedisServer, rdb: Any, mode: Any, way: str
+) -> None:
+    async with (
+        redis.asyncio.Redis(port=server.port, **OWN_WAYS[way]) as client,
+        running_collector() as collector,
+    ):
+        event_ids = await delivered_through(client, key="schlüssel", mode=mode)
+        assert await stored_ids(rdb, "schlüssel") == event_ids
+        async with working(
+            RedisWorker(sending(collector), client=client, key="schlüssel", mode=mode)
+        ) as worker:
+            await until_delivered(worker, 3)
+
+
+async def test_a_client_that_is_closed_or_busy_or_a_part_of_one(server: RedisServer, rdb: Any) -> None:
+    closed = redis.asyncio.Redis(port=server.port)
+    await closed.ping()
+    await closed.aclose()
+    event_ids = await delivered_through(closed)
+    pool = redis.asyncio.BlockingConnectionPool(host="127.0.0.1", port=server.port, max_connections=1)
+    async with redis.asyncio.Redis(connection_pool=pool) as busy, busy.pubsub() as subscriber:
+        await subscriber.subscribe("news")
+        event_ids += await delivered_through(busy)
+    await pool.aclose()
+    async with redis.asyncio.Redis(port=server.port) as client, client.pipeline() as pipeline:
+        event_ids += await delivered_through(pipeline)
+    assert await stored_ids(rdb) == event_ids
+
+
+def test_a_client_of_another_loop(shared_server: RedisServer) -> None:
+    async def used() -> Any:
+        client = redis.asyncio.Redis(port=shared_server.port)
+        await client.ping()
+        await client.aclose()
+        return client
+
+    assert len(asyncio.run(delivered_through(asyncio.run(used()), key="another-loop"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        (
+            "redis://user:hunter2@127.0.0.1/0?walrus=1",
+            "client: must have settings that redis-py takes: .*'walrus'",
+        ),
+        ("redis://user:hunter2@127.0.0.1/0?db=walrus", r"client: must be a URL like .*, got '\*\*\*'"),
+        (b"redis://user:hunter2@127.0.0.1/0", "client: must be a client of redis.asyncio"),
+        (NEW_SENTINEL([("127.0.0.1", 1)]), r"client: .* like sentinel.master_for\('name'\)"),
+        (redis.asyncio.ConnectionPool(password="hunter2"), "got a redis.asyncio.connection.ConnectionPool"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_at_once_and_no_password_is_shown(source: Any, complaint: str) -> None:
+    for make in (RedisEmitter, lambda client: RedisWorker(sending("http://127.0.0.1:1"), client=client)):
+        with pytest.raises(ConfigurationError, match=complaint) as caught:
+            make(source)
+        assert "hunter2" not in str(caught.value)
+
+
+async def test_no_password_is_shown_in_errors_logs_health_and_settings(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    said = []
+    for url in (
+        f"redis://user:hunter2@127.0.0.1:{server.port}/0",
+        f"redis://127.0.0.1:{server.port}/0?password=hunter2",
+        "redis://user:hunter2@127.0.0.1:1/0",
+        "unix:///nowhere?password=hunter2",
+    ):
+        emitter = RedisEmitter(url, retry=QUICK, drain_timeout=0)
+        worker = RedisWorker(sending("http://127.0.0.1:1"), client=url, drain_timeout=0)
+        async with Tracker(emitter) as tracker, working(worker):
+            await tracker.track(PAGE)
+            await tracker.flush(wait=False)
+            await until(lambda: not tracker.health() and worker._store.failures.latest)  # noqa: B023
+            said += [str(tracker.health()), worker.summary, repr(emitter), repr(worker)]
+        said.append(
+            repr(Settings(redis_url=url, celery_broker_url=url, collector="https://u:hunter2@c.example"))
+        )
+    assert "hunter2" not in "".join([*said, caplog.text])
 
 
 # --- TLS

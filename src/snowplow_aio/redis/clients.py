@@ -18,10 +18,11 @@ import redis.asyncio as aioredis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import ConnectionPool, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
 from snowplow_aio.exceptions import ConfigurationError
+from snowplow_aio.runtime.foreign_text import shown
 
 # Makes one private client, with connections of its own. The type is Any because a client for one server and
 # one for a cluster have no class in common.
@@ -70,6 +71,8 @@ def client_factory(source: object, command_timeout: float) -> NewClient:
     rule = "must be a client of redis.asyncio, a redis:// URL or None"
     if isinstance(source, redis.Redis | redis.RedisCluster):
         rule = "must be a client of redis.asyncio, not a synchronous one"
+    elif isinstance(source, Sentinel):
+        rule = "must be a client of redis.asyncio, like sentinel.master_for('name')"
     # Not its repr: that of a client has its host in it, and can have more.
     kind = type(source)
     raise ConfigurationError(f"client: {rule}, got a {kind.__module__}.{kind.__qualname__}")
@@ -92,6 +95,12 @@ def _settings_of_url(url: str) -> Mapping[str, Any]:
 
 def _for_server(settings: Mapping[str, Any], command_timeout: float) -> NewClient:
     ours: dict[str, Any] = _without_repeats(settings, command_timeout) | {"max_connections": _MAX_CONNECTIONS}
+    try:
+        # Without connecting: redis-py looks at most settings only when it makes a connection.
+        pool: Any = ConnectionPool(**ours)
+        pool.make_connection()
+    except (TypeError, ValueError, redis.RedisError) as error:
+        raise ConfigurationError(f"client: must have settings that redis-py takes: {shown(error)}") from None
     return lambda: aioredis.Redis.from_pool(ConnectionPool(**ours))
 
 
@@ -106,6 +115,9 @@ def _without_repeats(settings: Mapping[str, Any], command_timeout: float) -> dic
         "retry_on_timeout": False,
         "health_check_interval": 0,
         "decode_responses": False,
+        # Keys and scripts are in UTF-8, whatever the texts of the application are in.
+        "encoding": "utf-8",
+        "encoding_errors": "strict",
         # The same answers from every version of redis-py and of the server.
         "protocol": 2,
     }
