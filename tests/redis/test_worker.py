@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
@@ -20,6 +21,7 @@ from snowplow_aio import (
     Tracker,
 )
 from snowplow_aio.http.transport import HttpTransport
+from snowplow_aio.instrumentation.health import HealthEndpoint
 from snowplow_aio.outcomes import Outcome
 from snowplow_aio.redis.worker import RedisWorker, store_class
 from tests.collector import OK, Answer, Collector, Request, running_collector
@@ -390,6 +392,68 @@ async def cancel_until_restarted(worker: RedisWorker) -> None:
                 if "RedisWorker.run" not in repr(task):
                     task.cancel()
             await asyncio.sleep(0.005)
+
+
+def wrapping(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+    async def traced() -> Any:
+        return await coroutine
+
+    return asyncio.Task(traced(), loop=loop, **options)
+
+
+def without_context(loop: asyncio.AbstractEventLoop, coroutine: Any) -> asyncio.Task[Any]:
+    return asyncio.Task(coroutine, loop=loop)
+
+
+FACTORIES = {"wrapping": wrapping, "without context": without_context}
+if sys.version_info >= (3, 12):
+    FACTORIES["eager"] = asyncio.eager_task_factory
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+async def test_it_works_under_the_task_factories_of_instrumentation(
+    server: RedisServer, rdb: Any, collector: Collector, mode: Any, factory: str
+) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(FACTORIES[factory])
+    try:
+        event_ids = await put(server.url, 50, mode=mode)
+        worker = worker_of(server, collector, mode)
+        async with working(worker), HealthEndpoint(worker) as endpoint:
+            await until(lambda: worker.stats().delivered == 50)
+            await until_in_redis(lambda: is_empty(rdb))
+            assert await head_of(endpoint, "/health") == b"HTTP/1.1 200 OK"
+    finally:
+        loop.set_task_factory(None)
+    assert collector.accepted == dict.fromkeys(event_ids, 1)
+
+
+async def head_of(endpoint: HealthEndpoint, path: str) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", endpoint.port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    return answer.partition(b"\r\n")[0]
+
+
+async def test_a_part_that_fails_again_and_again_is_one_line_and_makes_it_not_ready(
+    server: RedisServer, collector: Collector, caplog: pytest.LogCaptureFixture, mode: Any
+) -> None:
+    worker = worker_of(server, collector, mode)
+    failures = 0
+
+    async def fail() -> None:
+        nonlocal failures
+        failures += 1
+        raise RuntimeError("redis://:hunter2@cache:6379/0 is out of order")
+
+    worker._store.maintain = fail  # type: ignore[method-assign]
+    async with working(worker):
+        await until(lambda: failures >= 3)
+        assert not worker.is_ready
+        assert "backing off (RuntimeError: redis://***@cache:6379/0 is out of order" in worker.summary
+        assert worker.stats().restarts >= 3
+    assert caplog.text.count("a part of the worker failed and starts again") == 1
 
 
 async def test_a_foreign_entry_of_a_stream_is_shown_as_it_was(

@@ -13,11 +13,12 @@ from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from redis import exceptions as errors
+from redis.asyncio.cluster import RedisCluster
 
 from snowplow_aio.exceptions import TransportError
 from snowplow_aio.model.arguments import check_argument, check_seconds
 from snowplow_aio.redis.clients import client_factory
-from snowplow_aio.redis.errors import translate
+from snowplow_aio.redis.errors import Refusal, translate
 from snowplow_aio.redis.scripts import Script, Word
 from snowplow_aio.runtime import fork
 
@@ -54,14 +55,34 @@ class Connections:
         self._timeout = command_timeout
         self._new_client = client_factory(source, command_timeout)
         self._client: Any = None
+        self._may_begin = False
 
     async def command(self, *words: Word) -> Any:
         """Return the answer to one command as redis-py parses it; texts are bytes."""
-        return await self._answer_to(self._own_client().execute_command(*words))
+        subject = " ".join(_said(word) for word in words[:2])
+        return await self._answer_to(self._own_client().execute_command(*words), subject)
 
     async def transaction(self, commands: Sequence[Sequence[Word]]) -> list[Any]:
-        """Execute all *commands* or none, and return their answers; their keys must share a slot."""
-        answers: list[Any] = await self._answer_to(self._transaction(commands))
+        """
+        Execute all *commands* or none, and return their answers; their keys must share a slot.
+
+        Only if the right to MULTI is taken away between two calls, the commands of the second are executed
+        although it raises.
+        """
+        subject = " ".join(_said(word) for word in commands[0][:2])
+        try:
+            if not self._may_begin and not isinstance(self._own_client(), RedisCluster):
+                # Alone at first: without this right the commands that are sent with it would be executed.
+                await self.command("MULTI")
+                # It ends with its connection.
+                await self.aclose()
+            answers: list[Any] = await self._answer_to(self._transaction(commands), subject)
+        except Refusal:
+            self._may_begin = False
+            # An EXEC that was refused leaves the transaction open, and the next one would execute it too.
+            await self.aclose()
+            raise
+        self._may_begin = True
         return answers
 
     async def _transaction(self, commands: Sequence[Sequence[Word]]) -> Any:
@@ -72,7 +93,7 @@ class Connections:
 
     async def run(self, script: Script, keys: Sequence[str], words: Sequence[Word]) -> Any:
         """Run *script* with *keys*, which must share a slot, and *words*, and return its result."""
-        return await self._answer_to(self._run(script, keys, words))
+        return await self._answer_to(self._run(script, keys, words), f"a script of {', '.join(keys)}")
 
     async def _run(self, script: Script, keys: Sequence[str], words: Sequence[Word]) -> Any:
         try:
@@ -81,26 +102,26 @@ class Connections:
             # A new or restarted server. It remembers a script that it has executed once.
             return await self._own_client().eval(script.source, len(keys), *keys, *words)
 
-    async def _answer_to(self, command: Awaitable[Any]) -> Any:
-        """Return the answer to *command*, or raise our own error."""
+    async def _answer_to(self, command: Awaitable[Any], subject: str) -> Any:
+        """Return the answer to *command*, or raise our own error, which names *subject* if it is refused."""
         task = asyncio.current_task()
         cancelling = task.cancelling() if task is not None else 0
         try:
             async with asyncio.timeout(self._timeout):
-                answer = await command
-                if task is not None and task.cancelling() > cancelling:
-                    # redis-py sends with `asyncio.wait_for`, which before Python 3.12 swallows a
-                    # cancellation that comes at the moment in which the sending ends.
-                    raise asyncio.CancelledError
-                return answer
+                return await command
         except (TimeoutError, errors.TimeoutError) as error:
             raise TransportError(f"no answer within {self._timeout:g} s") from error
         except errors.RedisClusterException as error:
             # The client has reached none of the nodes that it still knows. A new one begins with all of them.
             await self.aclose()
-            raise translate(error) from error
+            raise translate(error, subject) from error
         except (errors.RedisError, OSError) as error:
-            raise translate(error) from error
+            raise translate(error, subject) from error
+        finally:
+            if task is not None and task.cancelling() > cancelling:
+                # redis-py sends with `asyncio.wait_for`, which before Python 3.12 swallows a
+                # cancellation that comes at the moment in which the sending ends.
+                raise asyncio.CancelledError
 
     def _own_client(self) -> Any:
         if self._client is None:
@@ -122,6 +143,10 @@ class Connections:
         clients = (client, *getattr(manager, "sentinels", ()))
         # Shielded, so that a caller whose time is up leaves none of them half open.
         await asyncio.shield(asyncio.gather(*(one.aclose() for one in clients), return_exceptions=True))
+
+
+def _said(word: Word) -> str:
+    return word.decode(errors="backslashreplace") if isinstance(word, bytes) else str(word)
 
 
 def beside(key: str, suffix: str) -> str:

@@ -17,6 +17,11 @@ Mode = Literal["list", "stream"]
 # The field of a stream's entry that holds the event.
 STREAM_FIELD = "e"
 
+# Most bytes of an entry that is read: several times what the pipeline takes of one event. Of a longer one,
+# and of one that is no JSON object, only the beginning is kept, in its dead letter.
+MAX_ENTRY_BYTES = 4 * 2**20
+MAX_SHOWN_BYTES = 100_000
+
 # An entry that was taken: its handle and its bytes, or None if Redis has lost them.
 Taken = tuple[bytes, bytes | None]
 
@@ -44,6 +49,11 @@ def divided(joined: bytes, sizes: bytes) -> Iterator[bytes]:
         start += size
 
 
+def is_cut(raw: bytes) -> bool:
+    """Return whether *raw* is the beginning of a longer entry, as scripts return it (`scripts.BOUNDED`)."""
+    return len(raw) == MAX_SHOWN_BYTES + 1 and raw.startswith(b"\0")
+
+
 def read_entry(raw: bytes, *, anonymous: bool) -> Payload:
     """
     Return the event of an entry.
@@ -58,6 +68,8 @@ def read_entry(raw: bytes, *, anonymous: bool) -> Payload:
     Raises:
         InvalidEventError: If the entry is no event.
     """
+    if is_cut(raw):
+        raise InvalidEventError(f"entry: must be at most {MAX_ENTRY_BYTES} bytes")
     try:
         fields: Any = orjson.loads(raw)
     except ValueError:

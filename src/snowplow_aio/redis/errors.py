@@ -13,6 +13,7 @@ from redis import exceptions as errors
 
 from snowplow_aio.abc import Response
 from snowplow_aio.exceptions import TransportError
+from snowplow_aio.runtime.foreign_text import shown
 
 # States of a server that end by themselves, or that an operator is repairing.
 _PASSING = frozenset(
@@ -41,7 +42,17 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
     (errors.AuthenticationError, "NOAUTH"),
 )
 
-_MAX_DETAIL = 200
+# So the command and the key are not cut off by those who show less.
+_MAX_SUBJECT = 120
+
+# redis-py says which command of a pipeline failed, with all its words: an event is one of them.
+_IN_PIPELINE = " of pipeline caused error: "
+
+# With which our scripts add the command and the key to an error.
+_SUBJECT = " @ "
+
+# What servers say before the message about a right that a script lacks.
+_OF_SCRIPTS = re.compile("^(ERR )?ACL failure in script: ")
 
 
 class Refusal(TransportError):  # noqa: N818 - an answer of the server, not a fault of ours
@@ -57,24 +68,31 @@ class Refusal(TransportError):  # noqa: N818 - an answer of the server, not a fa
         self.response = response
 
 
-def translate(error: Exception) -> TransportError:
-    """Return *error*, raised by redis-py, as a `Refusal`, or as a plain TransportError if nobody answered."""
-    response = _refusal(error)
+def translate(error: Exception, subject: str) -> TransportError:
+    """
+    Return *error*, raised by redis-py, as a `Refusal`, or as a plain TransportError if nobody answered.
+
+    Args:
+        error: The error.
+
+        subject: The command and its keys, for the message of a refusal. A script's own error is more exact.
+    """
+    response = _refusal(error, subject)
     if response is not None:
         return Refusal(response)
-    return TransportError(_without_arguments(error) or "no answer from Redis")
+    return TransportError(shown(error) or "no answer from Redis")
 
 
-def _refusal(error: Exception) -> Response | None:
+def _refusal(error: Exception, subject: str) -> Response | None:
     """Return the server's refusal *error* as a response, or None if there was no answer."""
     certificate = _certificate_error(error)
     if certificate is not None:
-        detail = f"the certificate is not trusted: {certificate.verify_message}"
+        detail = f"the certificate is not trusted: {shown(certificate.verify_message)}"
         return Response(status=0, reason=type(certificate).__name__, detail=detail, is_misconfigured=True)
     code = _code(error)
     if code is None:
         return None
-    detail = _without_arguments(error)
+    detail = _detail(error, subject)
     if code in _PASSING:
         return Response(status=503, reason=code, detail=detail)
     return Response(status=0, reason=code, detail=detail, is_misconfigured=True)
@@ -92,7 +110,7 @@ def _code(error: Exception) -> str | None:
     for kind, code in _CODES:
         if isinstance(error, kind):
             return code
-    text = str(error)
+    text = _message(error)
     if "max number of clients" in text:
         return "MAXCLIENTS"
     if "unauthenticated" in text:
@@ -109,6 +127,14 @@ def _code(error: Exception) -> str | None:
     return found[0] if found else "ERR"
 
 
-def _without_arguments(error: Exception) -> str:
-    """Return the server's message without the arguments of the command, which are events."""
-    return str(error).partition(", with args")[0][:_MAX_DETAIL]
+def _message(error: Exception) -> str:
+    """Return the server's message without the words of the command, which are events."""
+    return str(error).rpartition(_IN_PIPELINE)[2].partition(", with args")[0]
+
+
+def _detail(error: Exception, subject: str) -> str:
+    """Return the command and the key that were refused, and why."""
+    message, separator, of_script = _message(error).rpartition(_SUBJECT)
+    if not separator:
+        message, of_script = of_script, subject
+    return f"{shown(of_script, _MAX_SUBJECT)}: {shown(_OF_SCRIPTS.sub('', message))}"

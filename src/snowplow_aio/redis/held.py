@@ -93,6 +93,8 @@ class HeldEvents:
         queue_length: Events that waited in the key when Redis was last asked.
 
         is_uncertain: Whether Redis may note other events as ours than we hold.
+
+        has_beaten: Whether we have shown a sign of life.
     """
 
     def __init__(self, key: str, worker_id: str, *, anonymous: bool) -> None:
@@ -109,6 +111,7 @@ class HeldEvents:
         self.dead_workers: list[str] = []
         self.queue_length: int = 0
         self.is_uncertain: bool = False
+        self.has_beaten: bool = False
         # Waiting and leased events by their handles; and those that wait, in their order.
         self._events: dict[bytes, StoredEvent] = {}
         self._waiting: deque[StoredEvent] = deque()
@@ -121,6 +124,21 @@ class HeldEvents:
     def known(self) -> int:
         """How many events Redis should note as ours."""
         return len(self._events) + len(self.unacknowledged)
+
+    @property
+    def delivered(self) -> Sequence[bytes]:
+        """The handles of settled events that have no dead letter."""
+        return [handle for handle, letter in self.unacknowledged.items() if letter is None]
+
+    @property
+    def letters(self) -> Sequence[tuple[bytes, bytes]]:
+        """The handles of settled events that have a dead letter, with it."""
+        return [(handle, letter) for handle, letter in self.unacknowledged.items() if letter is not None]
+
+    @property
+    def size(self) -> int:
+        """The bytes of all events and dead letters that are here."""
+        return self.pending_bytes + self.leased_bytes + sum(len(letter) for _, letter in self.letters)
 
     def unknown(self, handles: Iterable[bytes]) -> Sequence[bytes]:
         """Return those of *handles* that are neither held nor settled, in their order."""

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from snowplow_aio.redis.entries import Mode, Taken, divided
 from snowplow_aio.redis.held import Heartbeat, HeldEvents
-from snowplow_aio.redis.scripts import CHUNK, CHUNK_BYTES, NOW, TRIM, Script, Word
+from snowplow_aio.redis.scripts import BOUNDED, CHUNK, CHUNK_BYTES, NOW, TRIM, Script, Word
 from snowplow_aio.redis.store import RedisStore
 
 # In the comments below "ours" is the hash of the events that this worker holds.
@@ -21,31 +21,45 @@ from snowplow_aio.redis.store import RedisStore
 # KEYS: the list, ours, the workers. ARGV: our id, most events, most bytes, the number of the first event.
 _TAKE = Script(
     NOW
+    + BOUNDED
     + """
-redis.call('ZADD', KEYS[3], 'NX', now, ARGV[1])
-local taken, sizes, size = {}, {}, 0
-for i = 1, tonumber(ARGV[2]) do
-  if size >= tonumber(ARGV[3]) then break end
-  local event = redis.call('LPOP', KEYS[1])
+call('LTRIM', KEYS[1], 0, -1)
+call('ZADD', KEYS[3], 'NX', now, ARGV[1])
+local noted, sizes, events, size = {}, {}, {}, 0
+while #events < tonumber(ARGV[2]) and size < tonumber(ARGV[3]) do
+  local event = call('LINDEX', KEYS[1], #events)
   if not event then break end
-  redis.call('HSET', KEYS[2], string.format('%.0f', ARGV[4] + i - 1), event)
-  taken[i] = event
-  sizes[i] = #event
+  event = bounded(event)
+  noted[#noted + 1] = string.format('%.0f', ARGV[4] + #events)
+  noted[#noted + 1] = event
+  events[#events + 1] = event
+  sizes[#events] = #event
   size = size + #event
 end
-return {table.concat(sizes, ' '), table.concat(taken)}
+if #events > 0 then
+  call('HSET', KEYS[2], unpack(noted))
+  call('LTRIM', KEYS[1], #events, -1)
+end
+return {table.concat(sizes, ' '), table.concat(events)}
 """
 )
 
-# KEYS: ours, the dead letters. ARGV: most dead letters, a count, that many numbers of delivered events, then
-# the number and the dead letter of each event that was given up.
-_REMOVE = Script(
+# KEYS: ours, the dead letters. ARGV: most dead letters, then the number and the dead letter of each event.
+_BURY = Script(
     """
-local count = tonumber(ARGV[2])
-if count > 0 then redis.call('HDEL', KEYS[1], unpack(ARGV, 3, count + 2)) end
-for i = count + 3, #ARGV, 2 do
-  if redis.call('HDEL', KEYS[1], ARGV[i]) == 1 then redis.call('RPUSH', KEYS[2], ARGV[i + 1]) end
+call('HDEL', KEYS[1], '')
+call('LTRIM', KEYS[2], 0, -1)
+local numbers, letters = {}, {}
+for i = 2, #ARGV, 2 do
+  -- An event that others have taken over is theirs to bury.
+  if call('HEXISTS', KEYS[1], ARGV[i]) == 1 then
+    numbers[#numbers + 1] = ARGV[i]
+    letters[#letters + 1] = ARGV[i + 1]
+  end
 end
+if #numbers == 0 then return 0 end
+local length = call('RPUSH', KEYS[2], unpack(letters))
+call('HDEL', KEYS[1], unpack(numbers))
 """
     + TRIM
 )
@@ -55,13 +69,14 @@ end
 _BEAT = Script(
     NOW
     + """
-local before = redis.call('ZSCORE', KEYS[1], ARGV[1])
-redis.call('ZADD', KEYS[1], now, ARGV[1])
+call('ZREM', KEYS[1], '')
+local before = call('ZSCORE', KEYS[1], ARGV[1])
+call('ZADD', KEYS[1], now, ARGV[1])
 local dead = {}
 if ARGV[3] == '1' and before and now - before < tonumber(ARGV[2]) then
-  dead = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
+  dead = call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
 end
-return {redis.call('HLEN', KEYS[2]), redis.call('LLEN', KEYS[3]), dead}
+return {call('HLEN', KEYS[2]), call('LLEN', KEYS[3]), dead}
 """
 )
 
@@ -71,26 +86,28 @@ return {redis.call('HLEN', KEYS[2]), redis.call('LLEN', KEYS[3]), dead}
 _RETURN = Script(
     NOW
     + """
-local beat = redis.call('ZSCORE', KEYS[3], ARGV[1])
+local beat = call('ZSCORE', KEYS[3], ARGV[1])
 if beat and now - beat < tonumber(ARGV[2]) then return {0, 0} end
+call('HDEL', KEYS[2], '')
+call('ZREM', KEYS[3], '')
 local stays, numbers = {}, {}
 for i = 4, #ARGV do stays[ARGV[i]] = true end
-for _, number in ipairs(redis.call('HKEYS', KEYS[2])) do
+for _, number in ipairs(call('HKEYS', KEYS[2])) do
   if not stays[number] then numbers[#numbers + 1] = number end
 end
 table.sort(numbers, function(a, b) return tonumber(a) > tonumber(b) end)
 local count = math.min(#numbers, tonumber(ARGV[3]))
 for i = 1, count do
-  redis.call('LPUSH', KEYS[1], redis.call('HGET', KEYS[2], numbers[i]))
-  redis.call('HDEL', KEYS[2], numbers[i])
+  call('LPUSH', KEYS[1], call('HGET', KEYS[2], numbers[i]))
+  call('HDEL', KEYS[2], numbers[i])
 end
-if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('ZREM', KEYS[3], ARGV[1]) end
+if call('EXISTS', KEYS[2]) == 0 then call('ZREM', KEYS[3], ARGV[1]) end
 return {count, #numbers - count}
 """
 )
 
 # KEYS: ours. A script, because its answer is the same for every client and protocol.
-_NOTED = Script("return redis.call('HGETALL', KEYS[1])")
+_NOTED = Script("return call('HGETALL', KEYS[1])")
 
 
 class RedisListStore(RedisStore):
@@ -118,10 +135,12 @@ class RedisListStore(RedisStore):
         sizes, joined = await self._redis.run(_TAKE, keys, words)
         return [(b"%d" % number, event) for number, event in enumerate(divided(joined, sizes), first)]
 
-    async def _remove(self, held: HeldEvents, handles: Sequence[bytes], letters: Sequence[bytes]) -> int:
-        words: Sequence[Word] = [self._max_dead, len(handles), *handles, *letters]
+    async def _remove(self, held: HeldEvents, handles: Sequence[bytes]) -> None:
+        await self._redis.command("HDEL", held.processing_key, *handles)
+
+    async def _bury(self, held: HeldEvents, letters: Sequence[bytes]) -> int:
         keys = [held.processing_key, held.dead_letters_key]
-        trimmed: int = await self._redis.run(_REMOVE, keys, words)
+        trimmed: int = await self._redis.run(_BURY, keys, [self._max_dead, *letters])
         return trimmed
 
     async def _beat(self, held: HeldEvents, *, may_take_over: bool) -> Heartbeat:

@@ -12,10 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
-import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import ClassVar
 
 from snowplow_aio.abc import Response, SharedStore, StoreStatistics
@@ -23,14 +21,14 @@ from snowplow_aio.exceptions import InvalidEventError, TransportError
 from snowplow_aio.model.arguments import check_argument, check_count, check_seconds
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.model.stored_event import StoredEvent
-from snowplow_aio.policies import Retry
 from snowplow_aio.redis.connections import COMMAND_TIMEOUT, Connections, check_key
 from snowplow_aio.redis.dead_letters import dead_letter
 from snowplow_aio.redis.entries import Mode, Taken, read_entry
-from snowplow_aio.redis.errors import Refusal
+from snowplow_aio.redis.failures import Failures
 from snowplow_aio.redis.held import Heartbeat, HeldEvents, check_worker_id, new_worker_id
 from snowplow_aio.redis.scripts import CHUNK
 from snowplow_aio.redis.writer import RedisWriter
+from snowplow_aio.runtime.foreign_text import shown
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 from snowplow_aio.runtime.wake_up import WakeUp
 
@@ -45,9 +43,6 @@ _LONGEST_LOOK = 0.5
 
 # Signs of life in the time after which a silent worker counts as dead: two of them may be late.
 _BEATS = 3
-
-# How long a Redis that fails is left alone.
-_RETRY = Retry(initial_delay=0.1, max_delay=5.0)
 
 
 class RedisStore(SharedStore):
@@ -86,6 +81,8 @@ class RedisStore(SharedStore):
         trimmed: Dead letters that were deleted to make room for newer ones.
 
         taken_over: Events of dead workers that were given to others, or taken.
+
+        failures: The steps at which Redis fails at present.
 
     Raises:
         ConfigurationError: If an argument is out of range.
@@ -126,6 +123,7 @@ class RedisStore(SharedStore):
         self._prefetch = prefetch
         self._max_dead = max_dead
         self._throttled = ThrottledLog(log)
+        self.failures: Failures = Failures(name, log)
         self.poison: int = 0
         self.trimmed: int = 0
         self.taken_over: int = 0
@@ -140,10 +138,7 @@ class RedisStore(SharedStore):
         self._taken: Callable[[int], int] = lambda _count: 0
         self._gone: Callable[[int], None] = lambda _count: None
         self._is_taking = False
-        self._has_beaten = False
         self._look_pause = _SHORTEST_LOOK
-        self._failures = 0
-        self._not_before = 0.0
         # One command at a time, so that what we know is what Redis notes.
         self._turn = asyncio.Lock()
         # Has `wait` return; has `maintain` look again.
@@ -157,8 +152,8 @@ class RedisStore(SharedStore):
 
     @property
     def is_answering(self) -> bool:
-        """Whether Redis has answered the latest command."""
-        return self._failures == 0 and self._has_beaten
+        """Whether Redis does everything that it is asked for."""
+        return self.failures.latest is None and all(held.has_beaten for held in self._held.values())
 
     @property
     def length(self) -> int:
@@ -181,11 +176,15 @@ class RedisStore(SharedStore):
         """Have up to *count* events noted as ours."""
 
     @abstractmethod
-    async def _remove(self, held: HeldEvents, handles: Sequence[bytes], letters: Sequence[bytes]) -> int:
-        """
-        Remove settled events from Redis, and return how many dead letters were trimmed.
+    async def _remove(self, held: HeldEvents, handles: Sequence[bytes]) -> None:
+        """Remove delivered events from Redis."""
 
-        *letters* has handles and dead letters in turn: these events are removed too.
+    @abstractmethod
+    async def _bury(self, held: HeldEvents, letters: Sequence[bytes]) -> int:
+        """
+        Write dead letters and remove their events, and return how many dead letters were trimmed.
+
+        *letters* has handles and dead letters in turn.
         """
 
     @abstractmethod
@@ -246,28 +245,45 @@ class RedisStore(SharedStore):
         """Take as many events as there is room for; return the seconds until the next look, 0 for at once."""
         if not self._is_taking or self._room() <= 0:
             return math.inf
-        if (pause := self._pause_left()) > 0:
-            return pause
-        try:
-            async with self._turn:
-                more = sum([await self._fill(held) for held in self._held.values()])
-        except TransportError as error:
-            return self._failed(error)
-        self._succeeded()
-        if more > 0:
+        both = self._held.values()
+        if all(pauses := [self.failures.pause_left(("take", held.key)) for held in both]):
+            return min(pauses)
+        before = sum(held.pending for held in both)
+        async with self._turn:
+            pauses = [await self._attempt("take", held, self._fill) for held in both]
+        if sum(held.pending for held in both) > before:
             self._look_pause = _SHORTEST_LOOK
             return 0
         pause, self._look_pause = self._look_pause, min(_LONGEST_LOOK, self._look_pause * 1.5)
-        return pause
+        return min(left or pause for left in pauses)
+
+    async def _attempt(
+        self, name: str, held: HeldEvents, work: Callable[[HeldEvents], Awaitable[None]]
+    ) -> float:
+        """
+        Do *work*, the step *name*, unless Redis has just failed at it.
+
+        Returns:
+            Seconds until it may be tried again, or 0 if it is done.
+        """
+        step = (name, held.key)
+        if (pause := self.failures.pause_left(step)) > 0:
+            return pause
+        try:
+            await work(held)
+        except TransportError as error:
+            self._trouble.notify()
+            return self.failures.add(step, error)
+        self.failures.remove(step)
+        return 0
 
     def _room(self) -> int:
-        if sum(held.pending_bytes + held.leased_bytes for held in self._held.values()) >= _HELD_BYTES:
+        if sum(held.size for held in self._held.values()) >= _HELD_BYTES:
             return 0
         return self._prefetch - sum(held.known for held in self._held.values())
 
-    async def _fill(self, held: HeldEvents) -> int:
-        """Take events of one key; return by how many more wait here."""
-        before = held.pending
+    async def _fill(self, held: HeldEvents) -> None:
+        """Take events of one key."""
         if held.is_uncertain:
             await self._compare(held)
         count = min(CHUNK, self._room())
@@ -278,7 +294,6 @@ class RedisStore(SharedStore):
             held.is_uncertain = False
             self._adopt(held, taken)
             await self._send_acknowledgements(held)
-        return held.pending - before
 
     async def _compare(self, held: HeldEvents) -> None:
         """Hold what Redis notes as ours, no more and no less."""
@@ -297,13 +312,19 @@ class RedisStore(SharedStore):
             try:
                 payloads.append((handle, read_entry(raw, anonymous=held.anonymous)))
             except InvalidEventError as error:
-                self.poison += 1
-                held.unacknowledged[handle] = dead_letter(raw, str(error), None)
-                self._throttled.log("poison", logging.ERROR, "%s: an entry is no event", self._name)
+                self._adopt_poison(held, handle, raw, str(error))
+            except Exception as error:  # noqa: BLE001 - no entry may keep its neighbours from being delivered
+                self._adopt_poison(held, handle, raw, f"entry: cannot be read, {shown(error)}")
         if payloads:
             window, now = self._taken(len(payloads)), asyncio.get_running_loop().time()
             for handle, payload in payloads:
                 held.add(StoredEvent(payload, now, window, handle))
+
+    def _adopt_poison(self, held: HeldEvents, handle: bytes, raw: bytes, reason: str) -> None:
+        """Note the dead letter of an entry that is no event."""
+        held.unacknowledged[handle] = dead_letter(raw, reason, None)
+        self.poison += 1
+        self._throttled.log("poison", logging.ERROR, "%s: an entry is no event", self._name)
 
     def _forget(self, held: HeldEvents, is_gone: Callable[[StoredEvent], bool]) -> int:
         """Let go of waiting events that others have now, and that are counted there; return how many."""
@@ -358,32 +379,38 @@ class RedisStore(SharedStore):
         """Tell Redis which events are settled. Where it does not answer, `maintain` does so later."""
         try:
             async with self._turn:
-                # A Redis that fails is left alone for a while.
-                if self._pause_left() <= 0 and self._is_behind():
-                    for held in self._held.values():
-                        await self._send_acknowledgements(held)
-                    self._succeeded()
-        except TransportError as error:
-            self._failed(error)
-        finally:
-            if self._is_behind():
-                self._trouble.notify()
+                for held in self._held.values():
+                    await self._send_acknowledgements(held)
+        except asyncio.CancelledError:
+            self._trouble.notify()
+            raise
 
-    def _is_behind(self) -> bool:
-        """Whether Redis does not know yet of every event that is settled."""
-        return any(held.unacknowledged for held in self._held.values())
+    async def _send_acknowledgements(self, held: HeldEvents) -> float:
+        """Tell Redis which events of one key are settled; return the seconds until the next attempt, or 0."""
+        pauses = [0.0, 0.0]
+        # Two steps: nothing that is wrong with the dead letters keeps delivered events in Redis.
+        if held.delivered:
+            pauses[0] = await self._attempt("acknowledge", held, self._send_delivered)
+        if held.letters:
+            pauses[1] = await self._attempt("bury", held, self._send_letters)
+        return max(pauses)
 
-    async def _send_acknowledgements(self, held: HeldEvents) -> None:
-        while held.unacknowledged:
-            part = list(held.unacknowledged.items())[:CHUNK]
-            handles = [handle for handle, letter in part if letter is None]
-            letters = [word for handle, letter in part if letter is not None for word in (handle, letter)]
-            trimmed = await self._remove(held, handles, letters)
-            for handle, _ in part:
-                del held.unacknowledged[handle]
-            # There is room again.
-            self.notify()
+    async def _send_delivered(self, held: HeldEvents) -> None:
+        while part := held.delivered[:CHUNK]:
+            await self._remove(held, part)
+            self._acknowledged(held, part)
+
+    async def _send_letters(self, held: HeldEvents) -> None:
+        while part := held.letters[:CHUNK]:
+            trimmed = await self._bury(held, [word for pair in part for word in pair])
+            self._acknowledged(held, [handle for handle, _ in part])
             self._count_trimmed(trimmed)
+
+    def _acknowledged(self, held: HeldEvents, handles: Sequence[bytes]) -> None:
+        for handle in handles:
+            del held.unacknowledged[handle]
+        # There is room again.
+        self.notify()
 
     def _count_trimmed(self, count: int) -> None:
         if count:
@@ -400,80 +427,57 @@ class RedisStore(SharedStore):
         It goes on until it is cancelled.
         """
         while True:
-            pause = self._pause_left() or await self._maintain_all()
-            await self._trouble.wait(pause)
+            await self._trouble.wait(await self._maintain_all())
 
     async def _maintain_all(self) -> float:
         """Do it once; return the seconds until the next time."""
-        try:
-            async with self._turn:
-                for held in self._held.values():
-                    await self._maintain(held)
-                self._has_beaten = True
-        except TransportError as error:
-            return self._failed(error)
-        self._succeeded()
-        return self._beat_interval
+        pauses: list[float] = []
+        async with self._turn:
+            for held in self._held.values():
+                pauses.append(await self._attempt("show life", held, self._maintain))
+                pauses.append(await self._send_acknowledgements(held))
+                if held.dead_workers:
+                    pauses.append(await self._attempt("take over", held, self._take_over))
+        # More events may wait than before, in Redis or here.
+        self.notify()
+        return min([pause for pause in pauses if pause > 0], default=self._beat_interval)
 
     async def _maintain(self, held: HeldEvents) -> None:
         # After an outage all workers are late: each shows that it is alive before it takes over from others.
-        heartbeat = await self._beat(held, may_take_over=self._has_beaten and self._is_taking)
+        heartbeat = await self._beat(held, may_take_over=held.has_beaten and self._is_taking)
+        held.has_beaten = True
         held.queue_length, held.dead_workers = heartbeat.queue_length, list(heartbeat.dead_workers)
-        if heartbeat.held != held.known:
-            await self._compare(held)
-        await self._send_acknowledgements(held)
         if held.dead_workers:
             count = len(held.dead_workers)
-            log.info("%s: %d workers are not heard of and count as dead", self._name, count)
-            await self._take_over(held)
-        # More events may wait than before, in Redis or here.
-        self.notify()
-
-    def _failed(self, error: TransportError) -> float:
-        """Note that Redis failed with *error*; return the seconds until the next attempt."""
-        self._failures += 1
-        # At least half of the pause: many workers spread out, and none tries again at once.
-        pause = _RETRY.pause_after(self._failures, random=(1 + random.random()) / 2)  # noqa: S311 - jitter, not a secret
-        self._not_before = time.monotonic() + pause
-        is_misconfigured = isinstance(error, Refusal) and error.response.is_misconfigured
-        level = logging.ERROR if is_misconfigured else logging.WARNING
-        message = "%s: Redis: %s; next attempt in %.1f s"
-        self._throttled.log(type(error).__name__, level, message, self._name, error, pause)
-        self._trouble.notify()
-        return pause
-
-    def _pause_left(self) -> float:
-        """Return the seconds for which a Redis that failed is still left alone, or 0."""
-        return max(0.0, self._not_before - time.monotonic())
+            message = "%s: %d workers are not heard of and count as dead"
+            self._throttled.log("dead workers", logging.INFO, message, self._name, count)
+        if heartbeat.held != held.known:
+            await self._compare(held)
 
     def _count_taken_over(self, count: int) -> None:
         self.taken_over += count
 
-    def _succeeded(self) -> None:
-        if self._failures:
-            log.info("%s: Redis answers again", self._name)
-        self._failures, self._not_before = 0, 0.0
-
     # --- the end
 
     async def give_back(self) -> int:
-        self._is_taking = False
-        given = 0
-        for held in self._held.values():
-            given += await self._give_back(held)
-        return given
-
-    async def _give_back(self, held: HeldEvents) -> int:
         """Try until it is done; a caller that has no time for that cancels."""
-        while True:
-            try:
-                async with self._turn:
-                    await self._send_acknowledgements(held)
-                    await self._return(held, but=held.leased_handles())
-                    self._succeeded()
-                    return self._forget(held, lambda _event: True)
-            except TransportError as error:
-                await asyncio.sleep(self._failed(error))
+        self._is_taking = False
+        self.failures.end_pauses()
+        before = self.statistics().pending
+        left = list(self._held.values())
+        while left:
+            async with self._turn:
+                pauses = {held.key: await self._attempt("give back", held, self._give_back) for held in left}
+            left = [held for held in left if pauses[held.key] > 0]
+            if left:
+                await asyncio.sleep(min(pauses[held.key] for held in left))
+        return before - self.statistics().pending
+
+    async def _give_back(self, held: HeldEvents) -> None:
+        await self._send_acknowledgements(held)
+        # Settled events of which Redis does not know stay noted: others would send them once more at once.
+        await self._return(held, but=[*held.leased_handles(), *held.unacknowledged])
+        self._forget(held, lambda _event: True)
 
     def statistics(self) -> StoreStatistics:
         both = self._held.values()

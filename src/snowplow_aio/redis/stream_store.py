@@ -12,67 +12,84 @@ from typing import ClassVar
 
 from snowplow_aio.redis.entries import STREAM_FIELD, Mode, Taken, divided
 from snowplow_aio.redis.held import Heartbeat, HeldEvents
-from snowplow_aio.redis.scripts import CHUNK, CHUNK_BYTES, NOW, TRIM, Script, Word
+from snowplow_aio.redis.scripts import BOUNDED, CHUNK, CHUNK_BYTES, NOW, TRIM, Script, Word
 from snowplow_aio.redis.store import RedisStore
 
 GROUP = "snowplow"
 
 # Returns the event of an entry. An entry of somebody else can have other fields: these are returned as JSON.
 # A deleted entry has no fields.
-_EVENT_OF = f"""
+_EVENT_OF = (
+    BOUNDED
+    + f"""
 local function event_of(fields)
   if not fields or #fields == 0 then return false end
   for i = 1, #fields, 2 do
-    if fields[i] == '{STREAM_FIELD}' then return fields[i + 1] end
+    if fields[i] == '{STREAM_FIELD}' then return bounded(fields[i + 1]) end
   end
-  return cjson.encode(fields)
+  return bounded(cjson.encode(fields))
 end
 """
+)
 
 # KEYS: the stream, the workers. ARGV: the group, our id, most events, most bytes.
 # The group is made as soon as there is a stream, and again if it was lost; it begins with the first entry.
+# Entries are read one by one: only so is the answer bounded by bytes.
 _TAKE = Script(
     NOW
     + _EVENT_OF
     + """
-redis.call('ZADD', KEYS[2], 'NX', now, ARGV[2])
-if redis.call('EXISTS', KEYS[1]) == 0 then return {'', '', ''} end
-local ids, sizes, events, size, left = {}, {}, {}, 0, tonumber(ARGV[3])
-while left > 0 and size < tonumber(ARGV[4]) do
-  local part = math.min(left, 50)
-  local read = redis.pcall('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', part, 'STREAMS', KEYS[1], '>')
-  if not read then break end
-  if read.err then
-    if not string.find(read.err, 'NOGROUP') then return read end
-    redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0')
-  else
-    for _, entry in ipairs(read[1][2]) do
-      local event = event_of(entry[2])
-      ids[#ids + 1] = entry[1]
-      sizes[#ids] = #event
-      events[#ids] = event
-      size = size + #event
-    end
-    left = left - part
+call('XDEL', KEYS[1], '0-0')
+call('ZADD', KEYS[2], 'NX', now, ARGV[2])
+if call('EXISTS', KEYS[1]) == 0 then return {'', '', ''} end
+local ids, sizes, events, size = {}, {}, {}, 0
+local function read()
+  return call_group('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', 1, 'STREAMS', KEYS[1], '>')
+end
+while #ids < tonumber(ARGV[3]) and size < tonumber(ARGV[4]) do
+  local found = read()
+  if found == nil then
+    call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0')
+    found = read()
   end
+  if not found then break end
+  local entry = found[1][2][1]
+  local event = event_of(entry[2])
+  ids[#ids + 1] = entry[1]
+  sizes[#ids] = #event
+  events[#ids] = event
+  size = size + #event
 end
 return {table.concat(ids, ' '), table.concat(sizes, ' '), table.concat(events)}
 """
 )
 
-# KEYS: the stream, the dead letters. ARGV: most dead letters, the group, a count, that many ids of delivered
-# events, then the id and the dead letter of each event that was given up.
+# KEYS: the stream. ARGV: the group, the ids of delivered events.
 _REMOVE = Script(
     """
-local count = tonumber(ARGV[3])
-if count > 0 then
-  redis.call('XACK', KEYS[1], ARGV[2], unpack(ARGV, 4, count + 3))
-  redis.call('XDEL', KEYS[1], unpack(ARGV, 4, count + 3))
+call('XDEL', KEYS[1], '0-0')
+call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 2))
+call('XDEL', KEYS[1], unpack(ARGV, 2))
+"""
+)
+
+# KEYS: the stream, the dead letters. ARGV: most dead letters, the group, then the id and the dead letter of
+# each event.
+_BURY = Script(
+    """
+call('XACK', KEYS[1], ARGV[2], '0-0')
+call('XDEL', KEYS[1], '0-0')
+call('LTRIM', KEYS[2], 0, -1)
+local ids, letters = {}, {}
+for i = 3, #ARGV, 2 do
+  ids[#ids + 1] = ARGV[i]
+  -- An event that is gone was taken over by others and settled.
+  if #call('XRANGE', KEYS[1], ARGV[i], ARGV[i]) > 0 then letters[#letters + 1] = ARGV[i + 1] end
 end
-for i = count + 4, #ARGV, 2 do
-  if redis.call('XACK', KEYS[1], ARGV[2], ARGV[i]) == 1 then redis.call('RPUSH', KEYS[2], ARGV[i + 1]) end
-  redis.call('XDEL', KEYS[1], ARGV[i])
-end
+local length = 0
+if #letters > 0 then length = call('RPUSH', KEYS[2], unpack(letters)) end
+call('XACK', KEYS[1], ARGV[2], unpack(ids))
+call('XDEL', KEYS[1], unpack(ids))
 """
     + TRIM
 )
@@ -83,49 +100,53 @@ end
 _BEAT = Script(
     NOW
     + """
-local before = redis.call('ZSCORE', KEYS[1], ARGV[1])
-redis.call('ZADD', KEYS[1], now, ARGV[1])
+call('ZREM', KEYS[1], '')
+local before = call('ZSCORE', KEYS[1], ARGV[1])
+call('ZADD', KEYS[1], now, ARGV[1])
 local dead, after, noted, pending = {}, tonumber(ARGV[2]), 0, 0
 local may = ARGV[3] == '1' and before and now - before < after
-if may then dead = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - after) end
-if redis.call('EXISTS', KEYS[2]) == 0 then return {0, 0, dead} end
-local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[2], ARGV[4])
-if consumers.err then consumers = {} end
-for _, fields in ipairs(consumers) do
+if may then dead = call('ZRANGEBYSCORE', KEYS[1], '-inf', now - after) end
+if call('EXISTS', KEYS[2]) == 0 then return {0, 0, dead} end
+for _, fields in ipairs(call_group('XINFO', 'CONSUMERS', KEYS[2], ARGV[4]) or {}) do
   local consumer = {}
   for i = 1, #fields, 2 do consumer[fields[i]] = fields[i + 1] end
   pending = pending + consumer.pending
   if consumer.name == ARGV[1] then
     noted = consumer.pending
-  elseif may and consumer.idle > after and not redis.call('ZSCORE', KEYS[1], consumer.name) then
+  elseif may and consumer.idle > after and not call('ZSCORE', KEYS[1], consumer.name) then
     dead[#dead + 1] = consumer.name
   end
 end
-return {noted, redis.call('XLEN', KEYS[2]) - pending, dead}
+return {noted, call('XLEN', KEYS[2]) - pending, dead}
 """
 )
 
 # KEYS: the stream, the workers. ARGV: the group, our id, the dead worker, the milliseconds after which a
-# silent worker is dead, most events.
+# silent worker is dead, most events, most bytes.
+# Nobody would ever get the pending events of a deleted consumer, so it is deleted only when none is left.
 _CLAIM = Script(
     NOW
     + _EVENT_OF
     + """
-local beat = redis.call('ZSCORE', KEYS[2], ARGV[3])
+local beat = call('ZSCORE', KEYS[2], ARGV[3])
 if beat and now - beat < tonumber(ARGV[4]) then return {0, {}} end
-local pending = redis.pcall('XPENDING', KEYS[1], ARGV[1], '-', '+', ARGV[5], ARGV[3])
-if pending.err or #pending == 0 then
-  redis.pcall('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[3])
-  redis.call('ZREM', KEYS[2], ARGV[3])
+call('XACK', KEYS[1], ARGV[1], '0-0')
+local pending = call_group('XPENDING', KEYS[1], ARGV[1], '-', '+', ARGV[5], ARGV[3])
+if not pending or #pending == 0 then
+  if pending then call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[3]) end
+  call('ZREM', KEYS[2], ARGV[3])
   return {0, {}}
 end
-local claimed = {}
-for i, entry in ipairs(pending) do
-  local claim = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, entry[1])[1]
+local claimed, size = {}, 0
+for _, entry in ipairs(pending) do
+  if size >= tonumber(ARGV[6]) then break end
+  local claim = call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, entry[1])[1]
   if claim then
-    claimed[#claimed + 1] = {entry[1], event_of(claim[2])}
+    local event = event_of(claim[2])
+    claimed[#claimed + 1] = {entry[1], event}
+    size = size + (event and #event or 0)
   else
-    redis.call('XACK', KEYS[1], ARGV[1], entry[1])
+    call('XACK', KEYS[1], ARGV[1], entry[1])
   end
 end
 return {1, claimed}
@@ -136,8 +157,8 @@ return {1, claimed}
 _NOTED = Script(
     _EVENT_OF
     + """
-local read = redis.pcall('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'STREAMS', KEYS[1], '0')
-if not read or read.err then return {} end
+local read = call_group('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'STREAMS', KEYS[1], '0')
+if not read then return {} end
 local noted = {}
 for i, entry in ipairs(read[1][2]) do noted[i] = {entry[1], event_of(entry[2])} end
 return noted
@@ -146,27 +167,32 @@ return noted
 
 # KEYS: the stream, the workers. ARGV: the group, our id, most events, the ids of events that stay.
 # Events are given back by adding them anew: so others get them at once, not only when we count as dead.
+# One with thousands of fields, more than Lua passes on, stays noted and is taken over.
 _RETURN = Script(
     """
+call('XACK', KEYS[1], ARGV[1], '0-0')
+call('XDEL', KEYS[1], '0-0')
+call('ZREM', KEYS[2], '')
 local stays = {}
 for i = 4, #ARGV do stays[ARGV[i]] = true end
 local most = tonumber(ARGV[3])
-local pending = redis.pcall('XPENDING', KEYS[1], ARGV[1], '-', '+', most + #ARGV - 3, ARGV[2])
-if pending.err then pending = {} end
+local pending = call_group('XPENDING', KEYS[1], ARGV[1], '-', '+', most + #ARGV - 3, ARGV[2])
 local count = 0
-for _, entry in ipairs(pending) do
+for _, entry in ipairs(pending or {}) do
   if not stays[entry[1]] and count < most then
-    local found = redis.call('XRANGE', KEYS[1], entry[1], entry[1])[1]
-    if found then redis.call('XADD', KEYS[1], '*', unpack(found[2])) end
-    redis.call('XACK', KEYS[1], ARGV[1], entry[1])
-    redis.call('XDEL', KEYS[1], entry[1])
-    count = count + 1
+    local found = call('XRANGE', KEYS[1], entry[1], entry[1])[1]
+    if not found or #found[2] < 7000 then
+      if found then call('XADD', KEYS[1], '*', unpack(found[2])) end
+      call('XACK', KEYS[1], ARGV[1], entry[1])
+      call('XDEL', KEYS[1], entry[1])
+      count = count + 1
+    end
   end
 end
 -- Nobody would ever get the pending events of a deleted consumer, so it is deleted only when none is left.
-if count == #pending and count < most then
-  redis.pcall('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
-  redis.call('ZREM', KEYS[2], ARGV[2])
+if count == #(pending or {}) and count < most then
+  if pending then call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2]) end
+  call('ZREM', KEYS[2], ARGV[2])
 end
 return count
 """
@@ -200,7 +226,8 @@ class RedisStreamStore(RedisStore):
         keys = [held.key, held.workers_key]
         while held.dead_workers:
             dead = held.dead_workers[-1]
-            words: Sequence[Word] = [GROUP, self._worker_id, dead, self._takeover_ms, min(count, CHUNK)]
+            limits: Sequence[Word] = [self._takeover_ms, min(count, CHUNK), CHUNK_BYTES]
+            words: Sequence[Word] = [GROUP, self._worker_id, dead, *limits]
             has_more, claimed = await self._redis.run(_CLAIM, keys, words)
             if has_more:
                 self._count_taken_over(len(claimed))
@@ -208,9 +235,12 @@ class RedisStreamStore(RedisStore):
             held.dead_workers.pop()
         return []
 
-    async def _remove(self, held: HeldEvents, handles: Sequence[bytes], letters: Sequence[bytes]) -> int:
-        words: Sequence[Word] = [self._max_dead, GROUP, len(handles), *handles, *letters]
-        trimmed: int = await self._redis.run(_REMOVE, [held.key, held.dead_letters_key], words)
+    async def _remove(self, held: HeldEvents, handles: Sequence[bytes]) -> None:
+        await self._redis.run(_REMOVE, [held.key], [GROUP, *handles])
+
+    async def _bury(self, held: HeldEvents, letters: Sequence[bytes]) -> int:
+        words: Sequence[Word] = [self._max_dead, GROUP, *letters]
+        trimmed: int = await self._redis.run(_BURY, [held.key, held.dead_letters_key], words)
         return trimmed
 
     async def _beat(self, held: HeldEvents, *, may_take_over: bool) -> Heartbeat:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Unpack
 
@@ -24,10 +26,12 @@ from snowplow_aio.model.arguments import check_argument, check_seconds
 from snowplow_aio.outcomes import EmitterStats, State
 from snowplow_aio.policies import Batching, Retry
 from snowplow_aio.redis.entries import Mode, check_mode
+from snowplow_aio.redis.errors import Refusal
 from snowplow_aio.redis.list_store import RedisListStore
 from snowplow_aio.redis.store import RedisStore
 from snowplow_aio.redis.stream_store import RedisStreamStore
-from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
+from snowplow_aio.runtime.foreign_text import shown
+from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 
 log: QuietLogger = quiet_logger("snowplow_aio.redis")
 
@@ -40,6 +44,10 @@ _GIVE_BACK_PART = 0.1
 _GIVE_BACK_SECONDS = 0.5
 
 _SUMMARY_SECONDS = 60.0
+
+# How long a part of the worker that failed is left alone, and for how long it must go on to count as well.
+_RETRY = Retry(initial_delay=0.05, max_delay=5.0)
+_STEADY_SECONDS = 10.0
 
 
 def store_class(mode: Mode) -> type[RedisStore]:
@@ -142,8 +150,12 @@ class RedisWorker:
         self._stopped: asyncio.Event | None = None
         self._is_told = False
         self._parts: list[Supervisor] = []
-        # Those of earlier runs.
+        # Those of earlier runs, and of parts that failed.
         self._restarts = 0
+        # What the latest failure of a part was, and until when it counts.
+        self._fault = ""
+        self._fault_until = 0.0
+        self._throttled = ThrottledLog(log)
         self._ends_at = 0.0
 
     def _new_delivery(
@@ -194,7 +206,7 @@ class RedisWorker:
     @property
     def is_ready(self) -> bool:
         """Whether Redis answers and the destination takes events."""
-        is_delivering = self._delivery.breaker.failures == 0
+        is_delivering = self._delivery.breaker.failures == 0 and not self._has_fault
         return self.is_running and not self._is_told and self._store.is_answering and is_delivering
 
     @property
@@ -204,8 +216,15 @@ class RedisWorker:
             return "not running"
         if self._is_told:
             return f"stopping; {self.stats().summary}"
-        redis = "" if self._store.is_answering else "Redis does not answer; "
-        return f"{redis}{self.stats().summary}; {self.queue_length} in Redis"
+        return f"{self._redis_trouble()}{self.stats().summary}; {self.queue_length} in Redis"
+
+    def _redis_trouble(self) -> str:
+        """Return what Redis does not do at present, for `summary`; nothing where the state says it."""
+        failures = self._store.failures
+        if self._store.is_answering or failures.is_misconfigured:
+            return ""
+        is_refusal = isinstance(failures.latest, Refusal)
+        return f"Redis refuses ({failures.latest}); " if is_refusal else "Redis does not answer; "
 
     @property
     def queue_length(self) -> int:
@@ -227,10 +246,11 @@ class RedisWorker:
         Return the worker's numbers; cheap and never waits.
 
         `pending` and `leased` count the events that it holds. Entries that were no events count as
-        rejected, with the reason ``poison``.
+        rejected, with the reason ``poison``. The state is ``misconfigured`` also while Redis refuses a
+        command, or a part of the worker fails again and again; `last_error` says why.
         """
         loop, poison = self._loop, self._store.poison
-        stats = self._delivery.stats(loop.time() if loop is not None else 0.0)
+        stats = self._with_troubles(self._delivery.stats(loop.time() if loop is not None else 0.0))
         rejected = Counter(dict(stats.rejected)) + Counter({"poison": poison} if poison else {})
         state: State = stats.state if self.is_running else "closed"
         return dataclasses.replace(
@@ -240,6 +260,21 @@ class RedisWorker:
             restarts=stats.restarts + self._restarts_so_far(),
             state=state,
         )
+
+    def _with_troubles(self, stats: EmitterStats) -> EmitterStats:
+        """Return *stats*, those of the delivery, with what else keeps the worker from working."""
+        failures = self._store.failures
+        if failures.is_misconfigured:
+            error, pause = shown(f"Redis: {failures.latest}"), failures.next_attempt
+            return dataclasses.replace(stats, state="misconfigured", last_error=error, next_attempt=pause)
+        if self._has_fault and stats.state == "ok":
+            return dataclasses.replace(stats, state="backing_off", last_error=self._fault, next_attempt=0.0)
+        return stats
+
+    @property
+    def _has_fault(self) -> bool:
+        """Whether a part of the worker has failed and has not gone on for a while since."""
+        return self._loop is not None and self._loop.time() < self._fault_until
 
     # --- running
 
@@ -293,7 +328,7 @@ class RedisWorker:
         loop = asyncio.get_running_loop()
         for work in (self._store.maintain, self._delivery.deliver, self._summarise):
             part = Supervisor(self.name, log=log, failure="%s: a part of the worker failed and starts again")
-            part.run_in(loop, Work(work))
+            part.run_in(loop, Work(partial(self._go_on, work)))
             self._parts.append(part)
         try:
             await stopped.wait()
@@ -305,6 +340,23 @@ class RedisWorker:
         rest = self._ends_at - asyncio.get_running_loop().time()
         with move_on_after(max(_GIVE_BACK_SECONDS, rest)):
             await self._give_back()
+
+    async def _go_on(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do *work*; where it fails, begin again after a pause, which is longer each time in a row."""
+        loop, failures = asyncio.get_running_loop(), 0
+        while True:
+            started = loop.time()
+            try:
+                return await work()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the worker goes on
+                failures = failures + 1 if loop.time() - started < _STEADY_SECONDS else 1
+                pause = _RETRY.pause_after(failures, random=1.0)
+                self._restarts += 1
+                self._fault = shown(f"{type(error).__name__}: {error}")
+                self._fault_until = loop.time() + pause + _STEADY_SECONDS
+                message = "%s: a part of the worker failed and starts again"
+                self._throttled.log("part", logging.ERROR, message, self.name, error=error)
+                await asyncio.sleep(pause)
 
     async def _end_parts(self) -> None:
         """Stop all parts and wait until they have ended, whatever happens to the caller meanwhile."""
@@ -350,7 +402,8 @@ class RedisWorker:
             if given:
                 log.info("%s: gave %d events back", self.name, given)
             if held:
-                log.warning("%s: %d events are left to be taken over: Redis does not answer", self.name, held)
+                reason = self._store.failures.latest or "Redis does not answer"
+                log.warning("%s: %d events are left to be taken over: %s", self.name, held, reason)
 
     async def _summarise(self) -> None:
         """Log a summary once a minute, if there was something to do."""

@@ -48,14 +48,14 @@ _MOST_REMEMBERED = 10_000
 # Lua passes at most some thousand arguments on. The fence is written before any event, because an account
 # can have the right to write the queue and not the fence.
 _PUSH = """
-local fence = redis.call('GET', KEYS[2])
+local fence = call('GET', KEYS[2])
 if fence == ARGV[1] .. '+' then return 'stored' end
 if fence and tonumber(string.match(fence, '^%d+')) >= tonumber(ARGV[1]) then return 'taken' end
 local most = tonumber(ARGV[3])
-if most > 0 and redis.call('{length}', KEYS[1]) + #ARGV - 3 > most then return 'full' end
-redis.call('SET', KEYS[2], ARGV[1] .. '-', 'EX', ARGV[2])
+if most > 0 and call('{length}', KEYS[1]) + #ARGV - 3 > most then return 'full' end
+call('SET', KEYS[2], ARGV[1] .. '-', 'EX', ARGV[2])
 {push}
-redis.call('SET', KEYS[2], ARGV[1] .. '+', 'EX', ARGV[2])
+call('SET', KEYS[2], ARGV[1] .. '+', 'EX', ARGV[2])
 return 'stored'
 """
 _PUSHES = {
@@ -63,21 +63,21 @@ _PUSHES = {
         _PUSH.format(
             length="LLEN",
             push="for i = 4, #ARGV, 1000 do"
-            " redis.call('RPUSH', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV))) end",
+            " call('RPUSH', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV))) end",
         )
     ),
     "stream": Script(
         _PUSH.format(
             length="XLEN",
-            push=f"for i = 4, #ARGV do redis.call('XADD', KEYS[1], '*', '{STREAM_FIELD}', ARGV[i]) end",
+            push=f"for i = 4, #ARGV do call('XADD', KEYS[1], '*', '{STREAM_FIELD}', ARGV[i]) end",
         )
     ),
 }
 _ASK = Script("""
-local fence = redis.call('GET', KEYS[1])
+local fence = call('GET', KEYS[1])
 if fence == ARGV[1] .. '+' then return 1 end
 if not fence or tonumber(string.match(fence, '^%d+')) < tonumber(ARGV[1]) then
-  redis.call('SET', KEYS[1], ARGV[1] .. '-', 'EX', ARGV[2])
+  call('SET', KEYS[1], ARGV[1] .. '-', 'EX', ARGV[2])
 end
 return 0
 """)
