@@ -46,10 +46,11 @@ async def send(
     *,
     headers: Mapping[str, str] | None = None,
     body: bytes | str | None = None,
+    host: str = "micro.test",
 ) -> Answer:
     """Send exactly these bytes over a connection of its own, and return the answer."""
     content = body.encode() if isinstance(body, str) else body
-    lines = [f"{method} {target} HTTP/1.1", "Host: micro.test", "Connection: close"]
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", "Connection: close"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     if content is not None:
         lines.append(f"Content-Length: {len(content)}")

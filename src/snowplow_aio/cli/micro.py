@@ -38,6 +38,27 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="PATH",
         help="folder of Iglu schemas, <PATH>/<vendor>/<name>/jsonschema/<version>; may be repeated",
     )
+    parser.add_argument(
+        "--capacity",
+        type=_count,
+        default=100_000,
+        metavar="EVENTS",
+        help="most events that are kept; the oldest go when more arrive (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--capacity-bytes",
+        type=_count,
+        default=2**30,
+        metavar="BYTES",
+        help="most memory for them (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--origin",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="origin whose web pages may read the events, like http://localhost:3000; may be repeated",
+    )
     parser.add_argument("--quiet", action="store_true", help="do not print a line for each event")
     parser.set_defaults(run=run)
 
@@ -45,6 +66,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"must be a port from 0 to 65535, got {text!r}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
     return int(text)
 
 
@@ -59,7 +86,15 @@ def run(args: argparse.Namespace) -> int:
         return _fail('the collector needs jsonschema: pip install "snowplow-aio[micro]"')
     show = None if args.quiet else functools.partial(_show, describe)
     try:
-        micro = Micro(host=args.host, port=args.port, schemas=args.schemas, on_event=show)
+        micro = Micro(
+            host=args.host,
+            port=args.port,
+            schemas=args.schemas,
+            on_event=show,
+            capacity=args.capacity,
+            capacity_bytes=args.capacity_bytes,
+            origins=args.origin,
+        )
         asyncio.run(_serve(micro))
     except ConfigurationError as error:
         return _fail(str(error))

@@ -15,10 +15,12 @@ from types import MappingProxyType
 from snowplow_aio.model.atomic import UUID_FORM
 
 _URI_SIGNS = r"A-Za-z0-9._~\-!$&'()*+,;=:%"
+# Possessive (`*+`): the parts share their characters, and a long text that is no address would be divided
+# among them in every way.
 _URI = re.compile(
-    r"[A-Za-z][A-Za-z0-9+.\-]*:"
-    rf"(?://(?:[{_URI_SIGNS}]*@)?[{_URI_SIGNS}\[\]]*)?"
-    rf"[{_URI_SIGNS}@/]*(?:\?[{_URI_SIGNS}@/?]*)?(?:\#[{_URI_SIGNS}@/?]*)?"
+    r"[A-Za-z][A-Za-z0-9+.\-]*+:"
+    rf"(?://(?:[{_URI_SIGNS}]*+@)?[{_URI_SIGNS}\[\]]*+)?+"
+    rf"[{_URI_SIGNS}@/]*+(?:\?[{_URI_SIGNS}@/?]*+)?(?:\#[{_URI_SIGNS}@/?]*+)?"
 )
 _EMAIL = re.compile(r"[^\s@<>]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"

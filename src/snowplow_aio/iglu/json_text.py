@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal
@@ -20,6 +21,11 @@ from snowplow_aio.model.schema_key import SchemaKey
 JSONValue: TypeAlias = Any
 JSONObject: TypeAlias = dict[str, Any]
 
+# A number beyond these limits costs more to compute with than all else in a request.
+# int() of the standard library has the first of them too.
+MAX_NUMBER_DIGITS = 4300
+MAX_NUMBER_EXPONENT = 5000
+
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 _STANDARD_ALPHABET = str.maketrans("-_", "+/")
 
@@ -30,15 +36,45 @@ def parse_json(text: str) -> JSONValue:
 
     Raises:
         ValueError: If the pipeline's parser refuses the text: it is not JSON, has
-            NaN or an infinity, or is nested more than 40 levels deep.
+            NaN or an infinity, or is nested more than 40 levels deep. Or if it has
+            a number of more than 4,300 digits or with an exponent beyond ±5,000.
     """
     try:
-        value = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+        value = json.loads(
+            text, parse_int=_integer, parse_float=exact_decimal, parse_constant=_refuse_constant
+        )
     except RecursionError:
         raise ValueError("maximum allowed JSON depth exceeded") from None
     if _is_deeper(value, MAX_JSON_DEPTH):
         raise ValueError("maximum allowed JSON depth exceeded")
     return value
+
+
+def _integer(text: str) -> int:
+    _check_digits(text)
+    return int(text)
+
+
+def exact_decimal(text: str) -> Decimal:
+    """
+    Return the number in *text*, which has the form of a number in JSON.
+
+    Raises:
+        ValueError: If it has too many digits or too large an exponent.
+    """
+    digits, _, exponent = text.lower().partition("e")
+    _check_digits(digits)
+    magnitude = exponent.lstrip("+-0")
+    # The length first: the text may be a megabyte of digits.
+    if len(magnitude) > 4 or int(magnitude or 0) > MAX_NUMBER_EXPONENT:
+        raise ValueError(f"a number must have an exponent within ±{MAX_NUMBER_EXPONENT}")
+    return Decimal(text)
+
+
+def _check_digits(text: str) -> None:
+    # Beside the digits there may be a sign and a point.
+    if len(text.lstrip("-").replace(".", "")) > MAX_NUMBER_DIGITS:
+        raise ValueError(f"a number must have at most {MAX_NUMBER_DIGITS} digits")
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -73,13 +109,18 @@ def plain(value: JSONValue) -> JSONValue:
     """
     match value:
         case Decimal():
-            return float(value) if abs(float(value)) != float("inf") else str(value)
+            return plain_number(value)
         case list():
             return [plain(item) for item in value]
         case dict():
             return {name: plain(item) for name, item in value.items()}
         case _:
             return value
+
+
+def plain_number(number: Decimal) -> float | str:
+    """Return *number* as a float, or as text if it is beyond the floats."""
+    return float(number) if math.isfinite(float(number)) else str(number)
 
 
 def decode_base64(text: str) -> str:

@@ -8,7 +8,6 @@ import json
 import os
 import pkgutil
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +15,7 @@ from typing import TypeAlias, TypeGuard
 
 from snowplow_aio import entities, events
 from snowplow_aio.exceptions import ConfigurationError
-from snowplow_aio.iglu.json_text import JSONObject, JSONValue
+from snowplow_aio.iglu.json_text import JSONObject, JSONValue, exact_decimal
 from snowplow_aio.iglu.reports import Failure, InvalidData, Unresolved
 from snowplow_aio.iglu.validator import DataValidator
 from snowplow_aio.model.schema_key import SchemaKey
@@ -98,7 +97,7 @@ class Registries:
 
 
 def _exact(text: str) -> JSONObject:
-    schema = json.loads(text, parse_float=Decimal)
+    schema = json.loads(text, parse_float=exact_decimal)
     if not isinstance(schema, dict):
         raise ValueError("a schema must be a JSON object")  # noqa: TRY004 - the text has the wrong content
     return schema

@@ -9,9 +9,10 @@ No module above this one names the jsonschema package.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from decimal import Decimal
-from typing import Any
+from itertools import islice
+from typing import Any, cast
 
 import referencing
 import referencing.exceptions
@@ -21,6 +22,9 @@ from snowplow_aio.iglu.formats import FORMATS
 from snowplow_aio.iglu.json_text import JSONObject, JSONValue
 from snowplow_aio.iglu.reports import Report
 from snowplow_aio.runtime.foreign_text import cut
+
+# A list of a hundred thousand wrong items has as many reports. Nobody reads them.
+MAX_REPORTS = 1000
 
 
 class DataValidator:
@@ -48,13 +52,13 @@ class DataValidator:
 
     def reports(self, data: JSONValue) -> list[Report]:
         """
-        Return the rules that *data* breaks; an empty list when it fits.
+        Return the rules that *data* breaks, at most 1,000; an empty list when it fits.
 
         Raises:
             ValueError: If the schema has a ``$ref`` to another schema.
         """
         try:
-            errors = list(self._validator.iter_errors(data))
+            errors = list(islice(self._validator.iter_errors(data), MAX_REPORTS))
         except referencing.exceptions.Unresolvable as error:
             raise ValueError(f"the schema has a $ref to elsewhere: {error.ref}") from None
         return sorted((_report(error) for error in errors), key=repr)
@@ -87,9 +91,44 @@ def _multiple_of(
 
 
 def _is_multiple(number: JSONValue, divisor: JSONValue) -> bool:
-    top, bottom = (Decimal(str(value)).as_integer_ratio() for value in (number, divisor))
     # Whole numbers, because Decimal's own remainder fails beyond 28 digits.
-    return top[0] * bottom[1] % (top[1] * bottom[0]) == 0
+    dividend, number_exponent = _scaled(number)
+    modulus, divisor_exponent = _scaled(divisor)
+    shift = number_exponent - divisor_exponent
+    if shift < 0:
+        return dividend % (modulus * 10**-shift) == 0
+    # Not 10**shift: a body may have a hundred thousand numbers like 1e5000.
+    power: int = pow(10, shift, modulus)
+    return dividend * power % modulus == 0
+
+
+def _scaled(number: JSONValue) -> tuple[int, int]:
+    """Return the whole number and the power of ten whose product is *number*."""
+    if isinstance(number, int):
+        return number, 0
+    sign, digits, exponent = Decimal(number if isinstance(number, Decimal) else str(number)).as_tuple()
+    return int(Decimal((sign, digits, 0))), int(exponent)
+
+
+def _unique_items(
+    validator: Any, wanted: JSONValue, instance: JSONValue, _schema: JSONObject
+) -> Iterator[Any]:
+    # The function of the jsonschema package compares each item with each other one.
+    if wanted and validator.is_type(instance, "array") and len(set(map(_hashable, instance))) < len(instance):
+        yield ValidationError(f"{instance!r} has non-unique elements")
+
+
+def _hashable(value: JSONValue) -> Hashable:
+    match value:
+        case bool():
+            # To Python, true is 1.
+            return "bool", value
+        case list():
+            return "list", *map(_hashable, value)
+        case dict():
+            return frozenset((name, _hashable(item)) for name, item in value.items())
+        case _:
+            return cast("Hashable", value)
 
 
 def _pattern(validator: Any, pattern: str, instance: JSONValue, _schema: JSONObject) -> Iterator[Any]:
@@ -108,6 +147,6 @@ def _pattern(validator: Any, pattern: str, instance: JSONValue, _schema: JSONObj
 _extend: Any = validators.extend
 _Draft4: Any = _extend(
     Draft4Validator,
-    {"multipleOf": _multiple_of, "pattern": _pattern},
+    {"multipleOf": _multiple_of, "pattern": _pattern, "uniqueItems": _unique_items},
     type_checker=Draft4Validator.TYPE_CHECKER.redefine("number", _is_number),
 )

@@ -22,6 +22,8 @@ from snowplow_aio.micro import responses, rest
 from snowplow_aio.micro.collector import MAX_BODY_BYTES, CollectorRequest, network_user_id, refusal
 from snowplow_aio.micro.pipeline import process
 from snowplow_aio.micro.storage import Storage
+from snowplow_aio.micro.visitors import Visitors
+from snowplow_aio.model.arguments import check_count
 
 log: logging.Logger = logging.getLogger("snowplow_aio.micro")
 
@@ -37,8 +39,8 @@ class Micro:
     A collector on this machine that gives the pipeline's verdict on every event.
 
     It runs in the event loop of the caller and accepts the same requests as the
-    real collector. It keeps all events, good and bad, in memory until it is
-    reset. An instance can be started once.
+    real collector. It keeps the events, good and bad, in memory until it is
+    reset, up to a bound. An instance can be started once.
 
     Args:
         host: The address to listen on.
@@ -63,8 +65,19 @@ class Micro:
             has arrived. An exception of this function or of `record` is logged
             and has no other effect.
 
+        capacity: The most events that are kept, from 1. When more arrive, the oldest are
+            removed.
+
+        capacity_bytes: The most memory for the events, in bytes, from 1. The oldest are
+            removed likewise; the newest always stays.
+
+        origins: Origins whose web pages may use the REST API, like ``http://localhost:3000``.
+            Other pages than the collector's own may not. The collector may also be reached by
+            the host names of these origins.
+
     Raises:
-        ConfigurationError: If a folder does not exist, or an answer is not a status.
+        ConfigurationError: If a folder does not exist, an answer is not a status, a capacity
+            is not a whole number from 1, or an origin is none.
 
     Example:
         A test that sends one event::
@@ -85,7 +98,13 @@ class Micro:
         record: Callable[[JSONObject], object] | None = None,
         answers: Iterable[int] = (),
         on_event: Callable[[JSONObject], object] | None = None,
+        capacity: int = 100_000,
+        capacity_bytes: int = 2**30,
+        origins: Iterable[str] = (),
     ) -> None:
+        check_count("capacity", capacity)
+        check_count("capacity_bytes", capacity_bytes)
+        self._visitors = Visitors(host, origins)
         self._host = host
         self._port = port
         self._registries = Registries(schemas)
@@ -93,7 +112,7 @@ class Micro:
         self._on_event = on_event
         self._planned_statuses: deque[int] = deque()
         self.fail_next(*answers)
-        self._storage = Storage()
+        self._storage = Storage(capacity=capacity, capacity_bytes=capacity_bytes)
         self._arrived = asyncio.Event()
         self._runner: web.AppRunner | None = None
         self._was_started = False
@@ -185,16 +204,20 @@ class Micro:
 
     @property
     def good(self) -> list[JSONObject]:
-        """The good events in the order of arrival, in the shape of ``GET /micro/good``."""
+        """The good events that are kept, in the order of arrival, in the shape of ``GET /micro/good``."""
         return list(self._storage.good)
 
     @property
     def bad(self) -> list[JSONObject]:
-        """The bad events in the order of arrival, in the shape of ``GET /micro/bad``."""
+        """The bad events that are kept, in the order of arrival, in the shape of ``GET /micro/bad``."""
         return list(self._storage.bad)
 
     def counts(self) -> dict[str, int]:
-        """Return the numbers of events: ``total``, ``good`` and ``bad``."""
+        """
+        Return the numbers of events that have arrived: ``total``, ``good`` and ``bad``.
+
+        Where the oldest had to be removed for want of room, ``removed`` is how many.
+        """
         return self._storage.counts()
 
     def reset(self) -> None:
@@ -245,8 +268,9 @@ class Micro:
     def _application(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app.on_response_prepare.append(responses.allow_origin)
-        app.router.add_route("OPTIONS", "/{path:.*}", _preflight)
+        app.middlewares.append(rest.guard(self._visitors))
         rest.add_routes(app, self._storage)
+        app.router.add_route("OPTIONS", "/{path:.*}", _preflight)
         for path in ("/health", "/sink-health", "/robots.txt"):
             app.router.add_route("GET", path, _ROUTES_OF_TEXT[path])
         app.router.add_route("*", "/{path:.*}", self._collect)

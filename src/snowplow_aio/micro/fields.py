@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
 
-from snowplow_aio.iglu.json_text import JSONValue
+from snowplow_aio.iglu.json_text import MAX_NUMBER_EXPONENT, JSONValue, plain_number
 from snowplow_aio.model import atomic
 from snowplow_aio.model.payload import PROTOCOL_KEYS
 
@@ -33,13 +33,11 @@ EVENT_TYPES: Mapping[str, str] = MappingProxyType(
 
 # Java takes the digits of all scripts in the basic plane, and no other characters, for digits.
 _INTEGER = re.compile(r"[+-]?\d+")
-_DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE](?P<exponent>[+-]?\d{1,10}))?")
+# Possessive (`++`): a number of a million digits and a letter would be tried once for each digit.
+_DECIMAL = re.compile(r"[+-]?(?:\d++\.?\d*+|\.\d++)(?:[eE](?P<exponent>[+-]?\d{1,10}))?")
 _DIMENSIONS = re.compile(r"([0-9]+)x([0-9]+)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BEYOND_BASIC_PLANE = re.compile(r"[\U00010000-\U0010ffff]")
-
-# A number is written in plain digits, of which a larger exponent would make too many.
-_MAX_EXPONENT = 5000
 
 # int() of the standard library refuses more than 4,300 digits.
 _MAX_DIGITS = 4000
@@ -87,16 +85,16 @@ def _java_integer(text: str, lowest: int, highest: int, form: str) -> int:
     return int(text)
 
 
-def _decimal(text: str) -> tuple[float | int | None]:
+def _decimal(text: str) -> tuple[float | str | None]:
     if text.lower() == "null":
         return (None,)
     match = _DECIMAL.fullmatch(text)
     if match is None or _BEYOND_BASIC_PLANE.search(text):
         raise ValueError("must be a decimal number")
-    if abs(int(match["exponent"] or 0)) > _MAX_EXPONENT:
-        raise ValueError(f"must be a decimal number with an exponent within ±{_MAX_EXPONENT}")
-    number = float(Decimal(text))
-    return (number if abs(number) != float("inf") else int(Decimal(text)),)
+    # The pipeline writes it in plain digits, of which a larger exponent would make too many.
+    if abs(int(match["exponent"] or 0)) > MAX_NUMBER_EXPONENT:
+        raise ValueError(f"must be a decimal number with an exponent within ±{MAX_NUMBER_EXPONENT}")
+    return (plain_number(Decimal(text)),)
 
 
 def _boolean(text: str) -> tuple[bool]:

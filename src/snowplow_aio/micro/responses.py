@@ -74,8 +74,21 @@ def preflight() -> web.Response:
     return web.Response(headers=headers)
 
 
+def allow_trusted(origin: str, response: web.StreamResponse) -> None:
+    """Allow the pages of *origin* to read *response*, which is of the REST API."""
+    response.headers["Access-Control-Allow-Origin"] = origin
+    response.headers["Access-Control-Allow-Headers"] = "Content-Type"
+    response.headers["Vary"] = "Origin"
+
+
 async def allow_origin(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Allow the page that sent *request* to read *response*. aiohttp calls this for every response."""
+    """
+    Allow the page that sent *request* to read *response*. aiohttp calls this for every response.
+
+    Those of the REST API are for the collector's own pages.
+    """
+    if isinstance(request, web.Request) and request.path.startswith("/micro/"):
+        return
     origin = request.headers.get("Origin", "").partition(" ")[0]
     response.headers["Access-Control-Allow-Origin"] = origin if "://" in origin else "*"
     response.headers["Access-Control-Allow-Credentials"] = "true"

@@ -9,11 +9,33 @@ from __future__ import annotations
 import json
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from snowplow_aio.iglu.json_text import JSONObject, JSONValue
+from snowplow_aio.micro.responses import allow_trusted
 from snowplow_aio.micro.storage import BadFilter, GoodFilter, Storage
+from snowplow_aio.micro.visitors import Visitors
+
+PREFIX = "/micro/"
 
 _NOT_FOUND = "Supported endpoints: /micro/all, /micro/good, /micro/bad, /micro/reset"
+
+
+def guard(visitors: Visitors) -> Middleware:
+    """Return the middleware that lets only *visitors* use the API."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not request.path.startswith(PREFIX):
+            return await handler(request)
+        refusal = visitors.refusal(request.method, request.path, request.headers)
+        response = await handler(request) if refusal is None else web.Response(status=403, text=refusal)
+        origin = request.headers.get("Origin", "")
+        if visitors.trusts(origin):
+            allow_trusted(origin, response)
+        return response
+
+    return answer
 
 
 def add_routes(app: web.Application, storage: Storage) -> None:
@@ -40,10 +62,16 @@ def add_routes(app: web.Application, storage: Storage) -> None:
             return web.Response(status=400, text=str(error))
         return web.json_response(storage.newest_bad(wanted))
 
+    app.router.add_route("OPTIONS", "/micro/{name:.*}", _preflight)
     for name, respond in (("all", counts), ("good", good), ("bad", bad), ("reset", reset)):
         for method in ("GET", "POST"):
             app.router.add_route(method, f"/micro/{name}", respond)
     app.router.add_route("*", "/micro/{name:.*}", _not_found)
+
+
+async def _preflight(_request: web.Request) -> web.Response:
+    # To pages of other origins than the trusted ones it allows nothing.
+    return web.Response()
 
 
 async def _not_found(_request: web.Request) -> web.Response:
