@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
+from celery.utils.imports import cwd_in_path
 
 from snowplow_aio.celery.app import new_app
 from snowplow_aio.celery.task import Destination, add_tasks
@@ -31,6 +32,9 @@ def register(app: Celery, settings: Settings | None = None) -> None:
         settings: Where and how to deliver; None to read the environment when a worker
             delivers for the first time.
 
+    Raises:
+        ConfigurationError: If ``accept_content`` of the app lacks JSON: its workers would throw events away.
+
     Example:
         >>> app = Celery("shop", broker="redis://redis.example.com:6379/1")
         >>> register(app, Settings(collector="https://collector.example.com"))
@@ -46,7 +50,9 @@ def __getattr__(name: str) -> Any:
     settings = Settings.read()
     # A worker without a collector must not start.
     _collector(settings)
-    own = new_app(settings)
+    # The program `celery` has the folder that it is started from on the path only for a moment.
+    with cwd_in_path():
+        own = new_app(settings)
     register(own, settings)
     globals()["app"] = own
     return own

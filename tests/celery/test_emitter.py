@@ -24,6 +24,7 @@ from snowplow_aio import (
     Payload,
     Tracker,
 )
+from snowplow_aio.celery_app import register
 from tests.celery.conftest import messages
 from tests.faults.celery.worker import environment
 from tests.redis.servers import RedisServer
@@ -379,3 +380,132 @@ except ModuleNotFoundError as error:
 else:
     raise AssertionError
 """)
+
+
+# --- apps with settings of all kinds
+
+# Each changes what `app.send_task` does. None may change where our messages go, or what they are.
+_SETTINGS: list[Any] = [
+    pytest.param({"task_always_eager": True, "task_eager_propagates": True}, id="eager tasks"),
+    pytest.param({"result_backend": "nonsense.module:Backend"}, id="a result backend that is not there"),
+    pytest.param({"result_backend": "rpc://", "task_ignore_result": False}, id="results over the broker"),
+    pytest.param({"task_serializer": "pickle", "accept_content": ["pickle", "json"]}, id="pickle"),
+    pytest.param({"task_serializer": "yaml", "accept_content": ["application/json"]}, id="a media type"),
+    pytest.param({"task_routes": {"*": {"queue": "elsewhere"}}}, id="a route for all tasks"),
+    pytest.param(
+        {"task_routes": {"*": {"queue": "elsewhere", "exchange": "elsewhere", "routing_key": "elsewhere"}}},
+        id="a route by exchange",
+    ),
+    pytest.param({"task_routes": {"*": {"expires": 1, "priority": 3, "serializer": "pickle"}}}, id="options"),
+    pytest.param({"task_default_queue": "elsewhere", "task_default_exchange": "elsewhere"}, id="a queue"),
+    pytest.param({"task_protocol": 1}, id="the protocol of Celery 3"),
+    pytest.param({"task_protocol": 1, "task_send_sent_event": True}, id="events for monitors"),
+    pytest.param({"task_compression": "gzip"}, id="a compression"),
+    pytest.param({"task_compression": "brotli"}, id="a compression that is not there"),
+    pytest.param({"timezone": "Europe/Berlin", "enable_utc": False}, id="a timezone"),
+    pytest.param({"task_default_delivery_mode": "transient"}, id="transient messages"),
+    pytest.param({"broker_transport_options": {"global_keyprefix": ""}}, id="options of the broker"),
+    pytest.param({"task_annotations": {"*": {"rate_limit": "1/h", "priority": 9}}}, id="annotations"),
+    pytest.param({"worker_proc_alive_timeout": 1, "task_store_eager_result": True}, id="others"),
+]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("settings", _SETTINGS)
+async def test_no_setting_of_the_application_changes_a_message(
+    broker: RedisServer, settings: dict[str, Any]
+) -> None:
+    async with _tracker(CeleryEmitter(_app(broker, **settings))) as tracker:
+        event_id = await tracker.track(PageView(page_url=_PAGE))
+        assert (await tracker.flush(30)).delivered == 1
+
+    (message,) = messages(broker)
+    with redis.Redis(port=broker.port) as client:
+        assert [key for key in client.scan_iter() if not key.startswith(b"_kombu.")] == [b"snowplow"]
+    assert [event["eid"] for event in message["body"][0][0]] == [event_id]
+    assert message["content-type"] == "application/json"
+    assert message["headers"].get("compression") is None
+    assert (message["headers"]["task"], message["headers"]["ignore_result"]) == ("snowplow_aio.deliver", True)
+    assert message["headers"]["expires"] is None
+
+
+_WITHOUT_JSON: list[Any] = [["pickle"], ("yaml", "msgpack"), [], {"application/x-python-serialize"}, ["auth"]]
+
+
+@pytest.mark.parametrize("accepted", _WITHOUT_JSON)
+def test_an_app_whose_workers_would_throw_batches_away_is_refused(accepted: Any) -> None:
+    app = Celery("shop", broker="redis://127.0.0.1:1/", set_as_current=False)
+    app.conf.accept_content = accepted
+
+    for use in (CeleryEmitter, register):
+        with pytest.raises(ConfigurationError, match=r"^app: accept_content must have 'json' in it"):
+            use(app)
+
+
+def test_the_settings_may_come_from_a_class_or_a_module() -> None:
+    class Settings:
+        accept_content = ("pickle",)
+
+    app = Celery("shop", broker="redis://127.0.0.1:1/", set_as_current=False, config_source=Settings)
+    with pytest.raises(ConfigurationError, match=r"^app: accept_content"):
+        CeleryEmitter(app)
+
+
+async def test_settings_that_change_later_keep_the_events(broker: RedisServer) -> None:
+    app = _app(broker)
+    async with _tracker(CeleryEmitter(app, drain_timeout=0)) as tracker:
+        app.conf.accept_content = ["pickle"]
+        await tracker.track(PageView(page_url=_PAGE))
+        await tracker.flush(wait=False)
+        await _eventually(tracker, lambda stats: stats.state == "misconfigured")
+
+        assert "accept_content must have 'json' in it" in str(tracker.health())
+    assert messages(broker) == []
+
+
+_URLS: list[Any] = [
+    "redis://:hunter2@127.0.0.1:1/0",
+    "redis://:hunter2@127.0.0.1:hunter2/0",
+    "redis://:hunt/er2@[::1:6379",
+    "amqp://guest:hunter2@127.0.0.1:1//",
+    "hunter2://guest:hunter2@127.0.0.1//",
+    "redis://:hunter2@127.0.0.1:1/0;redis://:hunter2@127.0.0.1:1/1",
+    "sentinel://:hunter2@127.0.0.1:1",
+    "sqs://hunter2:hunter2@",
+]
+
+
+@pytest.mark.parametrize("url", _URLS)
+async def test_the_password_of_a_broker_is_never_shown(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "snowplow_aio")
+    app = Celery("shop", broker=url, set_as_current=False)
+    async with _tracker(CeleryEmitter(app, drain_timeout=0, publish_timeout=2)) as tracker:
+        await tracker.track(PageView(page_url=_PAGE))
+        await tracker.flush(wait=False)
+        await _eventually(tracker, lambda stats: stats.state in {"misconfigured", "backing_off"})
+        said = f"{tracker.health()!r} {tracker.stats()!r} {caplog.text}"
+
+    assert "hunter2" not in said
+    assert "er2" not in said
+
+
+async def test_what_a_broker_says_is_shown_as_one_short_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "snowplow_aio")
+    said = "-ERR redis://:hunter2@cache \x1b[31m" + "x" * 10_000 + "\r\n"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1000):
+            writer.write(said.encode())
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        app = Celery("shop", broker=f"redis://127.0.0.1:{port}/0", set_as_current=False)
+        async with _tracker(CeleryEmitter(app, drain_timeout=0)) as tracker:
+            await tracker.track(PageView(page_url=_PAGE))
+            await tracker.flush(wait=False)
+            await _eventually(tracker, lambda stats: stats.last_error is not None)
+            shown = f"{tracker.stats()['celery'].last_error} {caplog.text}"
+    assert "hunter2" not in shown
+    assert "\x1b" not in shown
+    assert "x" * 300 not in shown

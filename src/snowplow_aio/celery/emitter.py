@@ -46,7 +46,8 @@ class CeleryEmitter(BufferedEmitter):
             seconds only: a broker is near, and back soon.
 
     Raises:
-        ConfigurationError: If an argument has the wrong type or is out of range.
+        ConfigurationError: If an argument has the wrong type or is out of range, or if ``accept_content``
+            of the app lacks JSON: its workers would throw the events away.
         ModuleNotFoundError: If Celery is not installed.
 
     Example:

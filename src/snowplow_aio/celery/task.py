@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import random
 import threading
 import time
@@ -18,23 +19,26 @@ from contextlib import suppress
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from celery import Celery, Task
-from celery.exceptions import Reject, TaskPredicate
+from celery import Celery, Task, signals
+from celery.exceptions import Reject
 
 from snowplow_aio.abc import Response, Transport
-from snowplow_aio.celery.transport import DEAD, DELIVER, shown_arguments
+from snowplow_aio.celery.messages import DEAD, DELIVER, check_app, publish, publish_again
 from snowplow_aio.delivery.counters import Counters
 from snowplow_aio.delivery.hooks import Hooks
 from snowplow_aio.delivery.loop import DeliveryLoop
 from snowplow_aio.delivery.memory_store import MemoryStore
-from snowplow_aio.exceptions import InvalidEventError
+from snowplow_aio.exceptions import ConfigurationError, InvalidEventError
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.model.stored_event import StoredEvent
 from snowplow_aio.policies import Batching, Retry
-from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
+from snowplow_aio.runtime.foreign_text import shown
+from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 from snowplow_aio.settings import Settings
 
 log: QuietLogger = quiet_logger("snowplow_aio.celery")
+# A batch that is kept comes back after a second, and so do all others.
+_throttled = ThrottledLog(log)
 
 # A worker holds a message back during a pause. A minute is far below the time after which
 # Redis as a broker takes a worker for dead (`visibility_timeout`).
@@ -42,6 +46,12 @@ _PAUSES = Retry(initial_delay=1.0, max_delay=60.0)
 
 # Seconds before a broker that takes nothing back is asked again.
 _REQUEUE_SECONDS = 1.0
+
+# Celery's own default: a connection of its pool may have ended while nobody used it.
+_RETRY: dict[str, Any] = {
+    "retry": True,
+    "retry_policy": {"max_retries": 3, "interval_start": 0, "interval_max": 1, "interval_step": 0.2},
+}
 
 # In seconds, longer than any worker runs: None would be the app's own limit.
 _NO_LIMIT = 10 * 365 * 86_400
@@ -69,7 +79,11 @@ def add_tasks(
         read_settings: Returns the settings. Called in a worker, by the first task of each thread.
 
         connect: Returns a new destination for these settings. Called as `read_settings` is.
+
+    Raises:
+        ConfigurationError: If workers of *app* would not accept the messages. They do not start either.
     """
+    _refuse_to_throw_away(app)
     thread = _WorkerThread(read_settings, connect)
 
     def deliver(task: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
@@ -99,6 +113,22 @@ def add_tasks(
     task(name=DEAD, **options)(dead)
 
 
+def _refuse_to_throw_away(app: Celery) -> None:
+    check_app(app)
+
+    def check_again(sender: Any, **_: Any) -> None:
+        if sender.app is not app:
+            return
+        try:
+            check_app(app)
+        except ConfigurationError as error:
+            # Celery would log any other error here and start all the same.
+            raise SystemExit(f"snowplow_aio: {error}") from None
+
+    # Settings may change until a worker starts.
+    signals.worker_init.connect(check_again, weak=False)
+
+
 # --- one task
 
 
@@ -119,12 +149,8 @@ def _guarded(
     """Do *work*. If it fails, the broker keeps the message."""
     try:
         work(task, thread, args, kwargs)
-    except TaskPredicate as error:
-        if not isinstance(error, Reject):
-            raise
-        # Celery could not publish the rest of the batch, and would throw the whole batch away.
-    except Exception:
-        log.exception("a batch cannot be handled and is kept")
+    except Exception as error:  # noqa: BLE001 - whatever it is, nothing may be lost
+        _complain("a batch cannot be handled and is kept", error)
     else:
         return
     time.sleep(_REQUEUE_SECONDS)
@@ -140,9 +166,9 @@ def _deliver(
     rest = payloads
     try:
         given_up, rest = thread.sender().send(payloads)
-    except Exception:
+    except Exception as error:  # noqa: BLE001
         # A fault of ours or of the settings. The events wait until somebody has mended it.
-        log.exception("a batch cannot be delivered and is kept")
+        _complain("a batch cannot be delivered and is kept", error)
     delivered = len(payloads) - len(rest) - len(given_up)
     events: list[Any] = [payload.fields() for payload in rest]
     events += _put_aside(task, thread, letters + given_up, anonymous=anonymous)
@@ -152,8 +178,9 @@ def _deliver(
     countdown = _countdown(task.request.retries)
     message = "%d events delivered, %d are left; next attempt in %.0f s"
     log.warning(message, delivered, len(events), countdown)
-    again: dict[str, Any] = {"args": [events], "kwargs": {"anonymous": anonymous}}
-    raise task.retry(countdown=countdown, throw=False, **again, **shown_arguments(len(events)))
+    details = {"anonymous": anonymous}
+    with task.app.producer_or_acquire() as producer:
+        publish_again(task.app, producer, task.request, events, details, countdown=countdown, **_RETRY)
 
 
 def _try_again(
@@ -198,8 +225,8 @@ def _put_aside(
         try:
             queue = f"{thread.settings().celery_queue}.dead"
             _publish(task, DEAD, queue, events, details)
-        except Exception:
-            log.exception("%d refused events cannot be put aside and are kept", len(events))
+        except Exception as error:  # noqa: BLE001
+            _complain("refused events cannot be put aside and are kept", error, count=len(events))
             rest += events
         else:
             log.error("%d refused events are put aside in the queue %s", len(events), queue)
@@ -209,15 +236,19 @@ def _put_aside(
 def _publish(
     task: Task[Any, Any], name: str, queue: str, events: Sequence[Any], details: dict[str, Any]
 ) -> None:
-    task.app.send_task(
-        name,
-        args=[events],
-        kwargs=details,
-        queue=queue,
-        serializer="json",
-        ignore_result=True,
-        add_to_parent=False,
-        **shown_arguments(len(events)),
+    with task.app.producer_or_acquire() as producer:
+        publish(task.app, producer, name, events, details, queue=queue, **_RETRY)
+
+
+def _complain(message: str, error: Exception, *, count: int = 1) -> None:
+    # Without a traceback: it would have the whole text of the error, which may be that of a broker's URL.
+    _throttled.log(
+        message,
+        logging.ERROR,
+        f"{message}: %s: %s",
+        type(error).__name__,
+        shown(error),
+        count=count,
     )
 
 

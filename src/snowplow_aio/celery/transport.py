@@ -24,12 +24,11 @@ from kombu.exceptions import VersionMismatch
 from redis import exceptions as redis
 
 from snowplow_aio.abc import Response, Transport
-from snowplow_aio.exceptions import TransportError
+from snowplow_aio.celery.messages import DELIVER, check_app, publish
+from snowplow_aio.exceptions import ConfigurationError, TransportError
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.runtime import fork
-
-DELIVER = "snowplow_aio.deliver"
-DEAD = "snowplow_aio.dead"
+from snowplow_aio.runtime.foreign_text import shown
 
 # Seconds for closing a connection to a broker that may not answer.
 _CLOSE_SECONDS = 0.1
@@ -40,19 +39,16 @@ _MISCONFIGURED = (
     ImproperlyConfigured,
     VersionMismatch,
     ImportError,
-    # kombu raises it for a URL whose transport it does not know.
+    # kombu raises the first for a URL whose transport it does not know, and the second for one that it
+    # cannot read.
     KeyError,
+    ValueError,
     amqp.AccessRefused,
     amqp.NotAllowed,
     amqp.PreconditionFailed,
     redis.AuthenticationError,
     redis.NoPermissionError,
 )
-
-
-def shown_arguments(count: int) -> dict[str, Any]:
-    """Return how logs and monitors show the arguments of a message of *count* events: without the events."""
-    return {"argsrepr": f"<{count} events>", "kwargsrepr": "{}"}
 
 
 class CeleryTransport(Transport):
@@ -66,6 +62,9 @@ class CeleryTransport(Transport):
 
         publish_timeout: Seconds to wait for the broker's answer, above 0.
 
+    Raises:
+        ConfigurationError: If workers of *app* would not accept the messages.
+
     Example:
         >>> app = Celery("shop", broker="redis://redis.example.com:6379/1")
         >>> transport = CeleryTransport(app, queue="snowplow", publish_timeout=5)
@@ -75,6 +74,7 @@ class CeleryTransport(Transport):
     event_bytes: int = 2
 
     def __init__(self, app: Celery, *, queue: str, publish_timeout: float) -> None:
+        check_app(app)
         self._app = app
         self._queue = queue
         self._publish_timeout = publish_timeout
@@ -180,21 +180,20 @@ class _Publisher:
 
     def _send(self, events: list[dict[str, str]], *, anonymous: bool) -> None:
         if self._connection is None:
+            # The settings may have changed since the app was handed over.
+            check_app(self._app)
             self._connection = self._connect()
         with self._app.amqp.Producer(self._connection.default_channel, auto_declare=False) as producer:
-            self._app.send_task(
+            publish(
+                self._app,
+                producer,
                 DELIVER,
-                args=[events],
-                kwargs={"anonymous": anonymous},
+                events,
+                {"anonymous": anonymous},
                 queue=self._queue,
-                producer=producer,
-                serializer="json",
                 retry=False,
                 timeout=self._timeout,
                 confirm_timeout=self._timeout,
-                ignore_result=True,
-                add_to_parent=False,
-                **shown_arguments(len(events)),
             )
 
     def _connect(self) -> Connection:
@@ -247,8 +246,11 @@ def _explain(error: Exception) -> str:
     """Return why the broker did not take a batch, without any part of an event."""
     if isinstance(error, QueueNotFound):
         return "the app does not know the queue: add it to task_queues"
-    if isinstance(error, VersionMismatch | ImportError):
-        return str(error)
+    if isinstance(error, ConfigurationError | VersionMismatch | ImportError):
+        return shown(error)
+    if isinstance(error, KeyError | ValueError):
+        # Its text may be a part of the URL, and that the password.
+        return "the URL of the broker cannot be read: see broker_url"
     if isinstance(error, OSError | redis.RedisError | amqp.AMQPError):
-        return f"the broker did not take the batch: {error}"
+        return f"the broker did not take the batch: {shown(error)}"
     return "the broker did not take the batch"

@@ -95,10 +95,12 @@ def _is_multiple(number: JSONValue, divisor: JSONValue) -> bool:
     dividend, number_exponent = _scaled(number)
     modulus, divisor_exponent = _scaled(divisor)
     shift = number_exponent - divisor_exponent
+    power: int
     if shift < 0:
-        return dividend % (modulus * 10**-shift) == 0
+        power = 10**-shift
+        return dividend % (modulus * power) == 0
     # Not 10**shift: a body may have a hundred thousand numbers like 1e5000.
-    power: int = pow(10, shift, modulus)
+    power = pow(10, shift, modulus)
     return dividend * power % modulus == 0
 
 

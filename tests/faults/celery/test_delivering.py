@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from celery import Celery
+from celery import Celery, signals
 from celery.exceptions import Reject
 
 from snowplow_aio import CeleryEmitter, ConfigurationError, PageView, Tracker, celery_app
@@ -291,3 +291,103 @@ def test_what_the_broker_does_not_take_back_is_not_acknowledged() -> None:
 
     # The reason, and `requeue`.
     assert raised.value.args == ("kept", True)
+
+
+_OWN_APP = """
+from celery import Celery
+from snowplow_aio.celery_app import register
+
+app = Celery("shop", broker={broker!r})
+register(app)
+app.conf.update({settings!r})
+"""
+
+
+def _write_app(folder: Path, broker: RedisServer, **settings: object) -> str:
+    """Write the module of an application that registers the task, and return its name."""
+    (folder / "own_shop.py").write_text(_OWN_APP.format(broker=broker.url, settings=settings))
+    return "own_shop"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(
+            {"task_routes": {"*": {"queue": "other", "exchange": "other", "routing_key": "other"}}},
+            id="routes",
+        ),
+        *scale(
+            [],
+            [
+                pytest.param({"task_always_eager": True}, id="eager tasks"),
+                pytest.param({"task_protocol": 1, "task_compression": "brotli"}, id="protocol"),
+                pytest.param({"result_backend": "rpc://", "task_ignore_result": False}, id="results"),
+            ],
+        ),
+    ],
+)
+def test_settings_of_an_application_change_nothing_about_what_is_left_of_a_batch(
+    broker: RedisServer,
+    collector: CollectorProcess,
+    new_worker: NewWorker,
+    tmp_path: Path,
+    settings: dict[str, object],
+) -> None:
+    app = _write_app(tmp_path, broker, **settings)
+    collector.do(Faults(refused=1))
+    track(broker.url, *[_PAGE] * 10)
+    variables = _settings(broker, collector, SNOWPLOW_CELERY_DELIVERY_TIMEOUT="0.3")
+    worker = new_worker(variables, "--pool=solo", "-Qsnowplow", app=app)
+    # From the second time on it is the message of the worker, not that of the emitter.
+    worker.wait_for("0 events delivered, 10 are left", times=2)
+    _send(broker, "no batch")
+    wait_until(lambda: len(messages(broker, "snowplow.dead")) == 1, worker.log)
+
+    collector.do(Faults())
+
+    wait_until(lambda: collector.counts().distinct == 10, worker.log)
+    wait_for_acknowledgement(broker, worker)
+    assert messages(broker, "other") == []
+
+
+class _Starting:
+    """A worker before it starts."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+
+
+def test_a_worker_that_would_throw_batches_away_does_not_start() -> None:
+    app, other = Celery("shop", set_as_current=False), Celery("other", set_as_current=False)
+    register(app)
+    app.conf.accept_content = ["yaml"]
+    # Celery sends this before a worker takes its first message, and logs all errors but one like this.
+    with pytest.raises(SystemExit, match=r"^snowplow_aio: app: accept_content must have 'json' in it"):
+        signals.worker_init.send(sender=_Starting(app))
+    signals.worker_init.send(sender=_Starting(other))
+    app.conf.accept_content = ["yaml", "json"]
+    signals.worker_init.send(sender=_Starting(app))
+
+
+@pytest.mark.parametrize("folder", ["where the worker starts", *scale([], ["--workdir"])])
+def test_the_documented_command_finds_the_module_in_the_folder(
+    broker: RedisServer, collector: CollectorProcess, tmp_path: Path, folder: str
+) -> None:
+    place = tmp_path if folder == "where the worker starts" else tmp_path / "elsewhere"
+    place.mkdir(exist_ok=True)
+    (place / "snowplow_celery_config.py").write_text(
+        f"broker_url = {broker.url!r}\ntask_soft_time_limit = 7\n"
+    )
+    options = [] if place == tmp_path else ["--workdir", str(place)]
+    command = [str(Path(sys.executable).with_name("celery")), "-A", "snowplow_aio.celery_app", *options]
+    run = subprocess.run(
+        [*command, "report"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment(SNOWPLOW_COLLECTOR=collector.url),
+        cwd=tmp_path,
+        timeout=60,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "task_soft_time_limit: 7" in run.stdout

@@ -49,7 +49,9 @@ class Worker:
         # Several workers may run in one folder.
         self._log = folder / f"worker-{len(list(folder.glob('worker-*.log')))}.log"
         quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
-        command = [sys.executable, "-m", "celery", "-A", app, "worker", "--loglevel=INFO", *quiet, *options]
+        # The program itself: with `python -m`, the folder would be on the path for good.
+        program = str(Path(sys.executable).with_name("celery"))
+        command = [program, "-A", app, "worker", "--loglevel=INFO", *quiet, *options]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
