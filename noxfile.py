@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import nox
@@ -39,6 +40,8 @@ FAST_PACKAGE = f".{FAST_EXTRAS}"
 BYTECODE = {"UV_COMPILE_BYTECODE": "1"}
 # The modules that run for each event as Python (hatch_build.py): to be read, traced and patched.
 PURE = {"SNOWPLOW_AIO_COMPILE": "0"}
+# A module that is not compiled here is compiled when it is imported, and most are not.
+PIP = ("-m", "pip", "install", "--no-compile")
 # Or as users have them; only a machine of somebody's own may be without a compiler.
 CAN_COMPILE = "CI" in os.environ or shutil.which("cc") is not None
 COMPILED = {"SNOWPLOW_AIO_COMPILE": "1"} if CAN_COMPILE else PURE
@@ -186,9 +189,10 @@ def imports(session: nox.Session) -> None:
 
 @nox.session(python=COMPILED_PYTHON)
 def build(session: nox.Session) -> None:
-    """Do what `wheel` and `docs` do, side by side."""
+    """Do what `extras` and `docs` do."""
     session.install(*group("wheel"), *group("docs"), PACKAGE, env=PURE)
     run_side_by_side(lambda: build_wheel(session), lambda: build_docs(session))
+    try_extras(session)
 
 
 @nox.session(python=COMPILED_PYTHON)
@@ -217,17 +221,40 @@ def build_wheel(session: nox.Session) -> None:
     shutil.rmtree(BUILT, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(BUILT), ".", silent=True, env=COMPILED)
     (built,) = BUILT.glob("*.whl")
+    smoke = str(ROOT / "tools" / "smoke.py")
+    run_alone(session, str(built), smoke, *(["compiled"] if CAN_COMPILE else []))
+    fresh_wheels.append(built)
+
+
+def run_alone(session: nox.Session, requirement: str, *program: str) -> None:
+    """Run the Python *program* in an environment that has *requirement* and nothing else."""
     with tempfile.TemporaryDirectory() as directory:
         # virtualenv is there wherever nox is; `venv` is a package of its own on Debian.
         interpreter = str(session.virtualenv.bin_paths[0]) + "/python"
         command = (sys.executable, "-m", "virtualenv", "-q", "--python", interpreter, f"{directory}/venv")
         session.run(*command, external=True)
         python = f"{directory}/venv/bin/python"
-        session.run(python, "-m", "pip", "install", str(built), external=True, silent=True)
+        install = ("uv", "pip", "install", "--python", python) if shutil.which("uv") else (python, *PIP)
+        session.run(*install, requirement, external=True, silent=True)
         # Isolated: neither this directory nor PYTHONPATH may lend a module.
-        smoke_test = str(ROOT / "tools" / "smoke.py")
-        session.run(python, "-I", smoke_test, *(["compiled"] if CAN_COMPILE else []), external=True)
-    fresh_wheels.append(built)
+        session.run(python, "-I", *program, external=True)
+
+
+@nox.session(python=COMPILED_PYTHON)
+def extras(session: nox.Session) -> None:
+    """Try each extra in an environment that has nothing else."""
+    session.install(*group("wheel"))
+    build_wheel(session)
+    try_extras(session)
+
+
+def try_extras(session: nox.Session) -> None:
+    """Try each extra of the wheel that was just built."""
+    program = str(ROOT / "tools" / "smoke_extras.py")
+    names = PYPROJECT["project"]["optional-dependencies"]
+    run_side_by_side(
+        *(partial(run_alone, session, f"{fresh_wheels[-1]}[{name}]", program, name) for name in names)
+    )
 
 
 @nox.session(python=PYTHONS)
