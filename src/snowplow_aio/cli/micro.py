@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import functools
-import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
+from snowplow_aio.cli.stop_signals import stop_signals
 from snowplow_aio.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -114,13 +114,13 @@ def _show(describe: Any, record: Mapping[str, Any]) -> None:
 
 async def _serve(micro: Micro) -> None:
     stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signum, stopped.set)
-    async with micro:
-        print(f"Listening on {micro.url}")
-        print(f'Point a tracker at it:  Tracker(HttpEmitter("{micro.url}"), namespace="...", app_id="...")')
-        print(f"What has arrived:       {micro.url}/micro/all, /micro/good, /micro/bad", flush=True)
-        await stopped.wait()
+    with stop_signals(lambda _number: stopped.set()):
+        async with micro:
+            print(f"Listening on {micro.url}")
+            print(
+                f'Point a tracker at it:  Tracker(HttpEmitter("{micro.url}"), namespace="...", app_id="...")'
+            )
+            print(f"What has arrived:       {micro.url}/micro/all, /micro/good, /micro/bad", flush=True)
+            await stopped.wait()
     counts = micro.counts()
     print(f"Stopped: {counts['good']} good, {counts['bad']} bad events")

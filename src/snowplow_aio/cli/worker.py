@@ -7,11 +7,11 @@ import asyncio
 import dataclasses
 import logging
 import os
-import signal
 import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from snowplow_aio.cli.stop_signals import stop_signals
 from snowplow_aio.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -131,10 +131,8 @@ async def _serve(worker: RedisWorker, settings: Settings) -> None:
         received.append(signum)
         worker.stop()
 
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signum, stop, signum)
     async with AsyncExitStack() as stack:
+        stack.enter_context(stop_signals(stop))
         if settings.health_port is not None:
             endpoint = HealthEndpoint(worker, host=settings.health_host, port=settings.health_port)
             await stack.enter_async_context(endpoint)

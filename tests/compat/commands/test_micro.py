@@ -32,7 +32,7 @@ sys.exit(args.run(args))
 @asynccontextmanager
 async def running(*options: str, program: str = PROGRAM) -> AsyncGenerator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, "micro", *options,
+        sys.executable, "-c", program, *options,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -76,7 +76,7 @@ async def track(url: str, body: str) -> None:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_it_with_0_and_a_summary(signum: signal.Signals) -> None:
-    async with running("--port", "0") as process:
+    async with running("micro", "--port", "0") as process:
         url = await url_of(process)
         await track(url, envelope(page_view(aid="shop"), page_view(vid="x", aid="shop")))
         good, bad = await line_of(process), await line_of(process)
@@ -90,7 +90,7 @@ async def test_a_signal_ends_it_with_0_and_a_summary(signum: signal.Signals) -> 
 
 
 async def test_quiet_prints_no_line_for_an_event() -> None:
-    async with running("--port", "0", "--quiet") as process:
+    async with running("micro", "--port", "0", "--quiet") as process:
         await track(await url_of(process), envelope(page_view()))
         process.terminate()
         assert await ended(process) == (0, "Stopped: 1 good, 0 bad events\n", "")
@@ -105,20 +105,20 @@ async def test_folders_of_schemas_are_used(tmp_path: Path) -> None:
         folders += ["--schemas", str(tmp_path / name)]
     entities = [{"schema": f"iglu:com.acme/{name}/jsonschema/1-0-0", "data": {}} for name in ("one", "two")]
     contexts = {"schema": "iglu:com.snowplowanalytics.snowplow/contexts/jsonschema/1-0-1", "data": entities}
-    async with running("--port", "0", *folders) as process:
+    async with running("micro", "--port", "0", *folders) as process:
         await track(await url_of(process), envelope(page_view(co=json.dumps(contexts))))
         assert (await line_of(process)).startswith("GOOD")
 
 
 async def test_a_port_in_use_is_one_line_and_1(micro: Micro) -> None:
-    async with running("--port", str(micro.port)) as process:
+    async with running("micro", "--port", str(micro.port)) as process:
         code, output, errors = await ended(process)
     assert (code, output) == (1, "")
     assert re.fullmatch(rf"snowplow-aio micro: cannot listen on 127\.0\.0\.1:{micro.port}: .+\n", errors)
 
 
 async def test_a_missing_folder_is_one_line_and_1(tmp_path: Path) -> None:
-    async with running("--port", "0", "--schemas", str(tmp_path / "none")) as process:
+    async with running("micro", "--port", "0", "--schemas", str(tmp_path / "none")) as process:
         code, output, errors = await ended(process)
     assert (code, output, errors.count("\n")) == (1, "", 1)
     assert errors.startswith("snowplow-aio micro: schemas: must be an existing folder")
@@ -126,7 +126,7 @@ async def test_a_missing_folder_is_one_line_and_1(tmp_path: Path) -> None:
 
 async def test_a_missing_extra_is_one_line_and_1() -> None:
     program = f"import sys; sys.modules['jsonschema'] = None{PROGRAM}"
-    async with running("--port", "0", program=program) as process:
+    async with running("micro", "--port", "0", program=program) as process:
         code, _, errors = await ended(process)
     assert code == 1
     line = 'snowplow-aio micro: the collector needs jsonschema: pip install "snowplow-aio[micro]"\n'
@@ -135,7 +135,7 @@ async def test_a_missing_extra_is_one_line_and_1() -> None:
 
 @pytest.mark.parametrize("port", ["-1", "65536", "x", "٣"])
 async def test_a_port_that_is_none_is_a_usage_error(port: str) -> None:
-    async with running(f"--port={port}") as process:
+    async with running("micro", f"--port={port}") as process:
         code, _, errors = await ended(process)
     assert code == 2
     assert "must be a port from 0 to 65535" in errors
