@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import sys
 from typing import Any
@@ -98,8 +99,9 @@ async def test_there_is_no_url_before_the_start() -> None:
 
 async def test_a_port_in_use_raises_and_leaves_nothing_behind(micro: Micro) -> None:
     before = asyncio.all_tasks()
-    with pytest.raises(OSError, match="address already in use"):
+    with pytest.raises(OSError, match=str(micro.port)) as raised:
         await Micro(port=micro.port).start()
+    assert raised.value.errno == errno.EADDRINUSE
     assert asyncio.all_tasks() == before
     assert (await post(micro, page_view())).status == 200
 

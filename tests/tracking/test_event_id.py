@@ -49,6 +49,11 @@ def test_no_two_threads_get_the_same_id() -> None:
     assert len({event_id for ids in found for event_id in ids}) == 8 * 5_000
 
 
+def fork() -> int:
+    """Fork as Python does."""
+    return os.fork()
+
+
 def fork_without_hooks() -> int:
     """Fork as a server does that is written in C."""
     child: int = ctypes.PyDLL(None).fork()
@@ -57,7 +62,7 @@ def fork_without_hooks() -> int:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.parametrize(("fork", "wipes"), [(os.fork, True), (os.fork, False), (fork_without_hooks, True)])
+@pytest.mark.parametrize(("fork", "wipes"), [(fork, True), (fork, False), (fork_without_hooks, True)])
 def test_a_forked_child_draws_other_ids_than_its_parent(
     monkeypatch: pytest.MonkeyPatch,
     fork: Callable[[], int],

@@ -19,8 +19,8 @@ import asyncio, mmap, os, signal, sys
 def refuse(*args, **options):
     raise NotImplementedError
 
-for name in ("add_signal_handler", "remove_signal_handler", "add_reader", "add_writer", "create_unix_connection",
-             "create_unix_server"):
+for name in ("add_signal_handler", "remove_signal_handler", "add_reader", "add_writer",
+             "create_unix_connection", "create_unix_server"):
     for loop in (asyncio.SelectorEventLoop, asyncio.AbstractEventLoop):
         setattr(loop, name, refuse)
 missing = {
