@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +176,58 @@ def test_a_capacity_is_a_whole_number(arguments: dict[str, Any]) -> None:
     (name,) = arguments
     with pytest.raises(ConfigurationError, match=f"^{name}: must be a whole number from 1"):
         Micro(**arguments)
+
+
+async def _connections(micro: Micro, count: int) -> list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    return [await asyncio.open_connection("127.0.0.1", micro.port) for _ in range(count)]
+
+
+async def _closed(*opened: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+    """Wait until the collector has closed them."""
+    async with asyncio.timeout(30):
+        for reader, writer in opened:
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"POST", b"POST /a/b HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1"]
+)
+async def test_a_connection_that_stays_silent_is_closed(
+    monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr("snowplow_aio.micro.connections.MAX_SILENCE", 0.05)
+    async with Micro() as micro:
+        (opened,) = await _connections(micro, 1)
+        opened[1].write(begun)
+        await _closed(opened)
+
+
+async def test_of_too_many_connections_the_one_that_was_silent_for_longest_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("snowplow_aio.micro.connections.MAX_CONNECTIONS", 3)
+    async with Micro() as micro:
+        first, second, third = await _connections(micro, 3)
+        first[1].write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await first[0].readline()).startswith(b"HTTP/1.1 200")
+        assert (await post(micro, page_view())).status == 200
+        await _closed(second)
+        third[1].write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await third[0].readline()).startswith(b"HTTP/1.1 200")
+    for _, writer in (first, third):
+        writer.close()
+
+
+async def test_half_requests_without_end_do_not_keep_events_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snowplow_aio.micro.connections.MAX_CONNECTIONS", 20)
+    async with Micro() as micro:
+        opened = await _connections(micro, 100)
+        for _, writer in opened:
+            writer.write(b"POST / HTTP/1.1\r\nX-")
+        assert (await post(micro, page_view())).status == 200
+        assert micro.counts()["good"] == 1
+    await _closed(*opened)

@@ -26,3 +26,18 @@ def test_nothing_is_loaded_before_the_collector_is_used() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("missing", ["jsonschema", "referencing"])
+def test_without_its_extra_the_error_names_it(missing: str) -> None:
+    program = f"""
+import sys
+sys.modules[{missing!r}] = None
+try:
+    from snowplow_aio.micro import Micro
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout == 'the embedded collector needs jsonschema: pip install "snowplow-aio[micro]"\n'

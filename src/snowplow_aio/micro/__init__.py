@@ -18,7 +18,13 @@ __all__ = ["Micro"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module("snowplow_aio.micro.app"), name)
+    try:
+        value = getattr(import_module("snowplow_aio.micro.app"), name)
+    except ModuleNotFoundError as error:
+        if error.name not in {"jsonschema", "referencing"}:
+            raise
+        message = 'the embedded collector needs jsonschema: pip install "snowplow-aio[micro]"'
+        raise ModuleNotFoundError(message, name=error.name) from None
     globals()[name] = value
     return value
 

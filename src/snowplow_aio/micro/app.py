@@ -20,6 +20,7 @@ from snowplow_aio.iglu.json_text import JSONObject
 from snowplow_aio.iglu.registries import Registries, SchemaSource
 from snowplow_aio.micro import responses, rest
 from snowplow_aio.micro.collector import MAX_BODY_BYTES, CollectorRequest, network_user_id, refusal
+from snowplow_aio.micro.connections import Connections
 from snowplow_aio.micro.pipeline import process
 from snowplow_aio.micro.storage import Storage
 from snowplow_aio.micro.visitors import Visitors
@@ -115,6 +116,8 @@ class Micro:
         self._storage = Storage(capacity=capacity, capacity_bytes=capacity_bytes)
         self._arrived = asyncio.Event()
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
+        self._connections: Connections | None = None
         self._was_started = False
 
     def __repr__(self) -> str:
@@ -159,13 +162,16 @@ class Micro:
         )
         try:
             await runner.setup()
-            await web.TCPSite(runner, self._host, self._port).start()
+            assert runner.server is not None  # noqa: S101 - for the type checker
+            self._connections = Connections(runner.server)
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_server(self._connections, self._host, self._port)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await runner.cleanup()
             raise
         self._runner = runner
-        self._port = runner.addresses[0][1]
+        self._port = self._server.sockets[0].getsockname()[1]
 
     async def aclose(self) -> None:
         """
@@ -175,9 +181,16 @@ class Micro:
         nothing, nor does a call before the start.
         """
         runner, self._runner = self._runner, None
-        if runner is not None:
-            with anyio.CancelScope(shield=True):
-                await runner.cleanup()
+        if runner is None:
+            return
+        if self._server is not None:
+            self._server.close()
+        with anyio.CancelScope(shield=True):
+            await runner.cleanup()
+            if self._connections is not None:
+                self._connections.close()
+            # The loop closes the socket of an aborted connection in its next turn.
+            await asyncio.sleep(0)
 
     @property
     def port(self) -> int:

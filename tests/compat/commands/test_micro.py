@@ -139,3 +139,64 @@ async def test_a_port_that_is_none_is_a_usage_error(port: str) -> None:
         code, _, errors = await ended(process)
     assert code == 2
     assert "must be a port from 0 to 65535" in errors
+
+
+async def test_a_schema_that_is_not_found_says_where_to_name_its_folder() -> None:
+    entity = {"schema": "iglu:com.acme/nowhere/jsonschema/1-0-0", "data": {}}
+    contexts = {"schema": "iglu:com.snowplowanalytics.snowplow/contexts/jsonschema/1-0-1", "data": [entity]}
+    async with running("micro", "--port", "0") as process:
+        await track(await url_of(process), envelope(page_view(co=json.dumps(contexts)), page_view(vid="x")))
+        unknown, wrong = await line_of(process), await line_of(process)
+    assert "iglu:com.acme/nowhere/jsonschema/1-0-0: not found" in unknown
+    assert "--schemas" in unknown
+    assert "--schemas" not in wrong
+
+
+async def test_the_bounds_and_the_trusted_origins_are_options() -> None:
+    options = (
+        "--capacity",
+        "2",
+        "--capacity-bytes",
+        "1000000",
+        "--origin",
+        "http://localhost:3000",
+        "--quiet",
+    )
+    async with running("micro", "--port", "0", *options) as process:
+        url = await url_of(process)
+        await track(url, envelope(*[page_view()] * 3))
+        headers = {"Origin": "http://localhost:3000"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{url}/micro/all", headers=headers) as answer,
+        ):
+            assert await answer.json() == {"total": 3, "good": 3, "bad": 0, "removed": 1}
+
+
+@pytest.mark.parametrize("capacity", ["0", "-1", "x", "1.5"])
+async def test_a_capacity_that_is_none_is_a_usage_error(capacity: str) -> None:
+    async with running("micro", f"--capacity={capacity}") as process:
+        code, _, errors = await ended(process)
+    assert code == 2
+    assert "must be a whole number from 1" in errors
+
+
+async def test_an_origin_that_is_none_is_one_line_and_1() -> None:
+    async with running("micro", "--port", "0", "--origin", "localhost") as process:
+        code, output, errors = await ended(process)
+    assert (code, output, errors.count("\n")) == (1, "", 1)
+    assert errors.startswith("snowplow-aio micro: origins: must be an origin like")
+
+
+async def test_an_event_cannot_write_lines_or_commands_into_the_terminal() -> None:
+    evil = "\x1b[2J\x9b31m\nGOOD id:forged\r\u202e"
+    async with running("micro", "--port", "0") as process:
+        url = await url_of(process)
+        await track(url, envelope(page_view(aid=evil), page_view(eid=evil, aid=evil, vid=evil)))
+        await track(url, envelope(page_view(aid="x" * 100_000, vid="y" * 100_000)))
+        lines = [await line_of(process) for _ in range(3)]
+        process.terminate()
+        assert await ended(process) == (0, "Stopped: 1 good, 2 bad events\n", "")
+    assert [line.split()[0] for line in lines] == ["GOOD", "BAD", "BAD"]
+    assert all(line.isprintable() for line in lines)
+    assert max(map(len, lines)) < 2_100
