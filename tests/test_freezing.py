@@ -15,7 +15,7 @@ import pytest
 
 import snowplow_aio
 from snowplow_aio import entities, events
-from snowplow_aio.__pyinstaller import hook_dirs
+from snowplow_aio.__pyinstaller.entry_point import hook_dirs
 
 HOOK = "hook-snowplow_aio.py"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 import sys
 from typing import Any
@@ -224,3 +225,28 @@ async def test_importing_the_library_does_not_import_micro() -> None:
     )
     output, _ = await process.communicate()
     assert output.split() == [b"False", b"False"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /i?e=pv&page=hunter\xc3\xa9 HTTP/1.1\r\nAuthorization: Bearer hunter2\r\n\r\n",
+        b"GET /hunter\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nAuthorization: Bearer hunter2\r\nHost\x00: hunter\r\n\r\n",
+        b"POST /a/b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nhunter\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+    ],
+)
+async def test_a_request_that_cannot_be_read_is_one_line_that_shows_nothing_of_it(
+    micro: Micro, caplog: pytest.LogCaptureFixture, head: bytes
+) -> None:
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection("127.0.0.1", micro.port)
+        writer.write(head)
+        assert (await reader.readline()).split()[1] == b"400"
+        writer.close()
+        await writer.wait_closed()
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO]
+    assert len(lines) <= 1
+    assert "hunter" not in caplog.text
+    assert "Traceback" not in caplog.text

@@ -34,6 +34,8 @@ def _imported_by(source: Path) -> Iterator[str]:
                 yield module
                 # An imported name may be a module.
                 yield from (name for alias in names if _is_own_module(name := f"{module}.{alias.name}"))
+            case _:
+                pass
 
 
 def _is_own_module(name: str) -> bool:

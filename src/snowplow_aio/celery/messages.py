@@ -68,19 +68,22 @@ def publish(
         Exception: Errors of kombu or of the broker's client.
     """
     target = _queue(app, queue)
-    is_direct = target.exchange is None or target.exchange.type == "direct"
-    mode = getattr(target.exchange, "delivery_mode", None) or app.conf.task_default_delivery_mode
+    exchange: Any = target.exchange
+    if exchange is None or exchange.type == "direct":
+        # It is reached by its name over the exchange that every broker has.
+        address = ("", queue)
+    else:
+        address = (exchange.name, target.routing_key)
     _publish(
         app,
         producer,
         name,
         (events, details),
         {},
-        # A direct queue is reached by its name over the exchange that every broker has.
-        exchange="" if is_direct else target.exchange.name,
-        routing_key=queue if is_direct else target.routing_key,
+        exchange=address[0],
+        routing_key=address[1],
         declare=[target],
-        delivery_mode=mode,
+        delivery_mode=getattr(exchange, "delivery_mode", None) or app.conf.task_default_delivery_mode,
         **options,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
@@ -13,7 +13,7 @@ _NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")
 
 
 @contextmanager
-def stop_signals(stop: Callable[[int], None]) -> Iterator[None]:
+def stop_signals(stop: Callable[[int], None]) -> Generator[None, None, None]:
     """
     Call *stop* in the running loop, with its number, for each signal that asks the program to end.
 

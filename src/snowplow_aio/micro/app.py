@@ -22,6 +22,7 @@ from snowplow_aio.micro import responses, rest
 from snowplow_aio.micro.collector import MAX_BODY_BYTES, CollectorRequest, network_user_id, refusal
 from snowplow_aio.micro.connections import Connections
 from snowplow_aio.micro.pipeline import process
+from snowplow_aio.micro.server_log import ServerLog
 from snowplow_aio.micro.storage import Storage
 from snowplow_aio.micro.visitors import Visitors
 from snowplow_aio.model.arguments import check_count
@@ -152,7 +153,7 @@ class Micro:
         runner = web.AppRunner(
             self._application(),
             access_log=None,
-            logger=log,
+            logger=ServerLog(log),
             shutdown_timeout=_LAST_REQUESTS_TIMEOUT,
             # The real collector stores a compressed body as it is.
             auto_decompress=False,

@@ -78,8 +78,8 @@ class _Connection(asyncio.Protocol):
         self._silence = asyncio.get_running_loop().call_later(MAX_SILENCE, self.close)
         self._connections.heard(self)
 
-    def eof_received(self) -> bool | None:
-        return self._handler.eof_received()
+    def eof_received(self) -> None:
+        self._handler.eof_received()
 
     def pause_writing(self) -> None:
         self._handler.pause_writing()
