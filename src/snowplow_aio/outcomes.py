@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from snowplow_aio.runtime.copying import copy_of_value
+
 if TYPE_CHECKING:
     from snowplow_aio.model.payload import Payload
 
@@ -170,6 +172,8 @@ class FlushResult:
     pending: int = 0
     by_emitter: Mapping[str, FlushResult] = field(default_factory=_nothing)
 
+    __reduce__ = copy_of_value
+
     @classmethod
     def of(cls, results: Mapping[str, FlushResult]) -> FlushResult:
         """Return the totals of *results*, the results of emitters by their names."""
@@ -244,6 +248,8 @@ class EmitterStats:
     next_attempt: float | None = None
     last_error: str | None = None
     state: State = "ok"
+
+    __reduce__ = copy_of_value
 
     @property
     def summary(self) -> str:

@@ -27,6 +27,7 @@ from snowplow_aio.model.stored_event import StoredEvent
 from snowplow_aio.outcomes import EmitterStats, FlushResult, State
 from snowplow_aio.policies import Batching, Retry
 from snowplow_aio.runtime import fork
+from snowplow_aio.runtime.copying import no_copy
 from snowplow_aio.runtime.tasks import start_task
 from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
 
@@ -170,6 +171,8 @@ class BufferedEmitter(AcceptingEmitter):
         kind = type(self).__name__
         return f"<{kind} {self.name!r}: {stats.pending} pending, {stats.leased} leased, {stats.state}>"
 
+    __reduce_ex__ = no_copy
+
     # --- accepting
 
     def accept_nowait(self, payloads: Sequence[Payload]) -> None:
@@ -282,6 +285,9 @@ class BufferedEmitter(AcceptingEmitter):
 
     async def _drain_at_end(self, *, loop_ends: bool) -> None:
         """Go on for a while although cancelled: the loop may be ending without a close."""
+        if not self._process_marker[0]:
+            # The events are the parent's, and it delivers them.
+            return
         await self._release_taken_over()
         window = self._counters.close_window()
         if self._counters.is_settled(window):

@@ -17,6 +17,7 @@ from snowplow_aio.model.payload import Event, Payload
 from snowplow_aio.model.subject import Subject, platform_code, protocol_text
 from snowplow_aio.model.timestamps import TrueTimestamp
 from snowplow_aio.outcomes import EmitterStats, FlushResult, Health
+from snowplow_aio.runtime.copying import no_copy
 from snowplow_aio.tracking.custom_emitter import accepting_emitter
 from snowplow_aio.tracking.enricher_chain import EnricherChain, EnrichmentStats
 from snowplow_aio.tracking.enrichers import Enricher, EnrichFunction, OnFault
@@ -130,6 +131,8 @@ class Tracker(TrackMethods):
         check_argument(bool(given), "emitters", emitters, "must be an emitter or a sequence of at least one")
         for emitter in given:
             self._add("emitters", emitter)
+
+    __reduce_ex__ = no_copy
 
     def __repr__(self) -> str:
         return f"<Tracker {self._namespace!r} to {', '.join(self.stats())}>"
