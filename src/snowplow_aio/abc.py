@@ -8,6 +8,7 @@ not know which others it is used with.
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -477,6 +478,8 @@ class Transport(ABC):
 
         event_bytes: Bytes that each event takes besides its JSON.
 
+        max_events: Most events that one request can have, from 1.
+
     Example:
         ::
 
@@ -489,6 +492,7 @@ class Transport(ABC):
 
     request_bytes: int = 0
     event_bytes: int = 0
+    max_events: int = sys.maxsize
 
     @abstractmethod
     async def send(self, payloads: Sequence[Payload]) -> Response:

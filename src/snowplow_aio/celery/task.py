@@ -327,6 +327,7 @@ class _KeptTransport(Transport):
         self._transport = transport
         self.request_bytes = transport.request_bytes
         self.event_bytes = transport.event_bytes
+        self.max_events = transport.max_events
 
     async def send(self, payloads: Sequence[Payload]) -> Response:
         return await self._transport.send(payloads)

@@ -93,6 +93,8 @@ class DeliveryLoop:
         # Events that were rejected in a row, without a delivery between them.
         self._refusals = 0
         self._flush_until = -1
+        # Events accepted up to this time are sent, in as many requests as they need.
+        self._due_until = -math.inf
         self._senders: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         self._is_abandoned = False
@@ -110,10 +112,13 @@ class DeliveryLoop:
         loop = asyncio.get_running_loop()
         self._is_stopping = False
         try:
-            while until is None or not self._counters.is_settled(until):
+            while not self._is_abandoned and (until is None or not self._counters.is_settled(until)):
                 # One time for both: a pause that ends between two looks would be waited for for ever.
                 now = loop.time()
                 if self._is_due(now, in_flight=len(self._senders)):
+                    if self._transport.max_events < self.batching.max_batch:
+                        # What waits would fit into one request of another transport.
+                        self._due_until = now
                     self._start_sender()
                     # The sender leases in its first step; then the store says what is left.
                     await asyncio.sleep(0)
@@ -138,7 +143,7 @@ class DeliveryLoop:
             waiting_bytes=statistics.pending_bytes,
             waited=now - oldest.accepted_at,
             in_flight=in_flight,
-            flushing=oldest.window <= self._flush_until,
+            flushing=oldest.window <= self._flush_until or oldest.accepted_at <= self._due_until,
         )
 
     async def _wait(self, now: float) -> None:
@@ -213,9 +218,9 @@ class DeliveryLoop:
     async def _send(self) -> None:
         """Make requests as long as they are due."""
         loop = asyncio.get_running_loop()
-        while True:
+        while not self._is_abandoned:
             leased = await self._store.lease(
-                max_events=self.batching.max_batch,
+                max_events=min(self.batching.max_batch, self._transport.max_events),
                 max_bytes=self.batching.byte_limit - self._transport.request_bytes,
                 event_bytes=self._transport.event_bytes,
             )

@@ -138,7 +138,12 @@ class Supervisor:
         self._become(LifeCycle.STOPPED)
         self._cancel_at_loop_end()
         task = self._task
-        if task is None or task.done() or self.loop is not asyncio.get_running_loop():
+        if task is None or task.done() or self.loop is None:
+            return None
+        if self.loop is not asyncio.get_running_loop():
+            # A closed loop runs nothing any more.
+            with suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(task.cancel)
             return None
         task.cancel()
         return task
