@@ -333,14 +333,14 @@ async def running_collector(
 
 
 @contextmanager
-def collector_in_a_thread() -> Generator[Collector]:
+def collector_in_a_thread(*, ssl: ssl_module.SSLContext | None = None) -> Generator[Collector]:
     """Run a collector in a thread of its own, for a program without a loop."""
     ready: deque[Collector] = deque()
     is_ready, ends = threading.Event(), asyncio.Event()
     loops: deque[asyncio.AbstractEventLoop] = deque()
 
     async def collect() -> None:
-        async with running_collector() as collector:
+        async with running_collector(ssl=ssl) as collector:
             ready.append(collector)
             loops.append(asyncio.get_running_loop())
             is_ready.set()

@@ -574,6 +574,7 @@ FUNCTIONS: Mapping[str, Function] = {
             "session": Bad("session", "must be an aiohttp.ClientSession or None"),
             "ssl": Bad("cert.pem", "must be True, False or an ssl.SSLContext"),
             "proxy": Bad("proxy.example.com:3128", "must be the URL of an HTTP proxy"),
+            "trust_env": Bad("yes", "must be True or False"),
             "request_timeout": Bad(0, SECONDS),
             "batch_size": Bad(0, COUNT),
             "max_batch": Bad("500", COUNT),

@@ -76,7 +76,7 @@ async def test_a_short_outage_is_waited_out() -> None:
     [
         (Answer(503), r"http: backing off \(status 503; next attempt in \d+ s\); 1 waiting"),
         (Answer(404), r"http: misconfigured \(status 404; "),
-        (Answer(hangs=True), r"http: ok; 1 waiting"),
+        (Answer(hangs=True), r"http: no answer yet; 1 waiting"),
     ],
     ids=["503", "404", "hangs"],
 )

@@ -64,8 +64,21 @@ async def track_once(
     try:
         return await tracker.track_and_confirm(event, timeout=timeout, **metadata)
     except TimeoutError:
-        late = f"the event was not delivered within {timeout} s ({tracker.health()})"
+        late = f"the event was not delivered within {timeout} s ({_undelivered(tracker)})"
         raise TimeoutError(late) from None
     finally:
         # The event is settled or given up: there is nothing to wait for.
         await tracker.aclose(0)
+
+
+def _undelivered(tracker: Tracker) -> str:
+    """Return why each emitter of *tracker* has not delivered yet."""
+    said = []
+    for emitter, (name, stats) in zip(tracker.emitters, tracker.stats().items(), strict=True):
+        summary = stats.summary
+        if stats.state == "ok" and not stats.delivered:
+            # No request has failed so far, but none has an answer either.
+            waits_for = emitter.waits_for if isinstance(emitter, HttpEmitter) else ""
+            summary = summary.replace("ok", f"no {waits_for or 'answer'} yet", 1)
+        said.append(f"{name}: {summary}")
+    return " | ".join(said)

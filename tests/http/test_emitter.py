@@ -87,6 +87,65 @@ async def test_so_many_waiting_events_as_the_batch_size_are_sent_at_once(collect
         assert len(collector.requests[0].events) == 3
 
 
+async def test_a_get_waits_for_as_many_events_as_the_batch_size_and_sends_each_alone(
+    collector: Collector,
+) -> None:
+    emitter = HttpEmitter(collector.url, method="get", batch_size=3, flush_interval=None)
+    async with Tracker(emitter) as tracker:
+        for count in (3, 6):
+            await track_pages(tracker, 2)
+            await asyncio.sleep(0.05)
+            assert len(collector.requests) == count - 3
+            await track_pages(tracker, 1)
+            await collector.requested(count)
+    assert [len(request.events) for request in collector.requests] == [1] * 6
+
+
+async def test_a_get_is_sent_after_the_flush_interval(collector: Collector) -> None:
+    emitter = HttpEmitter(collector.url, method="get", batch_size=100, flush_interval=0.1)
+    async with Tracker(emitter) as tracker:
+        await track_pages(tracker, 5)
+        assert collector.requests == []
+        await collector.requested(5)
+
+
+async def test_a_get_is_sent_at_once_by_default(collector: Collector) -> None:
+    async with Tracker(HttpEmitter(collector.url, method="get", flush_interval=None)) as tracker:
+        await track_pages(tracker, 1)
+        await collector.requested(1)
+
+
+@pytest.mark.parametrize(
+    ("limit", "sent"), [({"max_batch": 4}, 4), ({"byte_limit": 400}, 2)], ids=["events", "bytes"]
+)
+async def test_a_get_does_not_let_more_wait_than_a_post_could_carry(
+    collector: Collector, limit: dict[str, Any], sent: int
+) -> None:
+    emitter = HttpEmitter(collector.url, method="get", batch_size=1000, flush_interval=None, **limit)
+    async with Tracker(emitter) as tracker:
+        await track_pages(tracker, 4)
+        await collector.requested(sent)
+
+
+async def test_a_get_sends_what_waited_over_several_connections(collector: Collector) -> None:
+    collector.rule = lambda _request: Answer(200, delay=0.05)
+    emitter = HttpEmitter(collector.url, method="get", batch_size=40, flush_interval=None, max_connections=8)
+    async with Tracker(emitter) as tracker:
+        await track_pages(tracker, 40)
+        await collector.requested(40)
+    assert 1 < collector.connections <= 8
+
+
+async def test_a_get_that_failed_is_sent_again_with_all_that_waited_with_it(collector: Collector) -> None:
+    collector.answer_next(503)
+    emitter = HttpEmitter(collector.url, method="get", batch_size=5, flush_interval=None, retry=quick())
+    async with Tracker(emitter) as tracker:
+        ids = await track_pages(tracker, 5)
+        await collector.requested(6)
+        await tracker.flush()
+    assert collector.accepted == dict.fromkeys(ids, 1)
+
+
 async def test_a_waiting_event_is_sent_after_the_flush_interval(collector: Collector) -> None:
     async with Tracker(HttpEmitter(collector.url, flush_interval=0.01)) as tracker:
         await track_pages(tracker, 1)

@@ -9,7 +9,8 @@ from snowplow_aio.abc import Hook, LocalStore
 from snowplow_aio.delivery.emitter import BufferedEmitter
 from snowplow_aio.delivery.hooks import OnFailure, OnSuccess
 from snowplow_aio.http.collector import Collector
-from snowplow_aio.http.transport import MAX_HEADERS_BYTES, HttpTransport
+from snowplow_aio.http.headers import MAX_HEADERS_BYTES
+from snowplow_aio.http.transport import HttpTransport
 from snowplow_aio.model.arguments import check_argument, check_count
 from snowplow_aio.model.atomic import MAX_RECORD_BYTES
 from snowplow_aio.policies import Batching, Retry
@@ -46,20 +47,26 @@ class HttpEmitter(BufferedEmitter):
 
         post_path: The path for batches, two segments; None for the collector's own.
 
-        headers: Headers for every request, at most 4,096 bytes in all.
+        headers: Headers for every request, at most 4,096 bytes in all; not ``Content-Type``, nor
+            one that says how a request travels, such as ``Content-Length`` or ``Connection``.
 
-        session: The application's own aiohttp session, which stays open; None to make one.
+        session: The application's own aiohttp session, which stays open; None to make one. Its headers,
+            proxy, connector, traces and middlewares are used. Its time-outs and its rules for redirects,
+            statuses and compressed answers are not, and a cookie of the collector is not kept.
 
         ssl: True, False or an `ssl.SSLContext`, as in aiohttp.
 
-        proxy: The URL of an HTTP proxy.
+        proxy: The URL of an HTTP proxy; None for the one that the environment names.
+
+        trust_env: Whether ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` are read.
+            ``~/.netrc`` never is. A *session* has its own setting.
 
         request_timeout: Seconds for one request, above 0.
 
-        batch_size: Number of waiting events that triggers a request, from 1;
+        batch_size: Number of waiting events that triggers sending, from 1;
             None for 50 with POST and 1 with GET.
 
-        max_batch: Most events in one POST, from 1.
+        max_batch: Most events in one POST, from 1. So many waiting events are sent in any case.
 
         byte_limit: Most bytes of one POST, wrapper included, 1 to 993,856. An
             event that is larger travels alone.
@@ -102,6 +109,7 @@ class HttpEmitter(BufferedEmitter):
         session: aiohttp.ClientSession | None = None,
         ssl: bool | ssl_module.SSLContext = True,
         proxy: str | None = None,
+        trust_env: bool = True,
         request_timeout: float = 10.0,
         batch_size: int | None = None,
         max_batch: int = 500,
@@ -126,12 +134,13 @@ class HttpEmitter(BufferedEmitter):
             session=session,
             ssl=ssl,
             proxy=proxy,
+            trust_env=trust_env,
             request_timeout=request_timeout,
             connections=max_connections,
         )
         batching = Batching(
             batch_size=_BATCH_SIZES[method] if batch_size is None else batch_size,
-            max_batch=1 if method == "get" else max_batch,
+            max_batch=max_batch,
             byte_limit=byte_limit,
             flush_interval=flush_interval,
             max_connections=max_connections,
@@ -147,3 +156,8 @@ class HttpEmitter(BufferedEmitter):
             drain_timeout=drain_timeout,
             name=name,
         )
+
+    @property
+    def waits_for(self) -> str:
+        """What the latest request waits or waited for, such as ``connection to h.example``; or nothing."""
+        return self._transport.waits_for if isinstance(self._transport, HttpTransport) else ""

@@ -9,42 +9,54 @@ kept would give all users one network user id.
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+import inspect
 import math
 import re
 import ssl as ssl_module
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http import HTTPStatus
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import aiohttp
+from aiohttp.abc import AbstractCookieJar
 from yarl import URL
 
 from snowplow_aio.abc import Clock, Response, Transport
-from snowplow_aio.exceptions import TransportError
+from snowplow_aio.exceptions import ConfigurationError, TransportError
+from snowplow_aio.http import failures
 from snowplow_aio.http.collector import Collector, is_http_url, split_url
+from snowplow_aio.http.environment_proxies import proxy_for
+from snowplow_aio.http.headers import check_names, checked_headers
+from snowplow_aio.http.sessions import Progress, Sessions, new_session, status_of
 from snowplow_aio.model.arguments import check_argument, check_seconds
 from snowplow_aio.model.payload import PAYLOAD_DATA, Payload
-from snowplow_aio.runtime import fork
-from snowplow_aio.version import __version__
+from snowplow_aio.runtime.foreign_text import shown
 
 # Longest first line of a GET that the collector reads, with method and version
 # (docs/explanation/protocol.md, "The collector: requests, sizes and answers").
 MAX_REQUEST_LINE = 20_480
 
-# Headers count towards what the collector stores of a request; the rest of
-# RECORD_OVERHEAD_BYTES is for the wrapper, our own headers and the collector's.
-MAX_HEADERS_BYTES = 4_096
-
 # A longer answer is not read to its end: the status line has decided already.
 _MAX_ANSWER_BYTES = 65_536
 
-# Below the idle time-out of the usual load balancers (60 s) and servers.
-_KEEPALIVE_SECONDS = 15
+# What goes before a body on its way through proxies and firewalls may be long. aiohttp
+# takes 8 KiB and 128 headers, and calls a longer answer none.
+_ANSWER_LIMITS = {"max_line_size": 2**20, "max_field_size": 2**20}
+if "max_headers" in inspect.signature(aiohttp.ClientSession._request).parameters:  # noqa: SLF001 - newer versions have it
+    _ANSWER_LIMITS["max_headers"] = 10_000
+
+# Of a page about an error so much is searched for the reason.
+_MAX_PAGE_BYTES = 4_096
+# And so many characters of an address are shown.
+_MAX_TARGET = 100
+
 # Long enough for one lost packet, which TCP repeats after a second.
 _CONNECT_SECONDS = 3.0
 
@@ -53,6 +65,12 @@ _UNSAFE = re.compile("[^A-Za-z0-9_.~-]+")
 _HEAD = b'{"schema":"%b","data":[' % PAYLOAD_DATA.encode()
 _TAIL = b"]}"
 _SENT = b'{"stm":"%d",'
+
+
+# How often the loop runs on after the end of a request's time. Where the loop or the process
+# stood still until then, the answer waits in the socket: reading it takes a turn, and a
+# turn each for the response, the request and the session that wait for it, on any loop.
+_LAST_TURNS = 6
 
 
 def retry_after_seconds(value: str | None, now: float) -> float | None:
@@ -121,13 +139,16 @@ class HttpTransport(Transport):
 
         method: ``post``, or ``get`` for one event per request.
 
-        headers: Headers for every request, at most 4,096 bytes in all. ``Content-Type`` is not allowed.
+        headers: Headers for every request, at most 4,096 bytes in all. ``Content-Type`` and those
+            that say how a request travels are not allowed.
 
         session: The application's own aiohttp session, which stays open; None to make one.
 
         ssl: True, False or an `ssl.SSLContext`, as in aiohttp.
 
         proxy: The URL of an HTTP proxy.
+
+        trust_env: Whether a session that the transport makes uses the proxies that the environment names.
 
         request_timeout: Seconds for a whole request, above 0.
 
@@ -155,33 +176,59 @@ class HttpTransport(Transport):
         session: aiohttp.ClientSession | None = None,
         ssl: bool | ssl_module.SSLContext = True,
         proxy: str | None = None,
+        trust_env: bool = True,
         request_timeout: float = 10.0,
         connections: int = 16,
         clock: Clock = time.time_ns,
     ) -> None:
         check_argument(method in ("post", "get"), "method", method, "must be 'post' or 'get'")
         check_seconds("request_timeout", request_timeout)
-        is_session = session is None or isinstance(session, aiohttp.ClientSession)
-        check_argument(is_session, "session", session, "must be an aiohttp.ClientSession or None")
         is_ssl = isinstance(ssl, bool | ssl_module.SSLContext | aiohttp.Fingerprint | None)
         check_argument(is_ssl, "ssl", ssl, "must be True, False or an ssl.SSLContext")
         _check_proxy(proxy)
+        check_argument(isinstance(trust_env, bool), "trust_env", trust_env, "must be True or False")
         self._collector = collector
-        self._is_get = method == "get"
-        self._headers = _checked_headers({} if headers is None else headers)
+        self._url = split_url(collector.post_url)
+        self._headers = checked_headers(headers)
+        _check_session(session, self._headers)
+        if method == "get":
+            self.max_events = 1
         self._given_session = session
-        self._session: aiohttp.ClientSession | None = None
-        self._options: dict[str, Any] = {"allow_redirects": False, "proxy": proxy, "ssl": ssl}
+        self._sessions = Sessions(connections)
+        self._proxy = proxy
+        self._reads_environment = trust_env and proxy is None and session is None
+        self._options: dict[str, Any] = {
+            "allow_redirects": False,
+            "auto_decompress": False,
+            "raise_for_status": False,
+            "ssl": ssl,
+            **_ANSWER_LIMITS,
+            # Without a limit for the whole: ours waits for an answer that has come already.
+            "timeout": aiohttp.ClientTimeout(
+                total=None, sock_connect=_CONNECT_SECONDS, ceil_threshold=math.inf
+            ),
+        }
         self._request_timeout = request_timeout
-        self._connections = connections
         self._clock = clock
+        self._latest: tuple[Progress, str | None] | None = None
+        self._was_answered = False
+        # Connections in a row that were closed without an answer, as long as there never was one.
+        self._closed = 0
+
+    @property
+    def waits_for(self) -> str:
+        """The thing that the latest request waits or waited for, in words; empty if there was none."""
+        if self._latest is None:
+            return ""
+        progress, proxy = self._latest
+        return failures.waited_for(progress, self._url.hostname or "", _host_of(proxy))
 
     async def send(self, payloads: Sequence[Payload]) -> Response:
         milliseconds = self._clock() // 1_000_000
         headers = dict(self._headers)
         if payloads[0].anonymous:
             headers["SP-Anonymous"] = "*"
-        if self._is_get and len(payloads) == 1:
+        if self.max_events == 1 and len(payloads) == 1:
             url = f"{self._collector.get_url}?{query(payloads[0], milliseconds)}"
             if len(f"GET {url} HTTP/1.1") <= MAX_REQUEST_LINE:
                 response = await self._request(_Request("GET", url, headers, None))
@@ -194,136 +241,204 @@ class HttpTransport(Transport):
 
     async def _request(self, request: _Request) -> Response:
         """Return the answer to *request*, or why there is none that could come by trying again."""
+        if self._given_session is not None and (fault := _fault_of(self._given_session)):
+            return _misconfigured("ClientSession", fault)
+        proxy = proxy_for(self._url) if self._reads_environment else self._proxy
+        if proxy is not None and not is_http_url(split_url(proxy)):
+            return _misconfigured("InvalidProxy", "the proxy that the environment names is no HTTP proxy")
+        attempt = _Attempt(asyncio.get_running_loop().time(), Progress(), proxy)
+        self._latest = (attempt.progress, proxy)
         try:
-            return await self._send_or_resend(request)
-        except aiohttp.ClientConnectorCertificateError as error:
-            reason, detail = type(error).__name__, _explain(error, self._request_timeout)
-            return Response(status=0, reason=reason, detail=detail, is_misconfigured=True)
+            response = await self._send_or_resend(request, attempt)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise TransportError(_explain(error, self._request_timeout)) from error
-
-    async def _send_or_resend(self, request: _Request) -> Response:
-        """Send *request*, and once more if it went over a pooled connection that turns out to be dead."""
-        connection = SimpleNamespace(is_reused=False)
-        session = self._given_session or self._own_session()
-        try:
-            return await self._send_once(session, request, connection)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            if not _is_stale(connection, error):
+            return self._explained(error, attempt)
+        except Exception as error:
+            if self._given_session is None:
                 raise
-        # The other pooled connections were idle for as long, so a new one is made.
-        async with _new_session(aiohttp.TCPConnector(force_close=True)) as session:
-            return await self._send_once(session, request, connection)
-
-    async def _send_once(
-        self, session: aiohttp.ClientSession, request: _Request, connection: SimpleNamespace
-    ) -> Response:
-        timeout = aiohttp.ClientTimeout(
-            total=self._request_timeout,
-            sock_connect=_CONNECT_SECONDS,
-            # Not rounded up to whole seconds.
-            ceil_threshold=math.inf,
-        )
-        async with session.request(
-            request.method,
-            URL(request.url, encoded=True),
-            headers=request.headers,
-            data=request.data,
-            timeout=timeout,
-            trace_request_ctx=connection,
-            **self._options,
-        ) as answer:
-            response = Response(
-                status=answer.status,
-                reason=f"status {answer.status}",
-                detail=_target(answer.headers.get("Location")),
-                retry_after=retry_after_seconds(answer.headers.get("Retry-After"), self._clock() / 1e9),
+            # Its own middleware or traces, or arguments that contradict ours.
+            return _misconfigured(
+                type(error).__name__, f"the session that was passed in raised: {shown(error)}"
             )
-            await _finish(answer)
+        self._was_answered = True
         return response
 
-    def _own_session(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
-            self._session = _new_session(
-                aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEPALIVE_SECONDS)
-            )
-        return self._session
+    def _explained(self, error: Exception, attempt: _Attempt) -> Response:
+        """Return the status that came before *error*, or why trying again is of no use; else raise."""
+        self._was_answered = self._was_answered or status_of(error) is not None
+        if (status := status_of(error)) is not None:
+            return Response(status=status, reason=f"status {status}", detail="the answer broke off")
+        is_closed = failures.is_closed_connection(error) and not self._was_answered
+        self._closed = self._closed + 1 if is_closed else 0
+        failure = failures.failure_of(
+            error,
+            failures.Circumstances(
+                progress=attempt.progress,
+                seconds=asyncio.get_running_loop().time() - attempt.started,
+                host=self._url.hostname or "",
+                is_tls=self._url.scheme == "https",
+                proxy=_host_of(attempt.proxy),
+                closed=self._closed,
+            ),
+        )
+        if failure.is_lasting:
+            return _misconfigured(type(error).__name__, failure.detail)
+        raise TransportError(failure.detail) from error
+
+    async def _send_or_resend(self, request: _Request, attempt: _Attempt) -> Response:
+        """Send *request*, and once more if it went over a pooled connection that turns out to be dead."""
+        session = self._given_session or self._sessions.current()
+        try:
+            return await self._send_once(session, request, attempt)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            # The events of a session that was abandoned meanwhile are sent elsewhere.
+            if not self._sessions.has(session) or not _is_stale(attempt.progress, error):
+                raise
+        # The other pooled connections were idle for as long, so a new one is made.
+        async with new_session(force_close=True) as session:
+            return await self._send_once(session, request, attempt)
+
+    async def _send_once(
+        self, session: aiohttp.ClientSession, request: _Request, attempt: _Attempt
+    ) -> Response:
+        options: dict[str, Any] = {**self._options, "proxy": attempt.proxy}
+        if session is not self._given_session:
+            # The traces of another session would not know what this is.
+            options["trace_request_ctx"] = attempt.progress
+        response = None
+        try:
+            async with (
+                _within(self._request_timeout),
+                session.request(
+                    request.method,
+                    URL(request.url, encoded=True),
+                    headers=request.headers,
+                    data=request.data,
+                    **options,
+                ) as answer,
+            ):
+                response = self._read(answer)
+                _forget_cookies(session.cookie_jar, answer)
+                page = await _finish(answer)
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            # Nothing in the body changes the result.
+            if response is None:
+                raise
+            return response
+        return _with_complaint(response, page)
+
+    def _read(self, answer: aiohttp.ClientResponse) -> Response:
+        return Response(
+            status=answer.status,
+            reason=f"status {answer.status}",
+            detail=_target(answer.headers.get("Location")),
+            retry_after=retry_after_seconds(answer.headers.get("Retry-After"), self._clock() / 1e9),
+        )
 
     def abandon(self) -> None:
-        if self._session is not None:
-            fork.never_finalize(self._session)
-            self._session = None
+        self._sessions.abandon()
 
     async def aclose(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._sessions.aclose()
 
 
-def _is_stale(connection: SimpleNamespace, error: Exception) -> bool:
+class _Attempt(NamedTuple):
+    """
+    One attempt to send a request.
+
+    Attributes:
+        started: When, in seconds of the loop's clock.
+
+        progress: How far it has come.
+
+        proxy: The URL of the proxy, or None.
+    """
+
+    started: float
+    progress: Progress
+    proxy: str | None
+
+
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncGenerator[None, None]:
+    """
+    Raise TimeoutError if the block takes longer than *seconds*.
+
+    A loop that stood still, or a process that was stopped, is late itself: then the
+    answer may have come and nobody has read it. So the block gets some turns of the
+    loop more, and fails only if it still waits afterwards.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as timeout:
+        timer: asyncio.Handle = loop.call_later(seconds, lambda: wait(_LAST_TURNS))
+
+        def wait(turns: int) -> None:
+            nonlocal timer
+            if turns:
+                timer = loop.call_soon(wait, turns - 1)
+            else:
+                timeout.reschedule(loop.time())
+
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+def _misconfigured(reason: str, detail: str) -> Response:
+    return Response(status=0, reason=reason, detail=detail, is_misconfigured=True)
+
+
+def _is_stale(progress: Progress, error: Exception) -> bool:
     """
     Return whether *error* means no more than that a pooled connection had been closed.
 
     Servers close idle connections whenever they like. That says nothing about their health.
     """
-    return connection.is_reused and not isinstance(error, aiohttp.ClientConnectorError)
+    is_new = isinstance(error, aiohttp.ClientConnectorError) or status_of(error) is not None
+    return progress.is_reused and not is_new
 
 
-async def _finish(answer: aiohttp.ClientResponse) -> None:
-    """Read the body, so that the connection can be reused. Nothing in the body changes the result."""
-    try:
-        left = _MAX_ANSWER_BYTES
-        while left > 0 and (chunk := await answer.content.read(left)):
-            left -= len(chunk)
-        if left <= 0:
-            answer.close()
-    except (aiohttp.ClientError, TimeoutError, OSError):
+async def _finish(answer: aiohttp.ClientResponse) -> bytes:
+    """Read the body, so that the connection can be reused; return its beginning."""
+    page = b""
+    left = _MAX_ANSWER_BYTES
+    while left > 0 and (chunk := await answer.content.read(left)):
+        left -= len(chunk)
+        page += chunk[: _MAX_PAGE_BYTES - len(page)]
+    if left <= 0:
         answer.close()
+    return page
+
+
+def _with_complaint(response: Response, page: bytes) -> Response:
+    """Return *response*, and why where its *page* says that the connection is wrong, not the events."""
+    if response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return dataclasses.replace(response, detail="the proxy asks for credentials", is_misconfigured=True)
+    failure = failures.complaint_in(page) if response.status == HTTPStatus.BAD_REQUEST else None
+    if failure is None:
+        return response
+    return dataclasses.replace(response, detail=failure.detail, is_misconfigured=True)
+
+
+def _forget_cookies(jar: AbstractCookieJar, answer: aiohttp.ClientResponse) -> None:
+    """Take out of *jar*, which may be the application's, the cookies that the collector has just set."""
+    if answer.cookies:
+        host = answer.url.host or ""
+        jar.clear(lambda cookie: cookie.key in answer.cookies and host.endswith(cookie["domain"].lstrip(".")))
 
 
 def _target(location: str | None) -> str:
     """Return the host that a redirect leads to. Its path and query are left out: they may have the event."""
     url = split_url(location or "")
     host = url.netloc.rpartition("@")[2]
-    return f"a redirect to {url.scheme}://{host}" if host else ""
+    return f"a redirect to {shown(f'{url.scheme}://{host}', _MAX_TARGET)}" if host else ""
 
 
-def _explain(error: BaseException, seconds: float) -> str:
-    """Return why there was no answer, without any part of the request."""
-    match error:
-        case aiohttp.ClientConnectorCertificateError():
-            verification = error.certificate_error
-            return f"the certificate is not trusted: {getattr(verification, 'verify_message', verification)}"
-        case aiohttp.ClientConnectorDNSError():
-            return f"the name {error.host} is not known"
-        case aiohttp.ClientConnectorError():
-            return f"no connection to {error.host}:{error.port}: {error.os_error.strerror or 'failed'}"
-        case aiohttp.ServerDisconnectedError():
-            return "the connection was closed without an answer"
-        case TimeoutError():
-            return f"no answer within {seconds:g} s"
-        case _:
-            return "no answer from the collector"
+def _host_of(proxy: str | None) -> str | None:
+    return None if proxy is None else split_url(str(proxy)).hostname
 
 
-def _new_session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        raise_for_status=False,
-        trace_configs=[_reuse_trace()],
-    )
-
-
-def _reuse_trace() -> aiohttp.TraceConfig:
-    """Return a trace that sets `is_reused` on its context if a pooled connection was used."""
-
-    async def reused(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
-        context.trace_request_ctx.is_reused = True
-
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_reuseconn.append(reused)
-    return trace
+# --- arguments
 
 
 def _check_proxy(proxy: object) -> None:
@@ -336,17 +451,24 @@ def _check_proxy(proxy: object) -> None:
     check_argument(is_url, "proxy", shown, rule)
 
 
-def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    # Messages show names only: some values are secrets.
-    rule = "must map strings to strings without line breaks"
-    check_argument(isinstance(headers, Mapping), "headers", type(headers).__name__, rule)
-    size = 0
-    for name, value in headers.items():
-        valid = isinstance(name, str) and isinstance(value, str) and not set("\r\n\0") & set(name + value)
-        check_argument(valid, "headers", name, rule)
-        is_ours = name.lower() == "content-type"
-        check_argument(not is_ours, "headers", name, "must not set Content-Type: the collector needs JSON")
-        size += len(name.encode()) + len(value.encode()) + len(": \r\n")
-    rule = f"must have at most {MAX_HEADERS_BYTES} bytes in all"
-    check_argument(size <= MAX_HEADERS_BYTES, "headers", size, rule)
-    return {"User-Agent": f"snowplow-aio/{__version__}", **headers}
+def _check_session(session: object, headers: Mapping[str, str]) -> None:
+    """Check what an application's session would add to every request."""
+    if session is None:
+        return
+    if not isinstance(session, aiohttp.ClientSession):
+        rule = "must be an aiohttp.ClientSession or None"
+        raise ConfigurationError.about("session", session, rule)
+    check_names("session", session.headers)
+    names = {name.lower() for name in (*headers, *session.headers)}
+    rule = "must not have credentials of its own besides the header Authorization"
+    check_argument(session.auth is None or "authorization" not in names, "session", "***", rule)
+
+
+def _fault_of(session: aiohttp.ClientSession) -> str | None:
+    """Return why *session* cannot be used in the running loop, or None."""
+    if session.closed:
+        return "the session that was passed in is closed"
+    # The public attribute is deprecated.
+    if getattr(session, "_loop", None) not in (None, asyncio.get_running_loop()):
+        return "the session that was passed in belongs to another event loop"
+    return None

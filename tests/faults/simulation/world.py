@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 from unittest import mock
 from uuid import UUID
 
+import aiohttp
+
 from snowplow_aio import HttpEmitter, PageView, Tracker
 from snowplow_aio.http.transport import HttpTransport
 from snowplow_aio.outcomes import EmitterStats
@@ -229,6 +231,10 @@ class World:
             defaults = HttpTransport.__init__.__kwdefaults__
             stack.enter_context(mock.patch.dict(defaults, clock=self.wall_ns))
             stack.enter_context(mock.patch.object(self.loop, "_step", checked_step))
+            # Names are looked up in this world's loop: it has no threads.
+            stack.enter_context(
+                mock.patch("snowplow_aio.http.sessions.new_resolver", aiohttp.ThreadedResolver)
+            )
             random.seed(self.seed)
             stack.callback(random.setstate, state)
             yield
