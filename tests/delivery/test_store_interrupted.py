@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import signal
-import sys
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Sequence
 from types import FrameType
-from typing import Any
 
 import pytest
 
 from snowplow_aio import MemoryStore, Overflow, QueueFullError
 from snowplow_aio.delivery import event_buffer
 from snowplow_aio.model.stored_event import StoredEvent
+from tests.delivery.interrupting import interrupted, needs_lines_of, uninterrupted
 from tests.delivery.test_memory_store import lease, numbers, payload
 
 pytestmark = pytest.mark.anyio
 
 CAPACITY = 8
 
-# The tests under the Python of the coverage have them.
-has_lines = pytest.mark.skipif(
-    not event_buffer.__file__.endswith(".py"), reason="compiled, the buffer has no lines to interrupt"
-)
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Generator[None, None, None]:
-    """Keep a trace function out."""
-    before = sys.gettrace()
-    sys.settrace(None)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
+has_lines = needs_lines_of(event_buffer)
 
 
 class Books:
@@ -105,43 +89,6 @@ async def work(books: Books, draw: random.Random) -> None:
     books.close()
 
 
-@contextlib.contextmanager
-def interrupted(call: Callable[[], None], *, depth: int) -> Generator[set[int], None, None]:
-    """
-    Have *call* called before each line of the event buffer, as a signal handler might be.
-
-    Args:
-        depth: How many of these may interrupt each other.
-
-    Returns:
-        The lines that were interrupted.
-    """
-    lines: set[int] = set()
-    nested = 0
-
-    def trace(frame: FrameType, event: str, _argument: object) -> Any:
-        nonlocal nested
-        if frame.f_code.co_filename != event_buffer.__file__:
-            return None
-        if event == "line" and nested < depth:
-            lines.add(frame.f_lineno)
-            nested += 1
-            try:
-                # Tracing is off in a trace function, but for what it switches on again.
-                sys.settrace(trace)
-                call()
-            finally:
-                nested -= 1
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        yield lines
-    finally:
-        sys.settrace(before)
-
-
 @has_lines
 @pytest.mark.parametrize("overflow", list(Overflow), ids=lambda policy: policy.name)
 @pytest.mark.parametrize("chance", [0.02, 0.3])
@@ -154,7 +101,7 @@ async def test_an_event_may_come_in_the_midst_of_any_line(overflow: Overflow, ch
             if draw.random() < chance:
                 books.add()
 
-        with interrupted(add, depth=2) as seen:
+        with interrupted(add, event_buffer, depth=2) as seen:
             await work(books, draw)
         lines |= seen
     assert len(lines) > 50
@@ -178,7 +125,7 @@ async def test_events_may_be_put_back_and_settled_in_the_midst_of_any_line() -> 
 
         books.add(50)
         held += await lease(books.store, events=40)
-        with interrupted(give_back, depth=1):
+        with interrupted(give_back, event_buffer, depth=1):
             for _ in range(20):
                 books.add()
                 await books.settle(await lease(books.store, events=2))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
-from snowplow_aio import HttpEmitter, MemoryStore, PageView, Tracker
+from snowplow_aio import EmitterStats, HttpEmitter, MemoryStore, Overflow, PageView, QueueFullError, Tracker
 from snowplow_aio.abc import Response, Transport
 from snowplow_aio.delivery.emitter import BufferedEmitter
 from snowplow_aio.model.payload import Payload
@@ -19,6 +21,7 @@ from snowplow_aio.policies import Batching
 from tests.faults.conftest import balance, lasting
 from tests.faults.server import CollectorProcess
 from tests.scale import scale
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -98,3 +101,44 @@ async def test_an_event_from_another_thread_wakes_an_idle_loop(report: Report) -
     )
     assert len(waited) == times
     assert cuts[98] < 500
+
+
+async def test_the_numbers_are_of_one_moment_while_threads_track_and_look() -> None:
+    """Also where threads change all the time, and where events are dropped, refused and sent meanwhile."""
+    is_over, odd, looks = threading.Event(), list[EmitterStats](), [0]
+    store = MemoryStore(capacity=50, overflow=Overflow.RAISE)
+
+    def track() -> None:
+        while not is_over.is_set():
+            with suppress(QueueFullError):
+                tracker.track_nowait(PAGE)
+
+    def look() -> None:
+        while not is_over.is_set():
+            looks[0] += 1
+            stats = tracker.stats()["arrivals"]
+            if balance(stats) or min(stats.pending, stats.leased) < 0:
+                odd.append(stats)
+
+    before = sys.getswitchinterval()
+    batching = Batching(batch_size=5, max_batch=10)
+    async with Tracker(
+        BufferedEmitter(Arrivals(), batching=batching, name="arrivals", store=store)
+    ) as tracker:
+        await tracker.track(PAGE)
+        threads = [threading.Thread(target=work) for work in (track, track, look, look)]
+        sys.setswitchinterval(1e-6)
+        try:
+            for thread in threads:
+                thread.start()
+            await until(lambda: looks[0] > scale(2_000, 100_000))
+        finally:
+            sys.setswitchinterval(before)
+            is_over.set()
+            for thread in threads:
+                await asyncio.to_thread(thread.join)
+        assert odd == []
+        await tracker.flush()
+        stats = tracker.stats()["arrivals"]
+    assert (stats.pending, stats.leased, stats.bytes, balance(stats)) == (0, 0, 0, 0)
+    assert stats.delivered == stats.accepted > 0

@@ -3,25 +3,42 @@ The counters of an emitter: how many events were accepted, and how they left.
 
 Everything here is plain and synchronous, so that no cancellation can fall
 between an event's change of state and its record.
+
+Events are counted by any thread, and by signal handlers and finalizers, which
+may interrupt a method here in the same thread. So the lock can be taken again,
+and two rules hold under it. Between the reading and the writing of a number
+nothing is called. And what an interrupting call counts out, in the midst of
+another step, waits until that step ends: it may be moving the numbers.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from bisect import bisect_left, insort
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from snowplow_aio.outcomes import FlushResult
+
+_Result = TypeVar("_Result")
+
+# Flush windows that are kept apart, besides those for which somebody waits. In an outage each
+# flush adds one; without a bound, the next flush would add them all up.
+_MOST_WINDOWS = 16
 
 
 @dataclass(slots=True)
 class FlushWindow:
     """
-    The events accepted between two flushes.
+    The events accepted between two flushes, or between the first and the last of several.
 
     Args:
-        number: Its number, from 0; each accepted event carries it.
+        first: The number of the earliest flush that it stands for, from 0.
+
+        number: The number of the latest one; each accepted event carries it.
 
         accepted: Events accepted in it.
 
@@ -30,6 +47,7 @@ class FlushWindow:
         is_reported: Whether a report has said how all of its events left.
     """
 
+    first: int
     number: int
     accepted: int = 0
     # With all its keys: to add to a missing one would call a method of `Counter`.
@@ -39,7 +57,56 @@ class FlushWindow:
     @property
     def pending(self) -> int:
         """How many of its events have not left yet."""
-        return self.accepted - self.settled.total()
+        settled = self.settled
+        return self.accepted - settled["delivered"] - settled["rejected"] - settled["dropped"]
+
+    def absorb(self, earlier: FlushWindow) -> None:
+        """Stand for the events of the window before as well."""
+        self.first = earlier.first
+        self.accepted += earlier.accepted
+        for way, count in earlier.settled.items():
+            self.settled[way] += count
+
+
+class Totals(NamedTuple):
+    """
+    The numbers of all events so far, all of one moment.
+
+    Attributes:
+        accepted: Events taken from the application.
+
+        delivered: Events that the destination took.
+
+        rejected: Events that it refuses, by reason.
+
+        dropped: Events that were given up, by reason.
+    """
+
+    accepted: int
+    delivered: int
+    rejected: dict[str, int]
+    dropped: dict[str, int]
+
+    @property
+    def unsettled(self) -> int:
+        """How many events have been accepted and have not left."""
+        return self.accepted - self.delivered - sum(self.rejected.values()) - sum(self.dropped.values())
+
+
+class _Waiting(NamedTuple):
+    """A call to make when all events up to a window have left; no two have the same serial number."""
+
+    window: int
+    serial: int
+    call: Callable[[], None]
+
+
+class _Ending(NamedTuple):
+    """Events that leave in one way, given by the numbers of their windows."""
+
+    windows: Iterable[int]
+    way: str
+    reason: str = ""
 
 
 class Counters:
@@ -54,8 +121,6 @@ class Counters:
         rejected: Events that it refuses, by reason.
 
         dropped: Events that were given up, by reason.
-
-        window: The number of the open flush window, to which the next accepted event belongs.
     """
 
     def __init__(self) -> None:
@@ -63,98 +128,211 @@ class Counters:
         self.delivered: int = 0
         self.rejected: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
-        self.window: int = 0
-        self._open_window = FlushWindow(0)
-        self._windows = {0: self._open_window}
-        self._waiting: list[tuple[int, Callable[[], None]]] = []
-        # Events are accepted from any thread; `+=` on a number is not atomic. They are also accepted
-        # by signal handlers, which may interrupt a method here: so the lock can be taken again, and
-        # nothing is called between the reading and the writing of a number.
+        self._open_window = FlushWindow(0, 0)
+        # In the order of their numbers; the last one is open. Never changed in place.
+        self._windows: list[FlushWindow] = [self._open_window]
+        self._has_reported = False
+        # The calls to make, in the order of the windows that they wait for; and where each of them stands.
+        self._waiting: list[_Waiting] = []
+        self._places: dict[Callable[[], None], _Waiting] = {}
+        self._calls = 0
         self._lock = threading.RLock()
+        self._is_under_way = False
+        self._late: deque[_Ending] = deque()
+
+    @property
+    def window(self) -> int:
+        """The number of the open flush window, to which the next accepted event belongs."""
+        return self._open_window.number
+
+    def totals(self) -> Totals:
+        """Return the numbers of all events so far, all of one moment."""
+        with self._lock:
+            # First what has left: a signal handler in between may count events in.
+            rejected, dropped, delivered = dict(self.rejected), dict(self.dropped), self.delivered
+            return Totals(self.accepted, delivered, rejected, dropped)
+
+    # --- in
 
     def accept(self, count: int = 1) -> int:
         """Count *count* events in; return the number of their flush window."""
         with self._lock:
+            window = self._open_window
+            window.accepted += count
             self.accepted += count
-            self._open_window.accepted += count
-            return self.window
+            return window.number
 
     def refuse(self, window: int, count: int) -> None:
         """Take back *count* events of *window*: the caller was told that they were not accepted."""
         with self._lock:
+            found = self._find(window)
+            found.accepted -= count
             self.accepted -= count
-            self._windows[window].accepted -= count
+
+    # --- out
 
     def deliver(self, windows: Iterable[int]) -> None:
         """Count out delivered events, given by the numbers of their windows."""
-        with self._lock:
-            count = self._settle(windows, "delivered")
-            self.delivered += count
-        self._wake()
+        self._end(_Ending(windows, "delivered"))
 
     def reject(self, windows: Iterable[int], reason: str) -> None:
         """Count out rejected events, given by the numbers of their windows."""
-        with self._lock:
-            count = self._settle(windows, "rejected")
-            self.rejected.setdefault(reason, 0)
-            self.rejected[reason] += count
-        self._wake()
+        self._end(_Ending(windows, "rejected", reason))
 
     def drop(self, windows: Iterable[int], reason: str) -> None:
         """Count out dropped events, given by the numbers of their windows."""
+        self._end(_Ending(windows, "dropped", reason))
+
+    def _end(self, ending: _Ending) -> None:
         with self._lock:
-            count = self._settle(windows, "dropped")
-            self.dropped.setdefault(reason, 0)
-            self.dropped[reason] += count
+            self._late.append(ending)
+            if self._is_under_way:
+                # This call interrupts a step, which does the rest.
+                return
+            self._catch_up()
         self._wake()
 
-    def _settle(self, windows: Iterable[int], way: str) -> int:
-        counts = Counter(windows)
+    def _catch_up(self) -> None:
+        """Count out what came before, or in the midst of, the step that has just ended."""
+        while self._late:
+            self._do(self._count_late)
+
+    def _count_late(self) -> None:
+        while self._late:
+            self._count_out(self._late.popleft())
+
+    def _count_out(self, ending: _Ending) -> None:
+        counts = Counter(ending.windows)
         for window, count in counts.items():
-            self._windows[window].settled[way] += count
-        return counts.total()
+            self._find(window).settled[ending.way] += count
+        count = counts.total()
+        if ending.way == "delivered":
+            self.delivered += count
+            return
+        reasons = self.rejected if ending.way == "rejected" else self.dropped
+        reasons.setdefault(ending.reason, 0)
+        reasons[ending.reason] += count
+
+    def _find(self, window: int) -> FlushWindow:
+        windows = self._windows
+        return windows[bisect_left(windows, window, key=_number)]
+
+    def _do(self, step: Callable[[], _Result]) -> _Result:
+        """Do *step*; what an interrupting call counts out comes after it."""
+        with self._lock:
+            self._is_under_way = True
+            try:
+                return step()
+            finally:
+                self._is_under_way = False
+                self._catch_up()
+
+    # --- flush windows
 
     def close_window(self) -> int:
         """Open the next flush window; return the number of the one that is closed by that."""
         with self._lock:
-            for number in [number for number, window in self._windows.items() if window.is_reported]:
-                del self._windows[number]
-            closed = self.window
-            self.window += 1
-            self._open_window = self._windows[self.window] = FlushWindow(self.window)
+            closed = self._open_window.number
+            kept = self._windows
+            if self._has_reported:
+                kept = [window for window in kept if not window.is_reported]
+                self._has_reported = False
+            opened = FlushWindow(closed + 1, closed + 1)
+            self._windows = [*kept, opened]
+            self._open_window = opened
             return closed
 
     def is_settled(self, window: int) -> bool:
         """Return whether all events up to *window* have left."""
         with self._lock:
-            return all(other.number > window or not other.pending for other in self._windows.values())
+            return self._settled_before() > window
+
+    def _settled_before(self) -> int:
+        """Return the number of the earliest window with pending events; the next one where there is none."""
+        for window in self._windows:
+            if window.pending:
+                return window.first
+        return self._open_window.number + 1
 
     def when_settled(self, window: int, call: Callable[[], None]) -> None:
         """Call *call* once when all events up to *window* have left, now or later."""
-        self._waiting.append((window, call))
+        self._do(partial(self._add_waiting, window, call))
         self._wake()
+
+    def _add_waiting(self, window: int, call: Callable[[], None]) -> None:
+        self._calls += 1
+        waiting = self._places[call] = _Waiting(window, self._calls, call)
+        insort(self._waiting, waiting)
 
     def forget(self, call: Callable[[], None]) -> None:
         """Do not call *call* any more."""
-        self._waiting = [(window, waiting) for window, waiting in self._waiting if waiting != call]
+        self._do(partial(self._forget, call))
+
+    def _forget(self, call: Callable[[], None]) -> None:
+        waiting = self._places.pop(call, None)
+        if waiting is not None:
+            del self._waiting[bisect_left(self._waiting, waiting)]
+
+    def _wake(self) -> None:
+        while self._waiting:
+            due = self._do(self._take_due)
+            if not due:
+                return
+            for waiting in due:
+                waiting.call()
+
+    def _take_due(self) -> list[_Waiting]:
+        """Return the calls for which all has left, and forget them."""
+        count = bisect_left(self._waiting, self._settled_before(), key=_window)
+        due, self._waiting = self._waiting[:count], self._waiting[count:]
+        for waiting in due:
+            del self._places[waiting.call]
+        return due
 
     def report(self, window: int) -> FlushResult:
         """Return how the events up to *window* left, without those of earlier reports."""
-        with self._lock:
-            windows = [other for other in self._windows.values() if other.number <= window]
-            settled = sum((other.settled for other in windows), Counter[str]())
-            for other in windows:
-                # A window with pending events is reported again, as a whole, by a later report.
-                other.is_reported = not other.pending
-            return FlushResult(
-                delivered=settled["delivered"],
-                rejected=settled["rejected"],
-                dropped=settled["dropped"],
-                pending=sum(other.pending for other in windows),
-            )
+        result = self._do(partial(self._report, window))
+        # A signal handler may have dropped events meanwhile.
+        self._wake()
+        return result
 
-    def _wake(self) -> None:
-        for window, call in self._waiting[:]:
-            if self.is_settled(window):
-                self.forget(call)
-                call()
+    def _report(self, window: int) -> FlushResult:
+        covered = [other for other in self._windows if other.first <= window]
+        result = FlushResult(
+            delivered=sum([other.settled["delivered"] for other in covered]),
+            rejected=sum([other.settled["rejected"] for other in covered]),
+            dropped=sum([other.settled["dropped"] for other in covered]),
+            pending=sum([other.pending for other in covered]),
+        )
+        for other in covered:
+            # A window with pending events is reported again, as a whole, by a later report.
+            other.is_reported = not other.pending
+        self._has_reported = True
+        self._merge(covered)
+        return result
+
+    def _merge(self, covered: list[FlushWindow]) -> None:
+        """Keep less of the *covered* windows apart; nobody else asks for one of them alone."""
+        apart: list[FlushWindow] = []
+        is_many = len(covered) > _MOST_WINDOWS
+        for window in covered:
+            if apart and window is not self._open_window and self._are_one(apart[-1], window, is_many):
+                window.absorb(apart.pop())
+            apart.append(window)
+        self._windows = [*apart, *self._windows[len(covered) :]]
+
+    def _are_one(self, earlier: FlushWindow, later: FlushWindow, is_many: bool) -> bool:  # noqa: FBT001
+        """Return whether *later* may stand for both; windows with pending events only if there are many."""
+        if earlier.is_reported or later.is_reported:
+            return earlier.is_reported and later.is_reported
+        place = bisect_left(self._waiting, earlier.number, key=_window)
+        is_waited_for = place < len(self._waiting) and self._waiting[place].window == earlier.number
+        return is_many and not is_waited_for
+
+
+def _number(window: FlushWindow) -> int:
+    return window.number
+
+
+def _window(waiting: _Waiting) -> int:
+    return waiting.window
