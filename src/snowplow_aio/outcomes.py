@@ -213,7 +213,8 @@ class EmitterStats:
 
         restarts: How often a task of the delivery failed, or was cancelled from outside, and started again.
 
-        hook_errors: Exceptions of hooks and callbacks.
+        hook_errors: Exceptions of hooks and callbacks, and calls that were not made because
+            others take too long.
 
         oldest_age: Seconds that the oldest waiting event has waited, or None.
 

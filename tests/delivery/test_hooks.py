@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from snowplow_aio import (
     Rejected,
     Retried,
     Retry,
+    SelfDescribingJson,
     Tracker,
 )
 from snowplow_aio.outcomes import Outcome
@@ -24,6 +26,7 @@ from tests.collector import Answer, Collector
 pytestmark = pytest.mark.anyio
 
 PAGE = PageView(page_url="https://shop.example/")
+SCHEMA = "iglu:com.acme/note/jsonschema/1-0-0"
 
 
 async def test_hooks_receive_each_outcome_with_its_details(collector: Collector) -> None:
@@ -218,3 +221,43 @@ async def test_what_a_hook_has_started_is_made_after_all_when_its_task_is_cancel
         go.set()
     # The one that was being made is lost with its task.
     assert told[0] == 4
+
+
+@pytest.mark.parametrize("given_as", ["hooks", "on_success"])
+async def test_what_waits_for_a_hook_that_does_not_end_is_bounded_by_its_bytes(
+    collector: Collector, caplog: pytest.LogCaptureFixture, given_as: str
+) -> None:
+    """Otherwise an hour of events would wait for it, beyond every bound of the store."""
+
+    async def hang(_outcome: object) -> None:
+        await asyncio.Event().wait()
+
+    options: dict[str, Any] = {"hooks": [hang]} if given_as == "hooks" else {"on_success": hang}
+    emitter = HttpEmitter(collector.url, batch_size=1, max_batch=1, max_connections=1, **options)
+    calls = 400
+    async with Tracker(emitter) as tracker:
+        for _ in range(calls):
+            await tracker.track(PAGE, context=[SelfDescribingJson(SCHEMA, {"text": "y" * 30_000})])
+        size = emitter.stats().bytes // (emitter.stats().pending + emitter.stats().leased)
+        await tracker.flush()
+        # One call is being made, and eight MiB wait.
+        kept = calls - 1 - emitter.stats().hook_errors
+        assert 7 * 2**20 < kept * size <= 8 * 2**20
+        await tracker.aclose(0.1)
+    lines = [record for record in caplog.records if "hooks take too long" in record.getMessage()]
+    assert len(lines) == 1
+
+
+async def test_all_that_a_close_gives_up_reaches_a_hook_however_much_it_is(collector: Collector) -> None:
+    collector.rule = lambda _request: Answer(503)
+    told: list[int] = []
+
+    async def keep(outcome: Outcome) -> None:
+        if isinstance(outcome, Dropped):
+            told.append(len(outcome.payloads))
+
+    tracker = Tracker(HttpEmitter(collector.url, hooks=[keep]))
+    for _ in range(300):
+        await tracker.track(PAGE, context=[SelfDescribingJson(SCHEMA, {"text": "y" * 30_000})])
+    await tracker.aclose(0)
+    assert told == [300]

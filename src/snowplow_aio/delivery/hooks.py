@@ -28,8 +28,10 @@ from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_
 
 log: QuietLogger = quiet_logger("snowplow_aio.delivery")
 
-# The most calls that wait while another one takes long; each keeps its events in memory.
+# The most calls that wait while another one takes long, and the most bytes of JSON of their
+# events, which they keep in memory. A single call with more is made all the same.
 _MOST_STARTED = 1_000
+_MOST_BYTES = 8 * 2**20
 
 OnSuccess = Callable[[int], Awaitable[None] | None]
 OnFailure = Callable[[int, list[dict[str, str]]], Awaitable[None] | None]
@@ -69,12 +71,14 @@ class Hooks:
         hooks: The hooks.
 
     Attributes:
-        errors: Exceptions that they have raised, and calls that were given up.
+        errors: Exceptions that they have raised, and calls that were given up because others take too long.
     """
 
     def __init__(self, hooks: Iterable[Hook]) -> None:
         self._hooks: Sequence[Hook] = tuple(hooks)
-        self._started: deque[Awaitable[None]] = deque()
+        # With the bytes of the events that each keeps.
+        self._started: deque[tuple[Awaitable[None], int]] = deque()
+        self._started_bytes = 0
         self._runner: asyncio.Task[None] | None = None
         self._is_awaiting_closers = False
         self._released: asyncio.Future[None] | None = None
@@ -87,15 +91,16 @@ class Hooks:
     def call(self, outcome: Outcome) -> None:
         """Call every hook with *outcome*. Never raises."""
         token = _hooks_running.set(self)
+        size = sum([payload.size for payload in outcome.payloads])
         try:
             for hook in self._hooks:
-                self._call(hook, outcome)
+                self._call(hook, outcome, size)
         finally:
             _hooks_running.reset(token)
         if self._started:
             self._run()
 
-    def _call(self, hook: Hook, outcome: Outcome) -> None:
+    def _call(self, hook: Hook, outcome: Outcome, size: int) -> None:
         try:
             result = hook(outcome)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever the application does
@@ -103,12 +108,24 @@ class Hooks:
             self._failed(error)
         else:
             if inspect.isawaitable(result):
-                self._started.append(result)
-                if len(self._started) > _MOST_STARTED:
-                    _forget(self._started.popleft())
-                    self.errors += 1
-                    message = "hooks take too long: the oldest of %d waiting calls is not made"
-                    self._throttled.log("slow", logging.ERROR, message, _MOST_STARTED)
+                self._started.append((result, size))
+                self._started_bytes += size
+                self._skip_oldest()
+
+    def _skip_oldest(self) -> None:
+        """Give up the calls that have waited longest, as far as too much waits."""
+        while len(self._started) > 1 and (
+            len(self._started) > _MOST_STARTED or self._started_bytes > _MOST_BYTES
+        ):
+            _forget(self._next_started())
+            self.errors += 1
+            message = "hooks take too long: the calls that have waited longest are not made"
+            self._throttled.log("slow", logging.ERROR, message)
+
+    def _next_started(self) -> Awaitable[None]:
+        started, size = self._started.popleft()
+        self._started_bytes -= size
+        return started
 
     def are_calling(self) -> bool:
         """Return whether the caller is one of the hooks, or a task that one of them has started."""
@@ -135,7 +152,7 @@ class Hooks:
         await asyncio.sleep(0)
         while self._started:
             try:
-                await self._started.popleft()
+                await self._next_started()
             except asyncio.CancelledError as error:
                 # Either this task was cancelled, or something that the hook has awaited.
                 runner = asyncio.current_task()
@@ -168,7 +185,7 @@ class Hooks:
         if self._is_awaiting_closers:
             return
         while self._started:
-            _forget(self._started.popleft())
+            _forget(self._next_started())
         if self._runner is not None and not self._runner.done():
             self._runner.cancel()
             await asyncio.wait([self._runner])
@@ -176,7 +193,9 @@ class Hooks:
     def abandon(self) -> None:
         """Forget all calls that were started: they belong to a parent process or a dead loop."""
         self._started.clear()
+        self._started_bytes = 0
         self._runner = None
+        self._throttled = ThrottledLog(log)
 
 
 def _forget(unstarted: Awaitable[None]) -> None:

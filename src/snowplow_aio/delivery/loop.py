@@ -38,9 +38,6 @@ from snowplow_aio.model.stored_event import StoredEvent, attempt
 from snowplow_aio.outcomes import EmitterStats
 from snowplow_aio.policies import Batching, Retry
 from snowplow_aio.runtime.tasks import start_task
-from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
-
-log: QuietLogger = quiet_logger("snowplow_aio.delivery")
 
 
 class DeliveryLoop:
@@ -189,7 +186,7 @@ class DeliveryLoop:
         if sender.cancelled():
             self.restarts += not self._is_stopping
         elif (error := sender.exception()) is not None:
-            log.error("%s: a sender failed; its events are sent again", self._name, exc_info=error)
+            self.reporter.sender_failed(error)
         self._store.notify()
 
     async def _stop_senders(self) -> None:
@@ -296,9 +293,9 @@ class DeliveryLoop:
             cause = error.__cause__ or error
             self.reporter.no_answer(len(part), error)
             return Response(status=0, reason=type(cause).__name__, detail=str(error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever the transport does
             # A fault of the transport itself: the events wait, the breaker keeps it from spinning.
-            log.exception("%s: the transport failed", self._name)
+            self.reporter.transport_failed(error)
             return Response(status=0, reason=type(error).__name__)
         self.reporter.answered(len(part), response)
         return response

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
@@ -107,6 +108,21 @@ class Reporter:
         # The cause may hold the headers of the request.
         log.debug("%s: no answer for %d events: %s", self._name, count, shown(error))
 
+    def transport_failed(self, error: Exception) -> None:
+        """Log *error*, a fault of the transport itself: its events are sent again."""
+        self._fault("the transport", error)
+
+    def sender_failed(self, error: BaseException) -> None:
+        """Log *error*, which has ended a sender: its events are sent again."""
+        self._fault("a sender", error)
+
+    def _fault(self, what: str, error: BaseException) -> None:
+        # Not the error itself: its traceback has the text of all its causes.
+        name, place = type(error).__name__, _place(error)
+        message = "%s: %s failed with %s in %s: %s; the events are sent again"
+        kind = f"{what}:{name}"
+        self._throttled.log(kind, logging.ERROR, message, self._name, what, name, place, shown(error))
+
     def answered(self, count: int, response: Response) -> None:
         """Log that a request with *count* events had *response* as its answer."""
         log.debug("%s: %d events answered with %d", self._name, count, response.status)
@@ -159,15 +175,20 @@ class Reporter:
 
     def stats(self, now: float, store: EventStore, breaker: CircuitBreaker, restarts: int) -> EmitterStats:
         """Return the numbers of counters, *store* and *breaker* at *now*, in seconds of the loop's clock."""
-        held, counters, oldest = store.statistics(), self._counters, store.oldest()
+        held, oldest = store.statistics(), store.oldest()
+        # Of one moment, whatever other threads do: each event that has not left is leased or waits.
+        # The store is asked before, and an event is accepted before it is in the store; so the two
+        # numbers of the store alone need not add up with these.
+        totals = self._counters.totals()
+        leased = min(held.leased, totals.unsettled)
         state: State = "misconfigured" if breaker.is_open else "backing_off" if breaker.failures else "ok"
         return EmitterStats(
-            accepted=counters.accepted,
-            pending=held.pending,
-            leased=held.leased,
-            delivered=counters.delivered,
-            rejected=MappingProxyType(dict(counters.rejected)),
-            dropped=MappingProxyType(dict(counters.dropped)),
+            accepted=totals.accepted,
+            pending=totals.unsettled - leased,
+            leased=leased,
+            delivered=totals.delivered,
+            rejected=MappingProxyType(totals.rejected),
+            dropped=MappingProxyType(totals.dropped),
             bytes=held.bytes,
             requests=self.requests,
             retries=MappingProxyType(dict(self.retries)),
@@ -179,3 +200,9 @@ class Reporter:
             last_error=self.last_error,
             state=state,
         )
+
+
+def _place(error: BaseException) -> str:
+    """Return where *error* was raised: the innermost function, with its file and line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].name} ({frames[-1].filename}:{frames[-1].lineno})" if frames else "an unknown place"

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 
 _INTERVAL = 60.0
+
+# Kinds may be named by others, like the statuses of a transport. Beyond these they count as one.
+_MOST_KINDS = 100
+_OTHERS = "others"
 
 
 class QuietLogger(logging.LoggerAdapter[logging.Logger]):
@@ -38,6 +43,8 @@ class ThrottledLog:
         self._logger = logger
         self._last: dict[str, float] = {}
         self._unsaid: dict[str, int] = {}
+        # Nobody ever waits for it: a signal handler may interrupt the one who has it.
+        self._deciding = threading.Lock()
 
     def log(
         self,
@@ -53,11 +60,28 @@ class ThrottledLog:
 
         The line ends with the sum of all *count* since the last such line, and has the traceback of *error*.
         """
-        total = self._unsaid.get(kind, 0) + count
-        now = time.monotonic()
-        if now - self._last.get(kind, -_INTERVAL) < _INTERVAL:
-            self._unsaid[kind] = total
-            return
-        self._last[kind], self._unsaid[kind] = now, 0
-        line = f"{message} (%d since the last such line)"
-        self._logger.log(level, line, *args, total, exc_info=error)
+        if len(self._unsaid) >= _MOST_KINDS and kind not in self._unsaid:
+            kind = _OTHERS
+        # Nothing is called between the reading and the writing, so no count is lost.
+        self._unsaid.setdefault(kind, 0)
+        self._unsaid[kind] += count
+        total = self._due(kind)
+        if total:
+            line = f"{message} (%d since the last such line)"
+            self._logger.log(level, line, *args, total, exc_info=error)
+
+    def _due(self, kind: str) -> int:
+        """Return the count that a line of *kind* says now; 0 if none is due."""
+        if not self._deciding.acquire(blocking=False):
+            # The next line has this count.
+            return 0
+        try:
+            now = time.monotonic()
+            if now - self._last.get(kind, -_INTERVAL) < _INTERVAL:
+                return 0
+            self._last[kind] = now
+            total = self._unsaid[kind]
+            self._unsaid[kind] -= total
+            return total
+        finally:
+            self._deciding.release()
