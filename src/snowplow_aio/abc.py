@@ -509,6 +509,13 @@ class Transport(ABC):
     def abandon(self) -> None:  # noqa: B027 - most transports hold nothing
         """Forget open connections without touching them: they belong to a parent process or a dead loop."""
 
+    def discard(self) -> None:  # noqa: B027 - most transports hold nothing
+        """
+        Close open connections silently: the emitter was forgotten, and says so itself.
+
+        It is called by the garbage collector, in any thread, with or without a running loop.
+        """
+
     async def aclose(self) -> None:
         """Close the connections that the transport has opened, and no others."""
         return

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import time
 import warnings
+import weakref
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -26,20 +27,16 @@ from snowplow_aio.model.payload import Payload
 from snowplow_aio.model.stored_event import StoredEvent
 from snowplow_aio.outcomes import EmitterStats, FlushResult, State
 from snowplow_aio.policies import Batching, Retry
-from snowplow_aio.runtime import fork
+from snowplow_aio.runtime import fork, turns
 from snowplow_aio.runtime.copying import no_copy
 from snowplow_aio.runtime.tasks import start_task
 from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
 
 log: QuietLogger = quiet_logger("snowplow_aio.delivery")
 
-# After this many events in a row the caller lets the loop run once: two milliseconds
-# of work, so that a tight loop starves nobody. It is the longest wait of a busy
-# `track`, and with the slow ones right after it hits fewer than one in a hundred.
-_STREAK = 192
-
 # For each event: names of a module are read faster than members of a class.
 _RUNNING, _STOPPED = LifeCycle.RUNNING, LifeCycle.STOPPED
+_TURNS = turns.TURNS
 
 
 class BufferedEmitter(AcceptingEmitter):
@@ -124,6 +121,7 @@ class BufferedEmitter(AcceptingEmitter):
         given = [success_hook(on_success)] if on_success else []
         given += [failure_hook(on_failure)] if on_failure else []
         self._hooks = Hooks([*given, *hooks])
+        self._forgotten: weakref.finalize[[], BufferedEmitter] | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -135,7 +133,6 @@ class BufferedEmitter(AcceptingEmitter):
         self._supervisor = Supervisor(self.name, log=log, failure=failure)
         # Events that were leased in a loop that is gone: they wait again once the delivery runs.
         self._taken_over: Sequence[StoredEvent] = ()
-        self._streak = 0
         self._back_pressure = self.new_back_pressure(self._store)
         self._closing: asyncio.Task[FlushResult] | None = None
         # The part of the close that is under way, and whether callers want it to end at once.
@@ -191,10 +188,11 @@ class BufferedEmitter(AcceptingEmitter):
         if loop is not supervisor.loop or supervisor.state is not _RUNNING:
             self._attach(loop)
         if self._waits_for_room and self._supervisor.state is not _STOPPED:
-            return self._add(payloads, loop.time())
-        self._take(payloads, loop.time())
-        self._streak += len(payloads)
-        return self._breathe() if self._streak >= _STREAK else None
+            return self._add(payloads, loop)
+        now = loop.time()
+        self._take(payloads, now)
+        _TURNS.left -= len(payloads)
+        return None if _TURNS.left > 0 or _TURNS.has_time(loop, now) else self._breathe(loop)
 
     def _take(self, payloads: Sequence[Payload], now: float) -> None:
         if self._supervisor.state is _STOPPED:
@@ -209,10 +207,10 @@ class BufferedEmitter(AcceptingEmitter):
         if dropped:
             self._drop_at_entry(dropped, "queue_full")
 
-    async def _add(self, payloads: Sequence[Payload], now: float) -> None:
+    async def _add(self, payloads: Sequence[Payload], loop: asyncio.AbstractEventLoop) -> None:
         window = self._counters.accept(len(payloads))
-        await self._store.add(payloads, now=now, window=window, dropped=self._drop_at_entry)
-        await self._breathe()
+        await self._store.add(payloads, now=loop.time(), window=window, dropped=self._drop_at_entry)
+        await self._breathe(loop)
 
     def _drop_at_entry(self, events: Sequence[StoredEvent], reason: str = "queue_full") -> None:
         # A hook that gives dropped events back must not be called for them again and again.
@@ -222,10 +220,9 @@ class BufferedEmitter(AcceptingEmitter):
         window = self._counters.accept(len(payloads))
         self._drop_at_entry([StoredEvent(payload, self._now(), window) for payload in payloads], "closed")
 
-    async def _breathe(self) -> None:
-        """Let the loop run, and a destination that works make room."""
-        self._streak = 0
-        await asyncio.sleep(0)
+    async def _breathe(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let *loop* run, and a destination that works make room."""
+        await _TURNS.rest(loop)
         if self._delivery.breaker.failures == 0:
             await self._back_pressure.wait(self._counters.delivered)
 
@@ -280,6 +277,10 @@ class BufferedEmitter(AcceptingEmitter):
     # --- the supervised work
 
     async def _deliver(self) -> None:
+        if self._forgotten is None:
+            # Whoever forgets to close the emitter gets its one warning, and none for each connection.
+            self._forgotten = weakref.finalize(self, self._transport.discard)
+            self._forgotten.atexit = False
         await self._release_taken_over()
         await self._delivery.deliver()
 

@@ -337,6 +337,15 @@ class HttpTransport(Transport):
     def abandon(self) -> None:
         self._sessions.abandon()
 
+    def discard(self) -> None:
+        session, self._session = self._session, None
+        if session is not None and session.connector is not None:
+            connector = session.connector
+            # A session without a connector counts as closed, and says nothing when it goes.
+            session.detach()
+            # Its `close` is to be awaited, and there may be no loop to do so.
+            connector._close()  # noqa: SLF001
+
     async def aclose(self) -> None:
         await self._sessions.aclose()
 
