@@ -12,12 +12,15 @@ _Result = TypeVar("_Result")
 
 
 def start_task(
-    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, _Result]
+    loop: asyncio.AbstractEventLoop,
+    coroutine: Coroutine[Any, Any, _Result],
+    *,
+    context: contextvars.Context | None = None,
 ) -> asyncio.Task[_Result]:
     """
-    Run *coroutine* as a task of *loop*, the running one, in an empty context.
+    Run *coroutine* as a task of *loop*, the running one, in an empty context or in *context*.
 
-    The context is empty because a task would keep the context of its starter,
+    The context is usually empty because a task would keep the context of its starter,
     and with it a request of the application, alive for as long as it runs.
 
     The application may have set a task factory, often for instrumentation. It
@@ -26,7 +29,8 @@ def start_task(
     entered instead. It may be eager: then the coroutine runs up to its first
     wait before this function returns.
     """
-    task = contextvars.Context().run(loop.create_task, coroutine)
+    entered = contextvars.Context() if context is None else context
+    task = entered.run(loop.create_task, coroutine)
     if loop.get_task_factory() is not None:
         # A wrapper that is cancelled before its first step leaves the coroutine unstarted.
         task.add_done_callback(partial(_close, coroutine), context=contextvars.Context())

@@ -3,29 +3,53 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
 from snowplow_aio.abc import AcceptingEmitter
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.outcomes import EmitterStats, FlushResult
+from snowplow_aio.runtime.bounded_call import called_within, within
 from snowplow_aio.runtime.confirmations import Confirmations
 from snowplow_aio.runtime.tasks import start_task
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
+from snowplow_aio.runtime.turns import TURNS
 
 log: QuietLogger = quiet_logger("snowplow_aio.tracking")
 
-# How long `track` waits for an object that does not answer.
+# How long an object has for one event.
 _INPUT_SECONDS = 1.0
+
+# How long it has for `flush` and for `aclose` where the caller does not say: the `drain_timeout` of other
+# emitters.
+_DRAIN_SECONDS = 5.0
+
+# A close has a moment for it even if it has no time at all.
+_LEAST_SECONDS = 0.1
+
+# The most calls of its `flush` at a time. They are given up one after the other, and may not end.
+_MOST_CALLS = 4
+
+# The most events that wait for it, or that it works on, and their bytes of JSON.
+_MOST_HELD = 10_000
+_MOST_BYTES = 16 * 2**20
+
+# Events of one call, each with what `input` has returned, that are not handed over yet.
+_Rest = deque[tuple[Payload, Awaitable[object]]]
 
 
 class CustomEmitter(AcceptingEmitter):
     """
     Hands events to an object of the application's own, whose failures reach no other emitter.
+
+    Each event is handed over in a task of the emitter's. So it is delivered or dropped in time, also
+    when the caller of `track` is cancelled.
 
     Args:
         target: Any object with a method `input`, plain or coroutine. Its `flush` and
@@ -46,20 +70,31 @@ class CustomEmitter(AcceptingEmitter):
         self._target = target
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[Payload] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._accepted = self._delivered = self._reported = 0
+        self._tasks: dict[asyncio.Task[None], _Rest] = {}
+        # Calls of `flush` and `aclose` that have not ended, also those that were given up.
+        self._under_way: Counter[str] = Counter()
+        self._accepted = self._delivered = self._held_bytes = 0
         self._dropped: Counter[str] = Counter()
+        self._reported = (0, 0)
+        self._closed: FlushResult | None = None
         self._last_error: str | None = None
         self._throttled = ThrottledLog(log)
         self._confirmations = Confirmations()
 
+    # --- accepting
+
     def accept(self, payloads: Sequence[Payload]) -> Awaitable[None] | None:  # noqa: D102 - see AcceptingEmitter
-        self._loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         self._start_waiting()
-        waits = [(payload, wait) for payload in payloads if (wait := self._call(payload)) is not None]
-        return self._finish(waits) if waits else None
+        task = self._hand_over(payloads) if self._take(payloads) else None
+        if task is not None:
+            return _ended(task)
+        TURNS.left -= len(payloads)
+        return None if TURNS.left > 0 or TURNS.has_time(loop, loop.time()) else TURNS.rest(loop)
 
     def accept_nowait(self, payloads: Sequence[Payload]) -> None:  # noqa: D102 - see AcceptingEmitter
+        if not self._take(payloads):
+            return
         self._waiting.extend(payloads)
         if asyncio._get_running_loop() is not None:  # noqa: SLF001 - public in C, and does not raise
             self._loop = asyncio.get_running_loop()
@@ -72,99 +107,211 @@ class CustomEmitter(AcceptingEmitter):
     def watch(self, payload: Payload) -> Awaitable[str | None]:  # noqa: D102 - see AcceptingEmitter
         return self._confirmations.watch(payload)
 
+    def _take(self, payloads: Sequence[Payload]) -> bool:
+        """Count *payloads* in; return whether they can be handed over. Otherwise they are dropped."""
+        size = sum([payload.size for payload in payloads])
+        held = self._accepted - self._delivered - self._dropped.total()
+        self._accepted += len(payloads)
+        self._held_bytes += size
+        fits = held + len(payloads) <= _MOST_HELD and self._held_bytes <= max(size, _MOST_BYTES)
+        if fits and self._closed is None:
+            return True
+        for payload in payloads:
+            self._drop(payload, "queue_full" if self._closed is None else "closed")
+        return False
+
     def _start_waiting(self) -> None:
         """Hand over the events that came while there was no loop to wait in."""
-        while self._waiting:
-            payload = self._waiting.popleft()
-            wait = self._call(payload)
-            if wait is not None:
-                finish = self._finish([(payload, wait)])
-                task = start_task(asyncio.get_running_loop(), finish)
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+        # Several threads may do so.
+        with suppress(IndexError):
+            while True:
+                self._hand_over([self._waiting.popleft()])
 
-    def _call(self, payload: Payload) -> Awaitable[object] | None:
-        """Call `input`; return the awaitable that it leaves, or None."""
-        self._accepted += 1
-        try:
-            result = self._target.input(payload)
-        except Exception as error:  # noqa: BLE001 - an emitter's fault must not reach the others
-            self._failed(payload, error)
+    # --- handing over
+
+    def _hand_over(self, payloads: Sequence[Payload]) -> asyncio.Task[None] | None:
+        """Call `input` for each of *payloads*; return the task that does the rest, where there is a rest."""
+        rest: _Rest = deque()
+        for payload in payloads:
+            try:
+                result = self._target.input(payload)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - must not reach the others
+                self._failed(payload, error)
+            else:
+                if inspect.isawaitable(result):
+                    rest.append((payload, result))
+                else:
+                    self._succeeded(payload)
+        if not rest:
             return None
-        if inspect.isawaitable(result):
-            return result
-        self._succeeded(payload)
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - public in C, and does not raise
+            return self._start(rest)
+        # A plain function that leaves something to await, called in a thread.
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._start, rest)
+        else:
+            self._drop_all(rest)
         return None
 
-    async def _finish(self, waits: Sequence[tuple[Payload, Awaitable[object]]]) -> None:
-        for payload, wait in waits:
+    def _start(self, rest: _Rest) -> asyncio.Task[None]:
+        context = contextvars.copy_context()
+        task = start_task(asyncio.get_running_loop(), self._finish(rest), context=context)
+        self._tasks[task] = rest
+        task.add_done_callback(self._finished, context=contextvars.Context())
+        return task
+
+    async def _finish(self, rest: _Rest) -> None:
+        while rest:
+            payload, wait = rest.popleft()
             try:
-                async with asyncio.timeout(_INPUT_SECONDS):
-                    await wait
+                await within(_INPUT_SECONDS, wait)
+            except asyncio.CancelledError:
+                self._drop(payload, "closed")
+                raise
             except Exception as error:  # noqa: BLE001 - an emitter's fault must not reach the others
                 self._failed(payload, error)
             else:
                 self._succeeded(payload)
 
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        """Forget *task*; drop what it has left, because it was cancelled or its loop was closed."""
+        self._drop_all(self._tasks.pop(task, deque()))
+
+    def _drop_all(self, rest: _Rest) -> None:
+        while rest:
+            payload, wait = rest.popleft()
+            if inspect.iscoroutine(wait):
+                # Python warns of a coroutine that nobody awaits.
+                wait.close()
+            self._drop(payload, "closed")
+
     def _succeeded(self, payload: Payload) -> None:
+        size = payload.size
+        self._held_bytes -= size
         self._delivered += 1
         self._confirmations.tell(payload, None)
 
-    def _failed(self, payload: Payload, error: Exception) -> None:
+    def _failed(self, payload: Payload, error: BaseException) -> None:
         reason = "timeout" if isinstance(error, TimeoutError) else "error"
-        self._dropped[reason] += 1
         self._last_error = type(error).__name__
-        self._confirmations.tell(payload, self._last_error)
-        self._throttled.log(reason, logging.ERROR, "%s: input failed: %s", self.name, type(error).__name__)
+        self._drop(payload, reason, self._last_error)
+        self._throttled.log(reason, logging.ERROR, "%s: input failed: %s", self.name, self._last_error)
+
+    def _drop(self, payload: Payload, reason: str, fault: str | None = None) -> None:
+        size = payload.size
+        # Nothing is called between the reading and the writing: a signal handler may track.
+        self._held_bytes -= size
+        self._dropped.setdefault(reason, 0)
+        self._dropped[reason] += 1
+        self._confirmations.tell(payload, fault or reason)
+        if fault is None:
+            message = "%s: events are dropped (%s)"
+            self._throttled.log(f"dropped:{reason}", logging.WARNING, message, self.name, reason)
+
+    # --- flush and close
 
     async def flush(self, timeout: float | None = None, *, wait: bool = True) -> FlushResult:
         """Hand over what waits for a loop, wait until that is done, and flush the target if it can."""
-        self._loop = asyncio.get_running_loop()
-        self._start_waiting()
-        if wait and self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout)
-        await self._call_if_there("flush", timeout)
+        if self._closed is None:
+            await self._settle("flush", timeout, waits=wait)
         return self._report()
 
     async def aclose(self, timeout: float | None = None) -> FlushResult:
         """Hand over what waits for a loop, wait until that is done, and close the target if it can."""
-        self._loop = asyncio.get_running_loop()
-        self._start_waiting()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_INPUT_SECONDS if timeout is None else timeout)
-        await self._call_if_there("aclose", timeout)
-        return self._report()
+        if self._closed is not None:
+            return self._closed
+        try:
+            await self._settle("aclose", timeout, waits=True)
+        finally:
+            # What comes meanwhile, or is never done, is dropped.
+            self._closed = FlushResult()
+            tasks = self._tasks_of(asyncio.get_running_loop())
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
+            self._closed = self._report()
+        if self._closed.dropped:
+            message = "%s: closed with %d events undelivered (last error: %s)"
+            log.warning(message, self.name, self._closed.dropped, self._last_error)
+        return self._closed
 
-    async def _call_if_there(self, method: str, timeout: float | None) -> None:
+    async def _settle(self, method: str, timeout: float | None, *, waits: bool) -> None:
+        """Hand over what waits, and call *method* of the target, within *timeout* in all."""
+        loop = self._loop = asyncio.get_running_loop()
+        seconds = _DRAIN_SECONDS if timeout is None else timeout
+        ends_at = loop.time() + seconds
+        self._start_waiting()
+        tasks = self._tasks_of(loop)
+        if waits and tasks:
+            await asyncio.wait(tasks, timeout=seconds)
         call = getattr(self._target, method, None)
         if call is None:
             return
+        if self._under_way[method] >= _MOST_CALLS:
+            self._complain(method, "earlier calls have not ended")
+            return
         try:
-            async with asyncio.timeout(timeout):
-                result = call()
-                if inspect.isawaitable(result):
-                    await result
+            await called_within(max(_LEAST_SECONDS, ends_at - loop.time()), self._counted(method, call))
         except Exception as error:  # noqa: BLE001 - an emitter's fault must not reach the others
-            self._last_error = type(error).__name__
-            self._throttled.log(
-                method, logging.ERROR, "%s: %s failed: %s", self.name, method, type(error).__name__
-            )
+            self._complain(method, type(error).__name__)
+
+    def _tasks_of(self, loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[None]]:
+        """Return the tasks of *loop*; drop what those of closed loops have left."""
+        for task in tuple(self._tasks):
+            if task.get_loop().is_closed():
+                self._finished(task)
+        return [task for task in tuple(self._tasks) if task.get_loop() is loop]
+
+    def _counted(self, method: str, call: Callable[[], Any]) -> Callable[[], Any]:
+        """Return a function of the same kind as *call* that is counted until it really ends."""
+
+        def plain() -> Any:
+            self._under_way[method] += 1
+            try:
+                return call()
+            finally:
+                self._under_way[method] -= 1
+
+        async def coroutine() -> Any:
+            self._under_way[method] += 1
+            try:
+                return await call()
+            finally:
+                self._under_way[method] -= 1
+
+        return coroutine if inspect.iscoroutinefunction(call) else plain
+
+    def _complain(self, method: str, failure: str) -> None:
+        self._last_error = failure
+        self._throttled.log(method, logging.ERROR, "%s: %s failed: %s", self.name, method, failure)
 
     def _report(self) -> FlushResult:
-        fresh, self._reported = self._delivered - self._reported, self._delivered
-        return FlushResult(delivered=fresh, pending=len(self._waiting) + len(self._tasks))
+        settled = self._delivered, self._dropped.total()
+        (delivered, dropped), self._reported = self._reported, settled
+        pending = self._accepted - sum(settled)
+        return FlushResult(delivered=settled[0] - delivered, dropped=settled[1] - dropped, pending=pending)
 
     def stats(self) -> EmitterStats:  # noqa: D102 - see Emitter
-        waiting = len(self._waiting)
-        dropped = self._dropped.total()
+        # What has left first: what is accepted meanwhile waits.
+        delivered, dropped = self._delivered, dict(self._dropped)
+        unsettled = self._accepted - delivered - sum(dropped.values())
+        pending = min(len(self._waiting), unsettled)
         return EmitterStats(
-            accepted=self._accepted + waiting,
-            pending=waiting,
-            leased=self._accepted - self._delivered - dropped,
-            delivered=self._delivered,
-            dropped=MappingProxyType(dict(self._dropped)),
+            accepted=delivered + sum(dropped.values()) + unsettled,
+            pending=pending,
+            leased=unsettled - pending,
+            delivered=delivered,
+            dropped=MappingProxyType(dropped),
+            bytes=max(0, self._held_bytes),
             last_error=self._last_error,
+            state="ok" if self._closed is None else "closed",
         )
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    # It does not pass a cancellation on: the event is on its way.
+    await asyncio.wait([task])
 
 
 def accepting_emitter(emitter: Any) -> AcceptingEmitter:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, Unpack
 from uuid import UUID
 
 from snowplow_aio.abc import AcceptingEmitter, Clock, Emitter, NewId
-from snowplow_aio.exceptions import DeliveryError, InvalidEventError, QueueFullError
+from snowplow_aio.exceptions import DeliveryError, InvalidEventError
 from snowplow_aio.model.arguments import check_argument, check_seconds
 from snowplow_aio.model.payload import Event, Payload
 from snowplow_aio.model.subject import Subject, platform_code, protocol_text
 from snowplow_aio.model.timestamps import TrueTimestamp
 from snowplow_aio.outcomes import EmitterStats, FlushResult, Health
 from snowplow_aio.runtime.copying import no_copy
+from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 from snowplow_aio.tracking.custom_emitter import accepting_emitter
 from snowplow_aio.tracking.enricher_chain import EnricherChain, EnrichmentStats
 from snowplow_aio.tracking.enrichers import Enricher, EnrichFunction, OnFault
@@ -35,6 +37,8 @@ from snowplow_aio.tracking.track_methods import (
     like_coroutine_function,
 )
 from snowplow_aio.version import __version__
+
+log: QuietLogger = quiet_logger("snowplow_aio.tracking")
 
 TRACKER_VERSION = f"pyaio-{__version__}"
 
@@ -125,6 +129,7 @@ class Tracker(TrackMethods):
         self._prepare = self._chain.prepare
         self._has_platform = platform is not None
         self._namespace = namespace or ""
+        self._throttled = ThrottledLog(log)
         self._emitters: list[AcceptingEmitter] = []
         self._hand_over = _handing_over_to(self._emitters)
         given = list(emitters) if isinstance(emitters, list | tuple) else [emitters]
@@ -385,14 +390,14 @@ class Tracker(TrackMethods):
             raise made.must_be_awaited()
         if not payloads:
             return made.event_id
-        full: QueueFullError | None = None
+        failure: Exception | None = None
         for emitter in self._emitters:
             try:
                 emitter.accept_nowait(payloads)
-            except QueueFullError as error:
-                full = error
-        if full is not None:
-            raise full
+            except Exception as error:  # noqa: BLE001 - it keeps the event from no other emitter
+                failure = error
+        if failure is not None:
+            raise failure
         return made.event_id
 
     async def track_and_confirm(
@@ -477,8 +482,8 @@ class Tracker(TrackMethods):
                 print(result.delivered, result.pending)
         """
         check_seconds("timeout", timeout, optional=True, zero=True)
-        results = await asyncio.gather(*(emitter.flush(timeout, wait=wait) for emitter in self._emitters))
-        return self._total(results)
+        calls = [emitter.flush(timeout, wait=wait) for emitter in self._emitters]
+        return await self._total(calls, "flush")
 
     async def aclose(self, timeout: float | None = None) -> FlushResult:
         """
@@ -497,11 +502,20 @@ class Tracker(TrackMethods):
             ConfigurationError: If *timeout* is out of range.
         """
         check_seconds("timeout", timeout, optional=True, zero=True)
-        results = await asyncio.gather(*(emitter.aclose(timeout) for emitter in self._emitters))
-        return self._total(results)
+        return await self._total([emitter.aclose(timeout) for emitter in self._emitters], "aclose")
 
-    def _total(self, results: Sequence[FlushResult]) -> FlushResult:
-        return FlushResult.of(dict(zip(self._emitter_names(), results, strict=True)))
+    async def _total(self, calls: Sequence[Coroutine[Any, Any, FlushResult]], method: str) -> FlushResult:
+        """Await *calls* of *method*, one for each emitter; what one of them raises reaches no other."""
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        by_emitter = {}
+        for name, result in zip(self._emitter_names(), results, strict=True):
+            by_emitter[name] = result if isinstance(result, FlushResult) else FlushResult()
+            if isinstance(result, BaseException):
+                error = type(result).__name__
+                self._throttled.log(
+                    f"{name}.{method}", logging.ERROR, "%s: %s failed: %s", name, method, error
+                )
+        return FlushResult.of(by_emitter)
 
     def _emitter_names(self) -> list[str]:
         """Return a name for each emitter; a name that comes again gets a number."""
@@ -545,27 +559,26 @@ def _handing_over_to(emitters: Sequence[AcceptingEmitter]) -> HandOver:
             # The usual tracker needs no lists.
             return emitters[0].accept(payloads)
         waits: list[Awaitable[None]] = []
-        full: QueueFullError | None = None
+        failure: Exception | None = None
         for emitter in emitters:
             try:
                 wait = emitter.accept(payloads)
-            except QueueFullError as error:
-                # It keeps the event from no other emitter.
-                full = error
+            except Exception as error:  # noqa: BLE001 - it keeps the event from no other emitter
+                failure = error
             else:
                 if wait is not None:
                     waits.append(wait)
-        if full is None and not waits:
+        if failure is None and not waits:
             return None
-        return waits[0] if full is None and len(waits) == 1 else _wait_for_all(waits, full)
+        return waits[0] if failure is None and len(waits) == 1 else _wait_for_all(waits, failure)
 
     return hand_over
 
 
-async def _wait_for_all(waits: Sequence[Awaitable[None]], full: QueueFullError | None) -> None:
+async def _wait_for_all(waits: Sequence[Awaitable[None]], failure: Exception | None) -> None:
     await asyncio.gather(*waits)
-    if full is not None:
-        raise full
+    if failure is not None:
+        raise failure
 
 
 def _subject(subject: Subject | None) -> Subject:
