@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TextIO, Unpack
-
-from anyio import to_thread
 
 from snowplow_aio.abc import Response, Transport
 from snowplow_aio.delivery.emitter import BufferedEmitter
 from snowplow_aio.delivery.options import EmitterOptions
-from snowplow_aio.exceptions import TransportError
+from snowplow_aio.local.lines import PipeWriter, wait_for_room
+from snowplow_aio.local.thread import WriterThread
 from snowplow_aio.model.arguments import check_argument
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.policies import Batching
@@ -72,17 +73,38 @@ class ConsoleTransport(Transport):
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
+        self._pipe = PipeWriter()
+        self._thread = WriterThread()
 
     async def send(self, payloads: Sequence[Payload]) -> Response:
-        lines = "".join(f"{payload.json.decode()}\n" for payload in payloads)
-        try:
-            # A pipe that nobody reads blocks its writer, so it has a thread.
-            await to_thread.run_sync(self._write, lines)
-        except (OSError, ValueError) as error:
-            raise TransportError("the stream cannot be written") from error
+        lines = [payload.json + b"\n" for payload in payloads]
+        # A pipe that nobody reads blocks its writer, so it has a thread.
+        await self._thread.call(partial(self._write, lines), "the stream cannot be written")
         return Response(status=200)
 
-    def _write(self, lines: str) -> None:
+    def abandon(self) -> None:
+        self._thread.abandon()
+
+    def _write(self, lines: Sequence[bytes]) -> None:
         stream = self._stream or sys.stdout
-        stream.write(lines)
+        descriptor = _descriptor_of(stream)
+        if descriptor is None:
+            stream.write(b"".join(lines).decode())
+            stream.flush()
+            return
+        # Around the stream: its lock would be held for as long as nobody reads, and keep the
+        # interpreter from its end.
+        wait_for_room(descriptor)
         stream.flush()
+        self._pipe.write(descriptor, lines)
+
+
+def _descriptor_of(stream: TextIO) -> int | None:
+    """Return the descriptor behind *stream* if the bytes of JSON can be written to it as they are."""
+    if sys.platform == "win32" or type(stream) is not io.TextIOWrapper:
+        return None
+    try:
+        is_utf_8 = codecs.lookup(stream.encoding).name == "utf-8"
+        return stream.fileno() if is_utf_8 else None
+    except (OSError, LookupError):
+        return None

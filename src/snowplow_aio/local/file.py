@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Unpack
 
-from anyio import to_thread
-
 from snowplow_aio.abc import Response, Transport
 from snowplow_aio.delivery.emitter import BufferedEmitter
 from snowplow_aio.delivery.options import EmitterOptions
-from snowplow_aio.exceptions import TransportError
+from snowplow_aio.local.lines import PipeWriter, append_lines, is_regular
+from snowplow_aio.local.thread import WriterThread
 from snowplow_aio.model.arguments import check_argument
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.policies import Batching
+
+# A pipe is opened and written without waiting for its reader. It changes nothing for files.
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 
 class FileEmitter(BufferedEmitter):
     """
     Appends each event as one line of JSON to a file that only its owner can read.
+
+    The events of one write are appended as a whole or not at all, so that a full disk leaves no torn
+    line. They are written again later. Several processes may append to one file. A file that was
+    renamed or removed is made anew. Where *path* is a pipe, events wait until somebody reads it.
 
     Args:
         path: The file; it is made if it is missing.
@@ -73,16 +80,34 @@ class FileTransport(Transport):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
+        self._pipe = PipeWriter()
+        self._thread = WriterThread()
 
     async def send(self, payloads: Sequence[Payload]) -> Response:
-        lines = b"".join([payload.json + b"\n" for payload in payloads])
-        try:
-            await to_thread.run_sync(self._append, lines)
-        except OSError as error:
-            raise TransportError("the file cannot be written") from error
+        lines = [payload.json + b"\n" for payload in payloads]
+        await self._thread.call(partial(self._append, lines), "the file cannot be written")
         return Response(status=200)
 
-    def _append(self, lines: bytes) -> None:
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "ab") as file:
-            file.write(lines)
+    def abandon(self) -> None:
+        self._thread.abandon()
+
+    def _append(self, lines: Sequence[bytes]) -> None:
+        descriptor = self._open()
+        try:
+            if is_regular(descriptor):
+                append_lines(descriptor, lines)
+            else:
+                self._pipe.write(descriptor, lines)
+        finally:
+            os.close(descriptor)
+
+    def _open(self) -> int:
+        """Open the file; where it is a pipe that nobody reads, this fails at once."""
+        flags = os.O_APPEND | os.O_CREAT | _NONBLOCK
+        if self._path.is_fifo():
+            return os.open(self._path, os.O_WRONLY | flags, 0o600)
+        try:
+            # To look whether it ends with a whole line.
+            return os.open(self._path, os.O_RDWR | flags, 0o600)
+        except PermissionError:
+            return os.open(self._path, os.O_WRONLY | flags, 0o600)
