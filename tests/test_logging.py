@@ -1,4 +1,4 @@
-"""The library is silent until the application configures logging."""
+"""The library is silent until the application configures logging, unless events are lost."""
 
 from __future__ import annotations
 
@@ -42,8 +42,15 @@ def output_of(how: str) -> str:
     return run.stderr
 
 
-def test_nothing_is_printed_unless_the_application_configures_logging() -> None:
-    assert output_of("silent") == ""
+def test_unless_the_application_configures_logging_nothing_is_printed_but_losses() -> None:
+    printed = output_of("silent")
+    warnings = re.findall(r"RuntimeWarning: (.*)", printed)
+    assert [warning.partition(" (")[0] for warning in warnings] == [
+        "http: closed with 1 events undelivered",
+        "1 more events were lost",
+    ]
+    assert "secret" not in printed
+    assert "ZeroDivisionError" not in printed
 
 
 def test_once_it_is_configured_every_loss_is_said_with_its_level_and_no_payload() -> None:

@@ -186,6 +186,10 @@ class AcceptingEmitter(Emitter):
         rejected or dropped.
         """
 
+    async def bind(self) -> None:
+        """Deliver in the running event loop from now on, also what other threads track."""
+        return
+
     async def input(self, payload: Mapping[str, str]) -> None:
         """Take one event, as `Emitter.input` says."""
         wait = self.accept((Payload.of(payload),))
@@ -479,6 +483,8 @@ class Transport(ABC):
         event_bytes: Bytes that each event takes besides its JSON.
 
         max_events: Most events that one request can have, from 1.
+        needs_its_loop: Whether it can send in one event loop only, like that of a session of the
+            application. Others go on, when that loop has ended, in the next one or in a thread of ours.
 
     Example:
         ::
@@ -493,6 +499,7 @@ class Transport(ABC):
     request_bytes: int = 0
     event_bytes: int = 0
     max_events: int = sys.maxsize
+    needs_its_loop: bool = False
 
     @abstractmethod
     async def send(self, payloads: Sequence[Payload]) -> Response:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 
 from snowplow_aio.abc import Emitter
+from snowplow_aio.delivery import at_exit
 from snowplow_aio.http.emitter import HttpEmitter
 from snowplow_aio.model.arguments import check_seconds
 from snowplow_aio.model.payload import Event
@@ -65,6 +66,8 @@ async def track_once(
         return await tracker.track_and_confirm(event, timeout=timeout, **metadata)
     except TimeoutError:
         late = f"the event was not delivered within {timeout} s ({_undelivered(tracker)})"
+        with at_exit.loss_is_told():
+            await tracker.aclose(0)
         raise TimeoutError(late) from None
     finally:
         # The event is settled or given up: there is nothing to wait for.

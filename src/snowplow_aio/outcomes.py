@@ -139,7 +139,7 @@ Outcome = Delivered | Rejected | Dropped | Retried
 
 # --- results and statistics
 
-State = Literal["ok", "backing_off", "misconfigured", "closed"]
+State = Literal["ok", "backing_off", "misconfigured", "stalled", "closed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +226,9 @@ class EmitterStats:
 
         state: ``ok``; ``backing_off`` after a failure that may pass;
             ``misconfigured`` when everything is refused, so that events are
-            kept and one is tried now and then; or ``closed``.
+            kept and one is tried now and then; ``stalled`` when nothing is tried,
+            because no event loop runs the delivery or the delivery itself fails
+            again and again; or ``closed``.
 
     Example:
         >>> EmitterStats(accepted=3, delivered=2, pending=1).summary
@@ -258,6 +260,8 @@ class EmitterStats:
         state = self.state.replace("_", " ")
         if self.state in ("backing_off", "misconfigured"):
             state += f" ({self.last_error}; next attempt in {self.next_attempt or 0:.0f} s)"
+        elif self.state == "stalled":
+            state += f" ({self.last_error})"
         waiting = f"{self.pending + self.leased} waiting"
         if self.oldest_age is not None:
             waiting += f", the oldest for {self.oldest_age:.0f} s"

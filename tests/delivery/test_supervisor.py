@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -22,11 +23,11 @@ class Steps:
 
     def __init__(self) -> None:
         self.starts = 0
-        self.lasts: list[bool] = []
+        self.loop_ends = 0
         self.stops = 0
 
     def work(self) -> Work:
-        return Work(self.run, self.last, self.stopped)
+        return Work(self.run, self.loop_ended, self.stopped)
 
     async def run(self) -> None:
         self.starts += 1
@@ -36,8 +37,8 @@ class Steps:
         if self.starts > 2:
             await asyncio.Event().wait()
 
-    async def last(self, *, loop_ends: bool) -> None:
-        self.lasts.append(loop_ends)
+    def loop_ended(self) -> None:
+        self.loop_ends += 1
 
     def stopped(self) -> None:
         self.stops += 1
@@ -56,14 +57,14 @@ async def test_work_starts_again_until_it_is_stopped(caplog: pytest.LogCaptureFi
     await asyncio.wait([task])
     states.append(supervised.state)
     await until(lambda: steps.starts == 4)
-    assert (supervised.restarts, steps.lasts, steps.stops) == (3, [False], 0)
+    assert (supervised.restarts, steps.loop_ends, steps.stops) == (3, 0, 0)
     ending = supervised.stop()
     assert ending is not None
     await asyncio.wait([ending])
     await asyncio.sleep(0)
     states.append(supervised.state)
     assert states == [LifeCycle.IDLE, LifeCycle.RUNNING, LifeCycle.DOWN, LifeCycle.STOPPED]
-    assert (supervised.restarts, steps.lasts, steps.stops) == (3, [False], 1)
+    assert (supervised.restarts, steps.loop_ends, steps.stops) == (3, 0, 1)
 
 
 @pytest.mark.anyio
@@ -82,20 +83,103 @@ async def test_work_that_runs_is_not_started_twice_and_stopped_work_never() -> N
         supervised.run_in(loop, steps.work())
 
 
-def test_work_moves_to_the_next_loop_and_its_last_work_is_done_at_the_end_of_each() -> None:
+@pytest.mark.parametrize("turns", [0, 2])
+def test_work_is_told_of_the_end_of_its_loop_and_moves_to_the_next_one(turns: int) -> None:
     steps, supervised = Steps(), supervisor()
     steps.starts = 2
 
-    async def main(turns: int) -> None:
+    async def main() -> None:
         supervised.run_in(asyncio.get_running_loop(), steps.work())
         for _ in range(turns):
             await asyncio.sleep(0)
         # Nothing runs any more in this turn of the loop, also no first step.
         raise SystemExit
 
-    for turns in (0, 2, 0):
+    for ends in (1, 2, 3):
         with pytest.raises(SystemExit):
-            asyncio.run(main(turns))
-        assert supervised.state is LifeCycle.DOWN
-    assert steps.lasts == [True, False, True]
-    assert steps.starts == 3
+            asyncio.run(main())
+        assert (supervised.state, steps.loop_ends) == (LifeCycle.IDLE, ends)
+    assert steps.starts == 2 + (3 if turns else 0)
+
+
+def test_a_loop_that_ends_without_cancelling_its_tasks_ends_the_work_too() -> None:
+    steps, supervised = Steps(), supervisor()
+    steps.starts = 2
+    loop = asyncio.new_event_loop()
+
+    async def main() -> None:
+        supervised.run_in(loop, steps.work())
+        await asyncio.sleep(0)
+
+    loop.run_until_complete(main())
+    assert supervised.state is LifeCycle.RUNNING
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+    assert (supervised.state, steps.loop_ends, supervised.restarts) == (LifeCycle.IDLE, 1, 0)
+
+
+@pytest.mark.anyio
+async def test_work_leaves_its_loop_at_the_call_of_another_thread_and_runs_elsewhere() -> None:
+    steps, supervised, loop = Steps(), supervisor(), asyncio.get_running_loop()
+    steps.starts = 2
+    supervised.run_in(loop, steps.work())
+    await asyncio.sleep(0)
+
+    async def take() -> None:
+        await supervised.leave()
+        assert supervised.state is LifeCycle.IDLE
+        supervised.run_in(asyncio.get_running_loop(), steps.work())
+        await asyncio.sleep(0)
+        assert supervised.has_loop
+        await supervised.leave()
+
+    await asyncio.to_thread(asyncio.run, take())
+    assert (steps.starts, steps.loop_ends, supervised.restarts, supervised.has_loop) == (4, 0, 0, False)
+    supervised.stop()
+
+
+@pytest.mark.anyio
+async def test_work_that_fails_again_and_again_has_an_error_until_it_runs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    faults: list[Exception] = [ValueError("once"), ValueError("twice"), ValueError("three\ntimes")]
+    runs = asyncio.Event()
+
+    async def run() -> None:
+        if faults:
+            raise faults.pop(0)
+        runs.set()
+        await asyncio.Event().wait()
+
+    supervised, loop = supervisor(), asyncio.get_running_loop()
+    errors: set[str | None] = set()
+    supervised.run_in(loop, Work(run))
+    while not runs.is_set():
+        errors.add(supervised.error(loop.time()))
+        await asyncio.sleep(0)
+    # One failure may be an accident.
+    assert errors == {None, "ValueError: twice", r"ValueError: three\ntimes"}
+    assert supervised.error(loop.time() + 60) is None
+    # Once a minute.
+    assert [record.getMessage() for record in caplog.records] == ["work: failed and starts again"]
+    ending = supervised.stop()
+    assert ending is not None
+    await asyncio.wait([ending])
+
+
+@pytest.mark.anyio
+async def test_a_task_factory_that_fails_does_not_reach_the_caller() -> None:
+    steps, supervised, loop = Steps(), supervisor(), asyncio.get_running_loop()
+    steps.starts = 2
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no tasks today")
+
+    loop.set_task_factory(fail)
+    try:
+        supervised.run_in(loop, steps.work())
+        await until(lambda: supervised.error(loop.time()) == "RuntimeError: no tasks today")
+    finally:
+        loop.set_task_factory(None)
+    await until(lambda: steps.starts == 3)
+    supervised.stop()

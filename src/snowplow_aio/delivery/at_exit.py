@@ -1,38 +1,74 @@
 """
-A warning at the end of the interpreter, for events that nobody has delivered.
+The end of the interpreter: what is left is delivered within a bound, and what cannot be is said.
 
-Nothing is sent here: at the end of the interpreter there is neither a loop nor
-a thread to send with.
+Two hooks are called. The first one comes when the main thread has ended, while threads can still be
+started. Other threads may track on after it, so the second one, the last there is, looks again.
+Both together wait as long as the most patient emitter allows.
 """
 
 from __future__ import annotations
 
 import atexit
+import concurrent.futures
+import importlib
+import math
+import sys
+import threading
+import time
 import warnings
 import weakref
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Protocol
 
-from snowplow_aio.runtime.throttled_log import QuietLogger
+from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
+
+log: QuietLogger = quiet_logger("snowplow_aio.delivery")
+
+# To end a delivery, and to close its connections.
+_END_SECONDS = 0.15
 
 
 class Owner(Protocol):
     """An emitter that may hold undelivered events."""
 
-    def warn_undelivered(self) -> None:
-        """Warn of the events that nobody will deliver any more, if there are some."""
+    name: str
+
+    def at_exit(self, spent: float) -> tuple[float, concurrent.futures.Future[None]] | None:
+        """
+        Have the portal deliver what is left, if the delivery runs there, and end there.
+
+        Args:
+            spent: Seconds that were waited for at the end of the interpreter so far.
+
+        Returns:
+            The seconds that this takes at most, and its end; None if there is nothing to wait for.
+        """
+        ...
+
+    def newly_undelivered(self) -> tuple[int, str | None]:
+        """Return the number of undelivered events, 0 if that was asked before, and the last error."""
+        ...
 
 
 _owners: weakref.WeakSet[Owner] = weakref.WeakSet()
 
+# Seconds that were waited for so far; endless once somebody has interrupted the wait.
+_spent = 0.0
+
 
 def watch(owner: Owner) -> None:
-    """Have *owner* warn at the end of the interpreter."""
+    """Have *owner* deliver and warn at the end of the interpreter."""
     _owners.add(owner)
 
 
 def forget(owner: Owner) -> None:
     """Leave *owner* out: it is closed."""
     _owners.discard(owner)
+
+
+# --- saying it
 
 
 def announce(log: QuietLogger, message: str, *args: object) -> None:
@@ -48,7 +84,117 @@ def announce(log: QuietLogger, message: str, *args: object) -> None:
         log.logger.warning(message, *args)
 
 
+_is_loss_told: ContextVar[bool] = ContextVar("snowplow_aio.delivery.is_loss_told", default=False)
+
+
+@contextmanager
+def loss_is_told() -> Generator[None]:
+    """Say nothing of events that are lost by a close in this block: its caller raises an error that does."""
+    token = _is_loss_told.set(True)
+    try:
+        yield
+    finally:
+        _is_loss_told.reset(token)
+
+
+def is_loss_told() -> bool:
+    """Return whether the caller is in such a block."""
+    return _is_loss_told.get()
+
+
+# How many events of each kind were lost after the one warning of that kind.
+_unsaid: dict[str, int] = {}
+
+
+def say_once(kind: str, message: str, *args: object, count: int = 0) -> None:
+    """
+    Issue *message* with *args* as a RuntimeWarning, once for each *kind*, if logging is not set up.
+
+    Args:
+        kind: The kind of loss, such as ``closed``.
+
+        message: The message; it is for whoever has not asked for logs.
+
+        args: Its arguments.
+
+        count: Events that are lost. Those after the first message are said at the end of the interpreter.
+    """
+    if kind in _unsaid:
+        _unsaid[kind] += count
+    elif not log.logger.hasHandlers():
+        _unsaid[kind] = 0
+        announce(log, message, *args)
+
+
+def is_shown(category: type[Warning]) -> bool:
+    """Return whether Python shows warnings of *category*, as far as no message or module decides."""
+    for action, message, known, module, line in warnings.filters:
+        if message is None and module is None and line == 0 and issubclass(category, known):
+            return action != "ignore"
+    return True
+
+
+def _say_undelivered() -> None:
+    """Warn, in one message, of what nobody will deliver any more."""
+    left = [(owner.name, *owner.newly_undelivered()) for owner in list(_owners)]
+    left = [(name, count, error) for name, count, error in left if count]
+    if not left:
+        return
+    name, _, error = left[0]
+    who = name if len(left) == 1 else f"{name} and {len(left) - 1} more"
+    message = "%s: ended without aclose(), with %d events undelivered (last error: %s)"
+    announce(log, message, who, sum(count for _, count, _ in left), error)
+
+
+def _say_the_rest() -> None:
+    for kind, count in _unsaid.items():
+        if count:
+            announce(log, "%d more events were lost (%s)", count, kind)
+            _unsaid[kind] = 0
+
+
+# --- the hooks
+
+
+def _deliver() -> None:
+    """Wait until the portal has delivered what is left, within the bound."""
+    global _spent  # noqa: PLW0603 - for both hooks together
+    began = time.monotonic()
+    try:
+        waits = [wait for owner in list(_owners) if (wait := owner.at_exit(_spent)) is not None]
+        seconds = max([seconds for seconds, _ in waits], default=0.0)
+        concurrent.futures.wait([future for _, future in waits], timeout=seconds + _END_SECONDS)
+    except KeyboardInterrupt:
+        # Whoever interrupts the end wants it now, and is told what is lost.
+        _spent = math.inf
+    else:
+        _spent += time.monotonic() - began
+
+
+def _is_multiprocessing() -> bool:
+    processes = sys.modules.get("multiprocessing.process")
+    return processes is not None and processes.parent_process() is not None
+
+
+def _when_main_thread_ends() -> None:
+    _deliver()
+    if _is_multiprocessing():
+        # Such a process may end without the other hook.
+        _say_undelivered()
+
+
 @atexit.register
-def _warn_undelivered() -> None:
-    for owner in list(_owners):
-        owner.warn_undelivered()
+def _when_interpreter_ends() -> None:
+    _deliver()
+    _say_undelivered()
+    _say_the_rest()
+
+
+# `atexit` would come too late to start threads. The latest hook of this kind is called first, so that of the
+# executors, in which asyncio looks up names, must be there already.
+importlib.import_module("concurrent.futures.thread")
+_register = getattr(threading, "_register_atexit", None)
+if _register is not None:
+    # The library may be imported for the first time while the interpreter ends.
+    with suppress(RuntimeError):
+        _register(_when_main_thread_ends)

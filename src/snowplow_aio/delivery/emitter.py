@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import dataclasses
+import logging
 import time
 import warnings
 import weakref
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from anyio import CancelScope, move_on_after
@@ -16,23 +19,32 @@ from anyio import CancelScope, move_on_after
 from snowplow_aio.abc import AcceptingEmitter, EventStore, Hook, LocalStore, Transport
 from snowplow_aio.delivery import at_exit
 from snowplow_aio.delivery.back_pressure import BackPressure
+from snowplow_aio.delivery.binding import Binding, Job
 from snowplow_aio.delivery.counters import Counters
 from snowplow_aio.delivery.hooks import Hooks, OnFailure, OnSuccess, failure_hook, success_hook
 from snowplow_aio.delivery.loop import DeliveryLoop
 from snowplow_aio.delivery.memory_store import MemoryStore
-from snowplow_aio.delivery.supervisor import LifeCycle, Supervisor, Work
+from snowplow_aio.delivery.supervisor import LifeCycle, Supervisor
 from snowplow_aio.exceptions import QueueFullError
 from snowplow_aio.model.arguments import check_argument, check_seconds
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.model.stored_event import StoredEvent
-from snowplow_aio.outcomes import EmitterStats, FlushResult, State
+from snowplow_aio.outcomes import EmitterStats, FlushResult
 from snowplow_aio.policies import Batching, Retry
 from snowplow_aio.runtime import fork, turns
 from snowplow_aio.runtime.copying import no_copy
 from snowplow_aio.runtime.tasks import start_task
-from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
+from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 
 log: QuietLogger = quiet_logger("snowplow_aio.delivery")
+
+# For what many emitters may have to say at the same time.
+_throttled = ThrottledLog(log)
+
+# What waits without a loop is spoken of after this time.
+_NO_LOOP_SECONDS = 5.0
+_NO_LOOP = "no event loop runs the delivery"
+_NO_LOOP_MESSAGE = "%s: no event loop runs the delivery of %d events: they wait until one tracks"
 
 # For each event: names of a module are read faster than members of a class.
 _RUNNING, _STOPPED = LifeCycle.RUNNING, LifeCycle.STOPPED
@@ -44,7 +56,9 @@ class BufferedEmitter(AcceptingEmitter):
     Takes events into a store, from which one delivery loop sends them.
 
     It can be made anywhere. The loop starts with the first event that is taken
-    inside a running event loop, and moves to another one when that has ended.
+    inside a running event loop. When that event loop ends before the events are
+    delivered, the delivery goes on in a thread of ours, the portal, until another
+    event loop that lasts takes it over.
 
     Args:
         transport: Makes the requests.
@@ -69,9 +83,9 @@ class BufferedEmitter(AcceptingEmitter):
         close_seconds: Time that `aclose` has, beyond its timeout, to stop the
             delivery and close the transport, in seconds.
 
-        last_drain_seconds: Longest time that the delivery goes on when its event
-            loop ends and nobody has closed the emitter, in seconds. `asyncio.run`
-            waits for it.
+        last_drain_seconds: Longest time that the interpreter waits at its end for
+            the events of emitters that nobody has closed, in seconds; all of them
+            together.
 
     Raises:
         ConfigurationError: If a value is out of range or has the wrong type.
@@ -131,6 +145,7 @@ class BufferedEmitter(AcceptingEmitter):
         self._delivery = self.new_delivery(self._store, self._counters)
         failure = "%s: the delivery failed and starts again"
         self._supervisor = Supervisor(self.name, log=log, failure=failure)
+        self._binding = Binding(self._supervisor)
         # Events that were leased in a loop that is gone: they wait again once the delivery runs.
         self._taken_over: Sequence[StoredEvent] = ()
         self._back_pressure = self.new_back_pressure(self._store)
@@ -140,6 +155,7 @@ class BufferedEmitter(AcceptingEmitter):
         self._is_cut_short = False
         self._closed: FlushResult | None = None
         self._warned_of = 0
+        self._is_loss_told = False
         at_exit.watch(self)
 
     def new_back_pressure(self, store: LocalStore) -> BackPressure:
@@ -177,20 +193,26 @@ class BufferedEmitter(AcceptingEmitter):
             self._after_fork()
         loop = asyncio._get_running_loop()  # noqa: SLF001 - public in C, and does not raise
         supervisor = self._supervisor
-        if loop is not None and (loop is not supervisor.loop or supervisor.state is not _RUNNING):
+        is_elsewhere = loop is not supervisor.loop or supervisor.state is not _RUNNING
+        if is_elsewhere and loop is not None:
             self._attach(loop)
         self._take(payloads, self._now())
+        if is_elsewhere and not self._supervisor.has_loop:
+            self._wait_for_loop(loop)
 
     def accept(self, payloads: Sequence[Payload]) -> Awaitable[None] | None:
         loop = asyncio.get_running_loop()
         supervisor = self._supervisor
         # No loop of the parent runs after a fork, so another loop stands for another process as well.
-        if loop is not supervisor.loop or supervisor.state is not _RUNNING:
+        is_elsewhere = loop is not supervisor.loop or supervisor.state is not _RUNNING
+        if is_elsewhere:
             self._attach(loop)
         if self._waits_for_room and self._supervisor.state is not _STOPPED:
             return self._add(payloads, loop)
         now = loop.time()
         self._take(payloads, now)
+        if is_elsewhere and not self._supervisor.has_loop:
+            self._wait_for_loop(loop)
         _TURNS.left -= len(payloads)
         return None if _TURNS.left > 0 or _TURNS.has_time(loop, now) else self._breathe(loop)
 
@@ -217,6 +239,8 @@ class BufferedEmitter(AcceptingEmitter):
         self._delivery.reporter.dropped(events, reason, calls_hooks=not self._hooks.are_calling())
 
     def _refuse_closed(self, payloads: Sequence[Payload]) -> None:
+        message = "%s: events are dropped: they were tracked after aclose()"
+        at_exit.say_once("closed", message, self.name, count=len(payloads))
         window = self._counters.accept(len(payloads))
         self._drop_at_entry([StoredEvent(payload, self._now(), window) for payload in payloads], "closed")
 
@@ -236,20 +260,38 @@ class BufferedEmitter(AcceptingEmitter):
 
     # --- process and loop
 
+    async def bind(self) -> None:
+        await self._binding.bind(self._job(), self.close_seconds)
+
     def _attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have the delivery run in *loop*, the running one, and in this process."""
         if not self._process_marker[0]:
             self._after_fork()
-        supervisor = self._supervisor
-        if supervisor.state is _STOPPED:
-            return
-        bound = supervisor.loop
-        if bound is not None and bound is not loop and bound.is_running():
-            # The event comes from another thread with a loop of its own: the delivery stays where it is.
-            return
-        if supervisor.is_alive and bound is not loop:
-            self._take_over()
-        supervisor.run_in(loop, Work(self._deliver, self._drain_at_end, self._drop_rest))
+        self._binding.attach(loop, self._job())
+
+    def _job(self) -> Job:
+        return Job(
+            deliver=self._deliver,
+            is_needed=self._is_needed,
+            settle=self._hooks.settle,
+            take_over=self._take_over,
+            when_stopped=self._drop_rest,
+            can_move=not self._transport.needs_its_loop,
+        )
+
+    def _is_needed(self) -> bool:
+        return self._undelivered() > 0
+
+    def _wait_for_loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Find a loop for events that were taken while the delivery left one; say if there is none."""
+        if loop is not None:
+            self._attach(loop)
+        elif (oldest := self._store.oldest()) is not None:
+            is_late = self._now() - oldest.accepted_at > _NO_LOOP_SECONDS
+            if is_late and not self._binding.has_loop:
+                count = self._undelivered()
+                _throttled.log("no loop", logging.WARNING, _NO_LOOP_MESSAGE, self.name, count)
+                at_exit.say_once("no loop", _NO_LOOP_MESSAGE, self.name, count)
 
     def _take_over(self) -> None:
         """Begin with a new delivery loop: the event loop was closed under the old one."""
@@ -268,7 +310,7 @@ class BufferedEmitter(AcceptingEmitter):
     def _after_fork(self) -> None:
         # The parent delivers its events; its connections are not touched.
         log.debug("%s: forked; the child begins with an empty store", self.name)
-        self._supervisor.abandon()
+        self._binding.abandon()
         self._store.abandon()
         self._transport.abandon()
         self._hooks.abandon()
@@ -284,37 +326,38 @@ class BufferedEmitter(AcceptingEmitter):
         await self._release_taken_over()
         await self._delivery.deliver()
 
-    async def _drain_at_end(self, *, loop_ends: bool) -> None:
-        """Go on for a while although cancelled: the loop may be ending without a close."""
-        if not self._process_marker[0]:
-            # The events are the parent's, and it delivers them.
-            return
-        await self._release_taken_over()
-        window = self._counters.close_window()
-        if self._counters.is_settled(window):
-            return
-        seconds = min(self._drain_timeout, self.last_drain_seconds)
-        now = asyncio.get_running_loop().time()
-        self._delivery.flush_soon(window, now, ends_at=now + seconds)
-        try:
-            async with asyncio.timeout(seconds):
-                await self._delivery.deliver(until=window)
-                await self._hooks.settle()
-        except TimeoutError:
-            pass
-        finally:
-            self._delivery.breaker.ends_at = None
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        if loop_ends or all(task.cancelling() for task in others):
-            self.warn_undelivered()
+    # --- at the end of the interpreter
 
-    def warn_undelivered(self) -> None:
-        """Warn once of events that are undelivered: the loop or the process ends without `aclose`."""
+    def at_exit(self, spent: float) -> tuple[float, concurrent.futures.Future[None]] | None:
+        loop = self._binding.portal_loop
+        if loop is None:
+            return None
+        seconds = max(0.0, min(self._drain_timeout, self.last_drain_seconds) - spent)
+        return seconds, asyncio.run_coroutine_threadsafe(self._deliver_last(seconds), loop)
+
+    async def _deliver_last(self, seconds: float) -> None:
+        """Deliver what is left in the portal, *seconds* at most, and leave it: the interpreter ends."""
+        loop = asyncio.get_running_loop()
+        if self._supervisor.loop is not loop:
+            return
+        window = self._counters.close_window()
+        self._delivery.flush_soon(window, loop.time(), ends_at=loop.time() + seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._settled(window, None)
+                await self._hooks.settle()
+        self._delivery.breaker.ends_at = None
+        # It closes its connections, of which Python would complain otherwise.
+        await self._supervisor.leave()
+        # Threads that a transport has started there, and that Python waits for, end with it.
+        loop.call_soon(self._binding.leave_portal)
+
+    def newly_undelivered(self) -> tuple[int, str | None]:
         count = self._undelivered()
-        if count and count != self._warned_of:
-            self._warned_of = count
-            message = "%s: ended without aclose(), with %d events undelivered (last error: %s)"
-            at_exit.announce(log, message, self.name, count, self._delivery.reporter.last_error)
+        if count == self._warned_of:
+            return 0, None
+        self._warned_of = count
+        return count, self.stats().last_error
 
     def _undelivered(self) -> int:
         if self._supervisor.state is _STOPPED or not self._process_marker[0]:
@@ -375,21 +418,32 @@ class BufferedEmitter(AcceptingEmitter):
         check_seconds("timeout", timeout, optional=True, zero=True)
         if self._closed is not None:
             return self._closed
+        self._is_loss_told = at_exit.is_loss_told()
         self._hooks.release_closers()
         self._attach(asyncio.get_running_loop())
         seconds = self._drain_timeout if timeout is None else timeout
         try:
+            closed = await self._binding.run_elsewhere(
+                partial(self._until_closed, seconds), self._cut_short, seconds, 4 * self.close_seconds
+            )
+            if closed is not None:
+                return closed
+            self._attach(asyncio.get_running_loop())
             return await self._until_closed(seconds)
         except asyncio.CancelledError:
             self._cut_short()
             with CancelScope(shield=True):
                 await self._until_closed(seconds)
             raise
+        finally:
+            # Ending now, it would cancel a hook that closes.
+            if asyncio.get_running_loop() is not self._binding.portal_loop:
+                self._binding.leave_portal()
 
     async def _until_closed(self, seconds: float) -> FlushResult:
         """Wait for the one task that closes, for all callers; start it where there is none."""
         loop = asyncio.get_running_loop()
-        while True:
+        while self._closed is None:
             if self._closing is None or self._closing.cancelled() or self._closing.get_loop() is not loop:
                 self._phase = None
                 self._closing = start_task(loop, self._close(seconds))
@@ -399,6 +453,7 @@ class BufferedEmitter(AcceptingEmitter):
             # Once begun it sees to its end. Cancelled before that, by somebody else, it starts again.
             if not closing.cancelled():
                 return closing.result()
+        return self._closed
 
     def _cut_short(self) -> None:
         """End the part of the close that is under way; if it has not begun, nothing is sent any more."""
@@ -461,21 +516,25 @@ class BufferedEmitter(AcceptingEmitter):
         lost = self._counters.dropped["closed"]
         if lost:
             message = "%s: closed with %d events undelivered (last error: %s)"
-            log.warning(message, self.name, lost, self._delivery.reporter.last_error)
+            error = self._delivery.reporter.last_error
+            log.warning(message, self.name, lost, error)
+            if not self._is_loss_told:
+                at_exit.say_once("closed", message, self.name, lost, error, count=lost)
         elif result.dropped == 0:
             log.info("%s: closed, everything is delivered", self.name)
 
     def __del__(self) -> None:
         if getattr(self, "_warned_of", None) is None:
             return
+        self._supervisor.drop()
         count = self._undelivered()
         if count and count != self._warned_of:
-            warnings.warn(
-                f"{self.name}: dropped without aclose() with {count} events undelivered",
-                ResourceWarning,
-                source=self,
-                stacklevel=2,
-            )
+            message = "%s: dropped without aclose() with %d events undelivered"
+            if at_exit.is_shown(ResourceWarning):
+                warnings.warn(message % (self.name, count), ResourceWarning, source=self, stacklevel=2)
+            else:
+                _throttled.log("forgotten", logging.WARNING, message, self.name, count)
+                at_exit.say_once("forgotten", message, self.name, count, count=count)
 
     # --- while it runs
 
@@ -503,5 +562,20 @@ class BufferedEmitter(AcceptingEmitter):
 
     def stats(self) -> EmitterStats:
         stats = self._delivery.stats(self._now())
-        state: State = "closed" if self._supervisor.state is _STOPPED else stats.state
-        return dataclasses.replace(stats, restarts=self._supervisor.restarts + stats.restarts, state=state)
+        restarts = self._supervisor.restarts + stats.restarts
+        state, error = stats.state, stats.last_error
+        if self._supervisor.state is _STOPPED:
+            state = "closed"
+        elif (reason := self._why_stalled(stats)) is not None:
+            state, error = "stalled", reason
+        return dataclasses.replace(stats, restarts=restarts, state=state, last_error=error)
+
+    def _why_stalled(self, stats: EmitterStats) -> str | None:
+        """Return why nothing is delivered whatever the destination does, or None."""
+        if (error := self._supervisor.error(self._now())) is not None:
+            return f"the delivery fails: {error}"
+        if stats.pending + stats.leased == 0 or self._binding.has_loop:
+            return None
+        # A loop that stands still for a moment, as between two cells of a notebook, goes on.
+        is_late = (stats.oldest_age or 0.0) > _NO_LOOP_SECONDS
+        return _NO_LOOP if is_late or not self._supervisor.has_open_loop else None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 from snowplow_aio.abc import EventStore, Response
+from snowplow_aio.delivery import at_exit
 from snowplow_aio.delivery.circuit_breaker import CircuitBreaker
 from snowplow_aio.delivery.counters import Counters
 from snowplow_aio.delivery.hooks import Hooks
@@ -21,6 +22,9 @@ from snowplow_aio.runtime.foreign_text import shown
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 
 log: QuietLogger = quiet_logger("snowplow_aio.delivery")
+
+# A destination that has taken nothing after so many attempts is not only slow to start.
+_UNREACHED_ATTEMPTS = 3
 
 
 class Reporter:
@@ -92,6 +96,9 @@ class Reporter:
         message = "%s: events are dropped (%s)"
         kind = f"dropped:{reason}"
         self._throttled.log(kind, logging.WARNING, message, self._name, reason, count=len(events))
+        if reason != "closed":
+            # A close says in one line what it has lost.
+            at_exit.say_once(reason, message, self._name, reason, count=len(events))
         if calls_hooks:
             self._call_hooks(Dropped, events, reason=reason)
 
@@ -148,6 +155,9 @@ class Reporter:
 
     def _retried(self, kept: Sequence[StoredEvent], response: Response, pause: float) -> None:
         self.retries[response.reason] += 1
+        if self.last_success is None and self.retries.total() >= _UNREACHED_ATTEMPTS:
+            message = "%s: nothing has been delivered so far: %s; events are kept and tried again"
+            at_exit.say_once("unreached", message, self._name, self.last_error)
         status = response.status or None
         self._call_hooks(Retried, kept, reason=response.reason, status=status, pause=pause)
 

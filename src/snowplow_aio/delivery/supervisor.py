@@ -4,28 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from snowplow_aio.runtime import fork
+from snowplow_aio.runtime.foreign_text import shown
 from snowplow_aio.runtime.tasks import start_task
 from snowplow_aio.runtime.throttled_log import QuietLogger
+from snowplow_aio.runtime.wake_up import WakeUp
 
 # How long a task that ended stays down. A loop that `asyncio.run` is closing does
 # not run that long, and so can end.
 _RESTART_SECONDS = 0.05
+
+# Work that fails again and again is started more and more rarely, down to this pause.
+_MAX_RESTART_SECONDS = 1.0
+
+# A failure is logged once in so many seconds.
+_SAID_SECONDS = 60.0
+
+# Work that has run for so long has not failed "again" when it fails.
+_STEADY_SECONDS = 2.0
 
 
 class LifeCycle(Enum):
     """The states of supervised work."""
 
     IDLE = "idle"
-    """It was never started in this process."""
+    """It runs in no loop: it was never started in this process, or it has left the loop it ran in."""
 
     RUNNING = "running"
     """It has a task in an event loop. If that loop was closed, the next `run_in` moves it."""
@@ -40,18 +53,10 @@ class LifeCycle(Enum):
 _NEXT = {
     LifeCycle.IDLE: {LifeCycle.RUNNING, LifeCycle.STOPPED},
     # From one loop to another it goes on running.
-    LifeCycle.RUNNING: {LifeCycle.RUNNING, LifeCycle.DOWN, LifeCycle.STOPPED},
-    LifeCycle.DOWN: {LifeCycle.RUNNING, LifeCycle.STOPPED},
+    LifeCycle.RUNNING: {LifeCycle.RUNNING, LifeCycle.DOWN, LifeCycle.IDLE, LifeCycle.STOPPED},
+    LifeCycle.DOWN: {LifeCycle.RUNNING, LifeCycle.IDLE, LifeCycle.STOPPED},
     LifeCycle.STOPPED: {LifeCycle.STOPPED},
 }
-
-
-class LastWork(Protocol):
-    """A coroutine function for work that was cancelled: its loop may be ending."""
-
-    def __call__(self, *, loop_ends: bool) -> Coroutine[Any, Any, None]:
-        """Do what is left; *loop_ends* says that the loop certainly ends afterwards."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +67,14 @@ class Work:
     Args:
         run: A coroutine function that runs until it is cancelled.
 
-        last: Awaited when the task is cancelled and nobody has stopped it.
+        when_loop_ends: Called when the event loop of the task ends and nobody has stopped the work, which
+            runs in no loop then.
 
         when_stopped: Called when the task has ended after `Supervisor.stop`.
     """
 
     run: Callable[[], Coroutine[Any, Any, None]]
-    last: LastWork | None = None
+    when_loop_ends: Callable[[], None] | None = None
     when_stopped: Callable[[], None] | None = None
 
 
@@ -95,6 +101,8 @@ class Supervisor:
 
         loop: The event loop of the latest task, or None.
 
+        ended_loop: The latest event loop that has ended with the work in it, or None.
+
         restarts: How often the task ended although nobody had stopped it.
     """
 
@@ -105,8 +113,16 @@ class Supervisor:
         self._task: asyncio.Task[None] | None = None
         self._interrupted: asyncio.Task[Any] | None = None
         self._at_loop_end: _AtLoopEnd | None = None
+        # A caller of `leave` waits for the end of the task, perhaps in another loop.
+        self._left: WakeUp | None = None
+        # Failures in a row, the latest of them, and when the task was started.
+        self._failures = 0
+        self._latest_failure = ""
+        self._started_at = 0.0
+        self._said_at = -math.inf
         self.state: LifeCycle = LifeCycle.IDLE
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.ended_loop: asyncio.AbstractEventLoop | None = None
         self.restarts: int = 0
 
     def _become(self, state: LifeCycle) -> None:
@@ -120,6 +136,22 @@ class Supervisor:
         # An eager task runs before it is known.
         return self.state is LifeCycle.RUNNING and (self._task is None or not self._task.done())
 
+    @property
+    def has_loop(self) -> bool:
+        """Whether the work is done in a loop that runs, or starts again there after a moment."""
+        return self.has_open_loop and self.loop is not None and self.loop.is_running()
+
+    @property
+    def has_open_loop(self) -> bool:
+        """Whether the work belongs to a loop that runs, or that may run again."""
+        is_bound = self.state is LifeCycle.RUNNING or self.state is LifeCycle.DOWN
+        return is_bound and self.loop is not None and not self.loop.is_closed()
+
+    def error(self, now: float) -> str | None:
+        """Return the latest failure of work that fails again and again, else None; *now* is by the loop."""
+        is_steady = self.state is LifeCycle.RUNNING and now - self._started_at >= _STEADY_SECONDS
+        return self._latest_failure if self._failures > 1 and not is_steady else None
+
     # --- from outside
 
     def run_in(self, loop: asyncio.AbstractEventLoop, work: Work) -> None:
@@ -127,10 +159,11 @@ class Supervisor:
         if self.is_alive and self.loop is loop:
             return
         self._become(LifeCycle.RUNNING)
-        self.loop = loop
-        self._cancel_at_loop_end()
-        if work.last is not None:
-            self._at_loop_end = _AtLoopEnd(partial(self._work_at_loop_end, work, work.last))
+        if self.loop is not loop or self._at_loop_end is None:
+            self.loop = loop
+            self._cancel_at_loop_end()
+            if work.when_loop_ends is not None and loop is not self.ended_loop:
+                self._at_loop_end = _AtLoopEnd(partial(self._loop_ends, work.when_loop_ends))
         self._start(loop, work)
 
     def stop(self) -> asyncio.Task[None] | None:
@@ -148,84 +181,130 @@ class Supervisor:
         task.cancel()
         return task
 
+    async def leave(self) -> None:
+        """
+        End the task where it runs, which may be another thread, without stopping: it can run in another loop.
+
+        A call that is cancelled leaves the work where it is.
+        """
+        task, loop = self._task, self.loop
+        if self.state is LifeCycle.RUNNING and task is not None and loop is not None and loop.is_running():
+            self._left = left = WakeUp()
+            try:
+                if loop is asyncio.get_running_loop():
+                    task.cancel()
+                else:
+                    # Its loop may be closed by now.
+                    with suppress(RuntimeError):
+                        loop.call_soon_threadsafe(task.cancel, context=contextvars.Context())
+                while self._left is left and loop.is_running():
+                    await left.wait(timeout=_MAX_RESTART_SECONDS)
+            finally:
+                if self._left is left:
+                    self._left = None
+        elif self.state is LifeCycle.DOWN:
+            self._become(LifeCycle.IDLE)
+
+    def drop(self) -> None:
+        """Forget the work: its owner is garbage, and does nothing at the end of the loop."""
+        self._cancel_at_loop_end()
+
     def abandon(self) -> None:
         """Forget the task without touching it: it belongs to the parent process."""
         fork.never_finalize((self._task, self._at_loop_end))
+        self._at_loop_end = None
 
     # --- the task
 
     def _start(self, loop: asyncio.AbstractEventLoop, work: Work) -> None:
         self._task = None
-        self._task = task = start_task(loop, self._run(work))
+        self._started_at = loop.time()
+        running = self._run(work)
+        try:
+            task = start_task(loop, running)
+        except Exception as error:  # noqa: BLE001 - a task factory of the application; `track` must not raise
+            running.close()
+            self._failed(error)
+            self._go_down(None, loop, work)
+            return
+        self._task = task
         with suppress(AttributeError):
             # A dropped emitter says by itself how many events are lost.
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
         task.add_done_callback(partial(self._ended, work=work), context=contextvars.Context())
 
     async def _run(self, work: Work) -> None:
-        self._cancel_at_loop_end()
         try:
             await work.run()
         except asyncio.CancelledError:
-            if self.state is not LifeCycle.STOPPED:
+            if self.state is not LifeCycle.STOPPED and self._left is None:
                 self._interrupted = asyncio.current_task()
                 self.restarts += 1
-                if work.last is not None:
-                    await work.last(loop_ends=False)
             raise
 
     def _ended(self, task: asyncio.Task[None], work: Work) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._log.error(self._failure, self._name, exc_info=error)
+        left = None
+        # Another task may have taken its place meanwhile.
+        if task is self._task:
+            left, self._left = self._left, None
+        if not task.cancelled() and (error := task.exception()) is not None and left is None:
+            self._failed(error)
         if self.state is LifeCycle.STOPPED:
             if work.when_stopped is not None:
                 work.when_stopped()
-            return
-        if self.loop is None or self.loop.is_closed():
-            return
-        self.restarts += task is not self._interrupted
-        # Another task may have taken its place meanwhile.
-        if task is self._task:
-            self._become(LifeCycle.DOWN)
-            context = contextvars.Context()
-            self.loop.call_later(_RESTART_SECONDS, self._restart, task, work, context=context)
-
-    def _restart(self, ended: asyncio.Task[None], work: Work) -> None:
-        if self.state is LifeCycle.DOWN and self._task is ended and self.loop is not None:
+        elif left is not None:
             self._cancel_at_loop_end()
+            self._become(LifeCycle.IDLE)
+        elif self.loop is not None and not self.loop.is_closed():
+            self.restarts += task is not self._interrupted
+            if task is self._task:
+                self._go_down(task, self.loop, work)
+        if left is not None:
+            left.notify()
+
+    def _failed(self, error: BaseException) -> None:
+        """Note that the task has failed with *error*."""
+        now = self._started_at if self.loop is None else self.loop.time()
+        self._failures = 1 if now - self._started_at >= _STEADY_SECONDS else self._failures + 1
+        self._latest_failure = f"{type(error).__name__}: {shown(error)}"
+        if time.monotonic() - self._said_at >= _SAID_SECONDS:
+            self._said_at = time.monotonic()
+            self._log.error(self._failure, self._name, exc_info=error)
+
+    def _go_down(self, ended: asyncio.Task[None] | None, loop: asyncio.AbstractEventLoop, work: Work) -> None:
+        self._become(LifeCycle.DOWN)
+        pause = min(_RESTART_SECONDS * 2.0 ** min(max(0, self._failures - 1), 10), _MAX_RESTART_SECONDS)
+        loop.call_later(pause, self._restart, ended, work, context=contextvars.Context())
+
+    def _restart(self, ended: asyncio.Task[None] | None, work: Work) -> None:
+        if self.state is LifeCycle.DOWN and self._task is ended and self.loop is not None:
             self._become(LifeCycle.RUNNING)
             self._start(self.loop, work)
 
-    # --- a task that was cancelled before its first step
+    # --- the end of the loop
 
     def _cancel_at_loop_end(self) -> None:
-        if self._at_loop_end is not None:
-            self._at_loop_end.cancel()
-            self._at_loop_end = None
+        at_loop_end, self._at_loop_end = self._at_loop_end, None
+        if at_loop_end is not None:
+            at_loop_end.cancel()
 
-    async def _work_at_loop_end(self, work: Work, last: LastWork) -> None:
-        """Do the last work: the loop ends, and has cancelled the task before its first step."""
-        is_down = self.state is LifeCycle.DOWN
-        if not is_down:
+    async def _loop_ends(self, tell: Callable[[], None]) -> None:
+        """Leave the running loop, which ends, and *tell* so."""
+        if self.state is LifeCycle.STOPPED:
             return
-        # So that nothing else starts meanwhile.
-        self._become(LifeCycle.RUNNING)
-        self._task = asyncio.current_task()
-        try:
-            await last(loop_ends=True)
-        finally:
-            if self.state is not LifeCycle.STOPPED:
-                self._become(LifeCycle.DOWN)
-            elif work.when_stopped is not None:
-                work.when_stopped()
+        self.ended_loop = asyncio.get_running_loop()
+        # Some programs end a loop without cancelling its tasks.
+        await self.leave()
+        if self.state is LifeCycle.IDLE:
+            tell()
 
 
 class _AtLoopEnd:
     """
     Awaits *work* at the end of the running event loop, unless it is cancelled before.
 
-    A task that is cancelled before its first step never runs: `asyncio.run` does
-    that to the tasks of a program that tracks and exits. Such a loop awaits one
+    A task that is cancelled cannot know whether its loop ends, and one that is
+    cancelled before its first step never runs. A loop that ends awaits one
     thing more, the `aclose` of every asynchronous generator that was begun in
     it (`loop.shutdown_asyncgens`). So the work is done by one of these.
 
@@ -255,5 +334,6 @@ class _AtLoopEnd:
         """Do nothing at the end of the loop; no effect once the work has begun."""
         if self._is_needed:
             self._is_needed = False
-            with suppress(StopIteration):
+            # The loop may be closing it at this moment, in another thread.
+            with suppress(StopIteration, RuntimeError):
                 self._generator.aclose().send(None)

@@ -1,0 +1,120 @@
+"""One thread with an event loop of its own, for work that has outlived the event loop of the application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from snowplow_aio.runtime import fork
+
+# The thread ends within a millisecond once it is told to, unless a guest blocks it or the machine is busy.
+_END_SECONDS = 0.3
+
+
+class _Portal:
+    """The thread and its loop, from the first guest to the last."""
+
+    def __init__(self) -> None:
+        self.is_of_this_process = fork.process_marker()
+        self.guests: dict[int, object] = {}
+        self.loop = _plain_loop()
+        self._ends = asyncio.Event()
+        # A daemon: the end of the program waits for the guests, within a bound, and not for the thread.
+        self._thread = threading.Thread(target=self._run, name="snowplow_aio portal", daemon=True)
+
+    def start(self) -> None:
+        try:
+            # No context of the application, such as that of a request, lives on in it.
+            contextvars.Context().run(self._thread.start)
+        except RuntimeError:
+            self.loop.close()
+            raise
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+            while not self._ends.is_set():
+                # A hook may call `sys.exit`, which ends neither the program nor the other guests.
+                with suppress(SystemExit):
+                    runner.run(_until(self._ends))
+
+    def end(self) -> None:
+        """End the thread; wait for that, unless it is the caller itself."""
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._ends.set, context=contextvars.Context())
+        if threading.current_thread() is not self._thread:
+            self._thread.join(_END_SECONDS)
+
+
+_portal: _Portal | None = None
+_lock = threading.Lock()
+
+
+def enter(guest: object, call: Callable[[], None]) -> None:
+    """
+    Call *call* in the loop of the thread, which lives until its last guest leaves. Safe from any thread.
+
+    Args:
+        guest: The object that needs the thread; it is kept alive until it leaves.
+
+        call: A function that does not block. It runs in an empty context.
+
+    Raises:
+        RuntimeError: If no thread can be started, as at the very end of the interpreter.
+    """
+    global _portal  # noqa: PLW0603 - there is one for each process
+    with _lock:
+        portal = _portal
+        if portal is None or not portal.is_of_this_process[0]:
+            # That of the parent process, after a fork without hooks: closing its loop would harm the parent.
+            fork.never_finalize(portal)
+            portal = _Portal()
+            portal.start()
+            _portal = portal
+        portal.guests[id(guest)] = guest
+        portal.loop.call_soon_threadsafe(call, context=contextvars.Context())
+
+
+def leave(guest: object) -> None:
+    """Have the thread no longer live for *guest*; without guests it ends. Safe from any thread."""
+    global _portal  # noqa: PLW0603 - there is one for each process
+    with _lock:
+        portal = _portal
+        if portal is None or portal.guests.pop(id(guest), None) is None or portal.guests:
+            return
+        _portal = None
+    portal.end()
+
+
+def loop_of(guest: object) -> asyncio.AbstractEventLoop | None:
+    """Return the loop of the thread if *guest* is there, in this process, else None."""
+    portal = _portal
+    if portal is None or id(guest) not in portal.guests or not portal.is_of_this_process[0]:
+        return None
+    return portal.loop
+
+
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+def _plain_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop of asyncio itself, whatever policy the application has chosen."""
+    if sys.platform == "win32":
+        return asyncio.ProactorEventLoop()
+    return asyncio.SelectorEventLoop()
+
+
+def _forget() -> None:
+    """Leave the parent's thread to the parent."""
+    global _portal, _lock
+    fork.never_finalize(_portal)
+    _portal, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
