@@ -29,7 +29,6 @@ def begin(**_: Any) -> None:
     """Start the thread with the loop, and the delivery in it."""
     portal = delivery.enter_context(start_blocking_portal())
     delivery.enter_context(portal.wrap_async_context_manager(tracker))
-    portal.call(tracker.flush)
 
 
 @worker_process_shutdown.connect

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable
 
 from snowplow_aio.delivery.at_exit import announce
@@ -11,8 +9,6 @@ from snowplow_aio.model.arguments import check_argument, check_seconds
 from snowplow_aio.model.subject import platform_code
 from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
 from snowplow_aio.tracking.tracker import Tracker
-
-log: logging.Logger = logging.getLogger("snowplow_aio.integrations")
 
 _quiet: QuietLogger = quiet_logger("snowplow_aio.integrations")
 
@@ -91,11 +87,7 @@ class LifeCycle:
         Raises:
             ConfigurationError: If the function does not return a tracker.
         """
-        tracker = self.start()
-        # A thread has no loop to deliver in. Without this, events that are tracked in threads only
-        # would wait for the end of the service.
-        await tracker.flush(wait=False)
-        return tracker
+        return await self.start().__aenter__()
 
     async def stop(self) -> None:
         """Send the last events and close the tracker, if it was started and is not closed."""
@@ -105,13 +97,3 @@ class LifeCycle:
         # Set after the close: if a server cancels this one, the next call closes. If not, the next
         # call, which servers cancel too, must not close again.
         self._is_stopped = True
-        _warn_of_loss(self._tracker)
-
-
-def _warn_of_loss(tracker: Tracker) -> None:
-    """Warn of events that were lost at the close, if nothing shows the emitters' own log lines."""
-    for name, stats in tracker.stats().items():
-        lost = stats.dropped.get("closed", 0)
-        if lost and not log.hasHandlers():
-            message = f"{name}: closed with {lost} events undelivered (last error: {stats.last_error})"
-            warnings.warn(message, RuntimeWarning, stacklevel=2)

@@ -104,6 +104,10 @@ class CustomEmitter(AcceptingEmitter):
         elif self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._start_waiting)
 
+    async def bind(self) -> None:  # noqa: D102 - see AcceptingEmitter
+        self._loop = asyncio.get_running_loop()
+        self._start_waiting()
+
     def watch(self, payload: Payload) -> Awaitable[str | None]:  # noqa: D102 - see AcceptingEmitter
         return self._confirmations.watch(payload)
 

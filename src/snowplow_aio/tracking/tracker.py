@@ -537,6 +537,9 @@ class Tracker(TrackMethods):
         return Health.of(self.stats())
 
     async def __aenter__(self) -> Self:
+        # Whatever other threads track from now on is delivered here, though nothing here tracks.
+        for emitter in self._emitters:
+            await emitter.bind()
         return self
 
     async def __aexit__(
