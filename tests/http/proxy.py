@@ -40,11 +40,14 @@ class Proxy:
         url = urlsplit(target if method != "CONNECT" else f"//{target}")
         # Names are the test's own: everything is here.
         there, back = await asyncio.open_connection("127.0.0.1", url.port)
-        if method == "CONNECT":
-            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        else:
-            back.write(head.replace(f"{url.scheme}://{url.netloc}", "", 1).encode())
-        await asyncio.gather(_copy(reader, back), _copy(there, writer))
+        try:
+            if method == "CONNECT":
+                writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            else:
+                back.write(head.replace(f"{url.scheme}://{url.netloc}", "", 1).encode())
+            await asyncio.gather(_copy(reader, back), _copy(there, writer))
+        finally:
+            back.close()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,9 +64,11 @@ async def running_proxy(answer: bytes | None = None) -> AsyncGenerator[Proxy, No
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, EOFError):
-            await proxy.serve(reader, writer)
-        writer.close()
+        try:
+            with suppress(OSError, EOFError):
+                await proxy.serve(reader, writer)
+        finally:
+            writer.close()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(serve(reader, writer))

@@ -259,7 +259,7 @@ class HttpTransport(Transport):
                 raise
             # Its own middleware or traces, or arguments that contradict ours.
             return _misconfigured(
-                type(error).__name__, f"the session that was passed in raised: {shown(error)}"
+                type(error).__name__, f"the session that was passed in raised: {shown(error) or 'no reason'}"
             )
         self._was_answered = True
         return response
