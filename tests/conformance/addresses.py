@@ -1,14 +1,20 @@
 """
 Query strings and addresses as the oracle reads them.
 
-Known to differ from the pipeline, in favour of the event: an address that
-enrich writes anew is measured as it was sent, a tab counts as four characters,
-and the query of ``http://?…`` is not looked at.
+enrich gives an address to java.net.URI, and one that this refuses to a lenient
+parser (scala-uri), which writes it anew. Both are followed here step by step.
+
+Known to differ from the pipeline: of an address that java.net.URI refuses, the
+lenient parser's own forms for ``data:`` and ``urn:`` are not known, an IP address
+keeps its spelling, and ``%+1`` and ``%-1`` are no escapes.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
+import string
+from collections.abc import Container
 from urllib.parse import unquote_to_bytes
 
 from tests.conformance.protocol import ForbiddenError
@@ -16,8 +22,6 @@ from tests.conformance.protocol import ForbiddenError
 _ILLEGAL = re.compile(
     '[\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"<>\\\\^`{|}]|%(?![0-9a-fA-F]{2})'
 )
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*\Z")
-_HOST = re.compile(r"(?:[^@]*@)?(\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9.\-]+?)(?::[0-9]*)?\Z")
 
 PARTS = ("scheme", "host", "path", "query", "fragment")
 
@@ -52,42 +56,181 @@ def _decode(text: str) -> str:
     return unquote_to_bytes(units).decode("utf-8", "replace")
 
 
+class RefusedError(Exception):
+    """A parser refuses an address."""
+
+
+def _refuse_unless(allowed: bool) -> None:
+    if not allowed:
+        raise RefusedError
+
+
+def _until(text: str, ends: Container[str], start: int = 0) -> int:
+    """Return the index of the first character of *text* that is one of *ends*, or its length."""
+    return next((i for i in range(start, len(text)) if text[i] in ends), len(text))
+
+
 def split_address(url: str) -> dict[str, str | None] | None:
     """
-    Return the parts of *url* as java.net.URI gives them, or None when Java refuses it.
+    Return the parts of *url* as enrich stores them, or None when neither parser reads it.
 
-    enrich then tries a lenient parser, which takes macros such as ``${x}`` and
-    the signs ``|``, ``{``, ``}``, ``%``: the oracle accepts these with a warning.
+    Besides `PARTS` there is ``whole``: the address itself, which is another one
+    when the lenient parser has written it anew.
     """
-    text = url.replace(" ", "%20")
-    body, sharp, fragment = text.partition("#")
-    if _ILLEGAL.search(text) or "#" in fragment:
+    try:
+        return _java_uri(url.replace(" ", "%20"))
+    except RefusedError:
+        pass
+    try:
+        return _java_uri(_lenient(url))
+    except RefusedError:
         return None
-    parts: dict[str, str | None] = dict.fromkeys(PARTS)
+
+
+# --- java.net.URI
+
+
+def _java_uri(text: str) -> dict[str, str | None]:
+    parts: dict[str, str | None] = {**dict.fromkeys(PARTS), "whole": text}
+    rest = text
+    colon = _until(text, ":/?#")
+    if text[colon : colon + 1] == ":":
+        scheme, rest = text[:colon], text[colon + 1 :]
+        _refuse_unless(_is_scheme(scheme) and rest != "")
+        parts["scheme"] = scheme
+    body, sharp, fragment = rest.partition("#")
+    _refuse_unless("#" not in fragment and not _ILLEGAL.search(fragment))
     parts["fragment"] = fragment if sharp else None
-    scheme = re.match(r"([^:/?#]*):", body)
-    rest = body
-    if scheme:
-        rest = body[scheme.end() :]
-        if not _SCHEME.match(scheme.group(1)) or not rest:
-            return None
-        parts["scheme"] = scheme.group(1)
-        if not rest.startswith("/"):
-            # An opaque address has no host, path or query.
-            return parts
-    path, question, query = rest.partition("?")
+    if parts["scheme"] is not None and not rest.startswith("/"):
+        # An opaque address has no host, path or query.
+        _refuse_unless(body != "" and not _ILLEGAL.search(body))
+        return parts
+    before, question, query = body.partition("?")
+    _refuse_unless(not _ILLEGAL.search(query))
     parts["query"] = query if question else None
-    found = _split_path(path, is_all=not question and not sharp)
-    return None if found is None else parts | found
+    path = before
+    if before.startswith("//"):
+        end = _until(before, "/", 2)
+        authority, path = before[2:end], before[end:]
+        _refuse_unless(authority != "" or path != "" or question + sharp != "")
+        parts["host"] = _java_host(authority)
+    _refuse_unless("[" not in path and "]" not in path and not _ILLEGAL.search(path))
+    return parts | {"path": path}
 
 
-def _split_path(path: str, *, is_all: bool) -> dict[str, str | None] | None:
-    if not path.startswith("//"):
-        return None if "[" in path or "]" in path else {"path": path}
-    authority, slash, tail = path[2:].partition("/")
-    if (not authority and not slash and is_all) or "[" in tail or "]" in tail:
-        # "http://" alone, or a bracket outside the authority.
+def _is_scheme(text: str) -> bool:
+    letters, others = string.ascii_letters, string.ascii_letters + string.digits + "+-."
+    return text[:1] in letters and text != "" and all(sign in others for sign in text)
+
+
+def _java_host(authority: str) -> str | None:
+    """Return the host in *authority*; None for one that Java takes without knowing a host in it."""
+    user, at, server = authority.partition("@")
+    if not at:
+        user, server = "", authority
+    if "[" in authority or "]" in authority:
+        _refuse_unless("[" not in user and "]" not in user and not _ILLEGAL.search(user))
+        _refuse_unless(server.startswith("[") and "]" in server)
+        literal, _, port = server[1:].partition("]")
+        address, percent, zone = literal.partition("%")
+        _refuse_unless(_is_ipv6(address) and bool(zone) == bool(percent))
+        _refuse_unless(all(sign in string.ascii_letters + string.digits + "_.~-" for sign in zone))
+        _refuse_unless(port in {"", ":"} or (port[0] == ":" and _is_port(port[1:])))
+        return f"[{literal}]"
+    _refuse_unless(not _ILLEGAL.search(authority))
+    name, colon, port = server.partition(":")
+    if (colon and port and not _is_port(port)) or not (_is_ipv4(name) or _is_hostname(name)):
         return None
-    host = _HOST.match(authority)
-    name = host.group(1) if host and "_" not in host.group(1) else None
-    return {"path": slash + tail, "host": name}
+    return name
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) < 2**31
+
+
+def _is_ipv4(text: str) -> bool:
+    numbers = text.split(".")
+    digits = all(number.isascii() and number.isdigit() and len(number) <= 3 for number in numbers)
+    return len(numbers) == 4 and digits and all(int(number) < 256 for number in numbers)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return "%" not in text and bool(ipaddress.IPv6Address(text).packed)
+    except ValueError:
+        return False
+
+
+def _is_hostname(text: str) -> bool:
+    labels = text.removesuffix(".").split(".")
+    signs = string.ascii_letters + string.digits
+    has_form = all(
+        label and label[0] in signs and label[-1] in signs and all(sign in signs + "-" for sign in label)
+        for label in labels
+    )
+    return has_form and (len(labels) == 1 or labels[-1][0] in string.ascii_letters)
+
+
+# --- the lenient parser
+
+_UNESCAPED = frozenset(string.ascii_letters + string.digits + "-._~+")
+
+
+def _lenient(text: str) -> str:
+    """Return *text* as scala-uri writes it with enrich's settings."""
+    scheme, rest = "", text
+    colon = _until(text, ":/?#")
+    if text[colon : colon + 1] == ":" and _is_scheme(text[:colon]):
+        scheme, rest = text[: colon + 1], text[colon + 1 :]
+    authority = ""
+    if rest.startswith("//"):
+        end, authority = _lenient_authority(rest)
+        rest = rest[end:]
+        _refuse_unless(rest[:1] in {"", "/", "?", "#"})
+    end = _until(rest, "?#")
+    path, rest = rest[:end].split("/"), rest[end:]
+    if not scheme and not authority:
+        _refuse_unless(":" not in _unescaped(path[0]))
+    end = _until(rest, "#")
+    query, rest = rest[1:end], rest[end:]
+    pairs = [pair.partition("=") for pair in query.split("&")]
+    _refuse_unless(not any(equals and not name for name, equals, _ in pairs))
+    written = "&".join(_escaped(name) + equals + _escaped(value) for name, equals, value in pairs)
+    question = "?" if written else ""
+    fragment = f"#{_escaped(rest[1:])}" if rest else ""
+    return f"{scheme}{authority}{'/'.join(map(_escaped, path))}{question}{written}{fragment}"
+
+
+def _lenient_authority(text: str) -> tuple[int, str]:
+    """Return the end of the authority at the start of *text*, and how it is written."""
+    start, user = 2, ""
+    end = _until(text, ":/?[]@ ", start)
+    after = _until(text, "/@", end) if text[end : end + 1] == ":" else end
+    if text[after : after + 1] == "@":
+        password = text[end + 1 : after]
+        user = _escaped(text[start:end]) + (f":{_escaped(password)}" if after > end else "") + "@"
+        start = after + 1
+    if text[start : start + 1] == "[":
+        end = text.find("]", start) + 1
+        _refuse_unless(end > 0 and _is_ipv6(text[start + 1 : end - 1]))
+    else:
+        end = _until(text, ":/\\?# ", start)
+    host, port = text[start:end], ""
+    if text[end : end + 1] == ":":
+        after = next((i for i in range(end + 1, len(text)) if text[i] not in string.digits), len(text))
+        port = text[end:after]
+        _refuse_unless(2 <= len(port) <= 11 and _is_port(port[1:]))
+        end = after
+    return end, f"//{user}{host}{port}"
+
+
+def _unescaped(text: str) -> str:
+    # It decodes each UTF-16 unit by itself, so that a pair becomes two question marks.
+    single = "".join("??" if ord(sign) > 0xFFFF else sign for sign in text)
+    return unquote_to_bytes(single).decode("utf-8", "replace")
+
+
+def _escaped(text: str) -> str:
+    return "".join(
+        chr(byte) if chr(byte) in _UNESCAPED else f"%{byte:02X}" for byte in _unescaped(text).encode()
+    )

@@ -171,23 +171,28 @@ class Enriched:
             return
         parts = split_address(page)
         if parts is None:
+            self._fail("enrichment", "page_url: no parser reads it")
+            return
+        if parts["whole"] != page.replace(" ", "%20"):
             self.warnings.append(
                 "url: refused by java.net.URI, left to enrich's lenient parser (it is re-encoded)"
             )
-            return
-        self.fields["page_url"] = page.replace(" ", "%20")
+        self.fields["page_url"] = parts["whole"]
         self.fields |= {f"page_url{name}": parts[name] for name in PARTS}
         if parameters.get("url") and parts["scheme"] is None:
             self.warnings.append(
                 "url has no scheme: page_urlscheme and page_urlhost stay empty, the host lands in the path"
             )
-        for name, value in parse_query_if_legal(parts["query"] or ""):
-            if name == "_sp":
-                self._check_cross_domain(value or "")
+        # Of several with one name, the last counts.
+        found = {name: value or "" for name, value in parse_query_if_legal(parts["query"] or "")}
+        self._check_cross_domain(found.get("_sp", ""))
 
     def _check_cross_domain(self, value: str) -> None:
         fields = value.split(".")
-        if not 1 < len(fields) <= 7 or not fields[1]:
+        if len(fields) > 7:
+            return
+        self.fields["refr_domain_userid"] = stored_text(fields[0])
+        if len(fields) == 1 or not fields[1]:
             return
         try:
             timestamp(fields[1])
@@ -199,9 +204,11 @@ class Enriched:
             return
         parts = split_address(self.fields["page_referrer"])
         if parts is None:
+            self._fail("enrichment", "page_referrer: no parser reads it")
+            return
+        if parts["whole"] != self.fields["page_referrer"].replace(" ", "%20"):
             self.warnings.append("refr: refused by java.net.URI, left to enrich's lenient parser")
-        else:
-            self.fields |= {f"refr_url{name}": parts[name] for name in PARTS}
+        self.fields |= {f"refr_url{name}": parts[name] for name in PARTS}
 
     def _name(self) -> None:
         event = self.fields.get("event")

@@ -9,7 +9,6 @@ the pipeline").
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -33,7 +32,8 @@ from snowplow_aio.micro.problems import (
     unreadable_field,
 )
 from snowplow_aio.micro.querystring import parse_query
-from snowplow_aio.model.atomic import exceeds, stored_length, url_parts
+from snowplow_aio.model.address import read_address
+from snowplow_aio.model.atomic import exceeds, stored_length
 from snowplow_aio.model.schema_key import SchemaKey
 from snowplow_aio.version import __version__
 
@@ -50,8 +50,6 @@ _FIXED_SCHEMAS: Mapping[str, SchemaKey] = MappingProxyType(
 _ENVELOPE_KEYS: Mapping[str, str] = MappingProxyType(
     {"co": "contexts", "cx": "contexts", "ue_pr": "unstruct_event", "ue_px": "unstruct_event"}
 )
-
-_PORT = re.compile(r"[^/?#]*//[^/?#]*:(?P<port>[0-9]{1,9})(?:[/?#]|$)")
 
 # The Gregorian calendar repeats itself after 400 years. Python has no year 0, the pipeline has.
 _FOUR_CENTURIES_MS = 146_097 * 86_400_000
@@ -185,23 +183,24 @@ def _read_addresses(verdict: Verdict) -> None:
     columns["page_url"] = columns["page_url"] or verdict.raw.payload.referer
     for column, prefix in (("page_url", "page_url"), ("page_referrer", "refr_url")):
         if columns[column]:
-            columns |= {f"{prefix}{part}": value for part, value in _address_parts(columns[column]).items()}
+            _read_address(verdict, column, prefix)
     if columns["page_url"]:
-        columns["page_url"] = columns["page_url"].replace(" ", "%20")
         _read_cross_navigation(verdict)
 
 
-def _address_parts(url: str) -> dict[str, str | int]:
-    parts: dict[str, str | int] = {**url_parts(url)}
-    scheme = parts.get("scheme")
-    if scheme is not None and not url[len(str(scheme)) + 1 :].startswith("/"):
-        # java.net.URI finds no other parts in mailto:x@example.com and in example.com:80/x.
-        parts = {name: value for name, value in parts.items() if name in {"scheme", "fragment"}}
-    if "_" in str(parts.get("host", "")):
-        del parts["host"]
-    port = _PORT.match(url)
-    parts["port"] = int(port["port"]) if port else 443 if scheme == "https" else 80
-    return parts
+def _read_address(verdict: Verdict, column: str, prefix: str) -> None:
+    columns = verdict.columns
+    address = read_address(columns[column])
+    if address is None:
+        message = invalid_input(column, columns[column], "must be an address that can be read")
+        verdict.add(Stage.ENRICHMENT, {"enrichment": None, "message": message})
+        return
+    if column == "page_url":
+        columns[column] = address.whole
+    for part in ("scheme", "host", "path", "query", "fragment"):
+        columns[f"{prefix}{part}"] = getattr(address, part) or None
+    default = 443 if address.scheme == "https" else 80
+    columns[f"{prefix}port"] = default if address.port is None else address.port
 
 
 def _read_cross_navigation(verdict: Verdict) -> None:
@@ -212,10 +211,10 @@ def _read_cross_navigation(verdict: Verdict) -> None:
     except ValueError:
         return
     fields = (query.get("_sp") or "").split(".")
-    if not 1 < len(fields) <= 7:
+    if len(fields) > 7:
         return
     verdict.columns["refr_domain_userid"] = clean(fields[0])
-    if not fields[1]:
+    if len(fields) == 1 or not fields[1]:
         return
     try:
         verdict.columns["refr_dvce_tstamp"] = timestamp(fields[1])

@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_to_bytes
 
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
+from snowplow_aio.model.address import read_address
 from snowplow_aio.model.validation import is_validating
 
 PLATFORMS: Final = frozenset({"web", "iot", "app", "mob", "pc", "cnsl", "tv", "srv", "headset"})
@@ -76,11 +77,10 @@ _WEB: Final = ("https://", "http://")
 
 # Compiled when one is first needed; the usual event needs none.
 _CONTROL: Final = "[\x00-\x08\x0a-\x1f\x7f]"
-_URL: Final = (
-    r"(?s)(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*):)?(?://(?P<authority>[^/?#]*))?"
-    r"(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#(?P<fragment>.*))?"
-)
-_HOST: Final = r"(?:[^@]*@)?(?P<host>\[[^\]]*\]|[^:]*)(?::[0-9]*)?"
+# Characters of which `java.net.URI` reads every address: no fragment, escape or bracket is among them.
+_PLAIN: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~!$&'()*+,;=:@/?"
+# More make the parameter unreadable, which harms nothing.
+_CROSS_DOMAIN_FIELDS: Final = 7
 _TIMESTAMP: Final = r"(?a)[+-]?[0-9]{1,19}"
 
 
@@ -111,53 +111,64 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def url_parts(url: str) -> dict[str, str]:
-    """Return the parts of *url* that the pipeline stores: scheme, host, path, query, fragment."""
-    match = re.fullmatch(_URL, url.replace(" ", "%20"))
-    if match is None:  # pragma: no cover - every text matches
-        return {}
-    parts = {name: part for name, part in match.groupdict().items() if part}
-    authority = parts.pop("authority", None)
-    if "scheme" in parts and authority is None and not parts.get("path", "").startswith("/"):
-        # For java.net.URI, an address like "mailto:..." is opaque: it has no path and no query.
-        return {name: part for name, part in parts.items() if name in ("scheme", "fragment")}
-    host = authority and re.fullmatch(_HOST, authority)
-    if host:
-        parts["host"] = host["host"]
-    return parts
-
-
 def is_usual_url(url: str) -> bool:
     """Return whether *url* is a web address that is too short and plain to break a rule."""
-    # The smallest limit of a part is 255.
-    return len(url) < 200 and url.startswith(_WEB) and "%" not in url and "_sp=" not in url
+    # The smallest limit of a part is 255. "https://" alone is no address.
+    return (
+        8 < len(url) < 200
+        and url.startswith(_WEB)
+        and url.isascii()
+        and not url.encode().translate(None, _PLAIN)
+        and "_sp=" not in url
+    )
 
 
 def url_fault(key: str, url: str) -> str | None:
     """
     Return why the pipeline would lose an event for this *url*, or None.
 
+    The address is measured as enrich writes it, which may be longer.
+
     Args:
         key: ``url`` or ``refr``; their parts have different limits.
     """
-    parts = url_parts(url)
+    address = read_address(url)
+    if address is None:
+        return "must be an address that the pipeline can read, with a host of plain characters"
+    how = " once the pipeline has percent-encoded it" if address.is_rewritten else ""
+    if key == "url" and exceeds(address.whole, TEXT_LIMITS[key]):
+        return f"must have at most {TEXT_LIMITS[key]} characters, it has {stored_length(address.whole)}{how}"
     for name, limit in URL_PART_LIMITS[key].items():
-        part = parts.get(name, "")
+        part: str = getattr(address, name) or ""
         if exceeds(part, limit):
-            return f"must have a {name} of at most {limit} characters, it has {stored_length(part)}"
-    if key == "url" and not _cross_domain_is_readable(parts.get("query", "")):
-        return "must have a millisecond timestamp in its _sp parameter (<domain user id>.<milliseconds>)"
-    return None
+            return f"must have a {name} of at most {limit} characters, it has {stored_length(part)}{how}"
+    return _cross_domain_fault(address.query or "") if key == "url" else None
 
 
-def _cross_domain_is_readable(query: str) -> bool:
-    """Return whether the ``_sp=<duid>.<ms>...`` parameter, where there is one, has a readable timestamp."""
+def _cross_domain_fault(query: str) -> str | None:
+    """Return why the parameter ``_sp=<domain user id>.<ms>...``, if there is one, loses the event, or None."""
+    value = ""
+    # Of several with one name, the last counts.
     for pair in re.split("[&;]", query):
-        name, _, value = pair.partition("=")
-        fields = unquote_plus(value).split(".")
-        if unquote_plus(name) == "_sp" and 1 < len(fields) <= 7 and fields[1] and not is_timestamp(fields[1]):
-            return False
-    return True
+        name, _, text = pair.partition("=")
+        if _query_text(name) == "_sp":
+            value = _query_text(text)
+    fields = value.split(".")
+    if len(fields) > _CROSS_DOMAIN_FIELDS:
+        return None
+    if exceeds(fields[0], TEXT_LIMITS["duid"]):
+        rule = f"a domain user id of at most {TEXT_LIMITS['duid']} characters"
+    elif len(fields) > 1 and fields[1] and not is_timestamp(fields[1]):
+        rule = "a millisecond timestamp"
+    else:
+        return None
+    return f"must have {rule} in its _sp parameter (<domain user id>.<milliseconds>)"
+
+
+def _query_text(text: str) -> str:
+    # The pipeline keeps the low byte of each UTF-16 unit, which garbles raw text beyond ASCII.
+    units = text.replace("+", " ").encode("utf-16-le", "surrogatepass")[::2]
+    return unquote_to_bytes(units).decode("utf-8", "replace")
 
 
 def is_timestamp(text: str) -> bool:
