@@ -92,7 +92,7 @@ BAD: Mapping[str, tuple[Callable[[Tracker], Any], str, str, str]] = {
         "'1'",
     ),
     "level of text": (_built(Game, level="23"), "level", "valid integer", "'23'"),
-    "terms of text": (_built(SiteSearch, terms="abc"), "terms", "not allowed as a Sequence", "'abc'"),
+    "terms of text": (_built(SiteSearch, terms="abc"), "terms", "must be a list of strings", "'abc'"),
     "filter of int": (
         _built(SiteSearch, terms=["a"], filters={"n": 1}),
         "filters.n",
@@ -102,13 +102,13 @@ BAD: Mapping[str, tuple[Callable[[Tracker], Any], str, str, str]] = {
     "elements of dict": (
         _built(FormSubmit, form_id="f", elements={"name": "n"}),
         "elements",
-        "instance of Sequence",
+        "must be a list of dicts",
         "{'name': 'n'}",
     ),
     "classes of text": (
         _built(LinkClick, target_url="u", element_classes="a b"),
         "element_classes",
-        "not allowed as a Sequence",
+        "must be a list of strings",
         "'a b'",
     ),
     "subject of dict": (
@@ -151,11 +151,11 @@ BAD: Mapping[str, tuple[Callable[[Tracker], Any], str, str, str]] = {
     "empty order": (_built(EcommerceTransaction, order_id="", total_value=1), "order_id", "at least 1", "''"),
     "no terms": (_built(SiteSearch, terms=[]), "terms", "at least 1 item", "[]"),
     # out of range
-    "negative offset": (
-        _built(PagePing, page_url="x", min_y=-1),
+    "offset below all": (
+        _built(PagePing, page_url="x", min_y=-(2**31) - 1),
         "min_y",
-        "greater than or equal to 0",
-        "-1",
+        "greater than or equal to -2147483648",
+        "-2147483649",
     ),
     "large offset": (
         _built(PagePing, page_url="x", max_y=2**31),

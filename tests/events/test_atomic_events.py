@@ -188,7 +188,7 @@ def test_what_is_no_number_to_the_pipeline_is_refused(value: Any, rule: str) -> 
         (PageView, {}, "page_url"),
         (PageView, {"page_url": None}, "page_url"),
         (PageView, {"page_url": b"x"}, "page_url"),
-        (PagePing, {"page_url": "x", "min_x": -1}, "min_x"),
+        (PagePing, {"page_url": "x", "min_x": -(2**31) - 1}, "min_x"),
         (PagePing, {"page_url": "x", "max_x": 2**31}, "max_x"),
         (PagePing, {"page_url": "x", "min_y": 1.0}, "min_y"),
         (PagePing, {"page_url": "x", "max_y": True}, "max_y"),

@@ -208,12 +208,16 @@ def test_a_dataclass_is_its_fields_and_nothing_else() -> None:
     }
 
 
-def test_a_model_inside_plain_data_is_its_set_fields() -> None:
+def test_a_model_inside_plain_data_is_its_fields_that_are_set_or_have_a_default() -> None:
     class Inner(BaseModel):
         a: int = 1
         b: Decimal | None = None
 
-    assert encoded([Inner(), Inner(a=1), Inner(b=Decimal("0.10"))]) == [{}, {"a": 1}, {"b": Decimal("0.10")}]
+    assert encoded([Inner(), Inner(a=1), Inner(b=Decimal("0.10"))]) == [
+        {"a": 1},
+        {"a": 1},
+        {"a": 1, "b": Decimal("0.10")},
+    ]
 
 
 def test_self_describing_data_inside_data_keep_their_schema() -> None:

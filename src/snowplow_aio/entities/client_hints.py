@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
-from snowplow_aio.model.fields import CAMEL_CASE
+from snowplow_aio.model.fields import CAMEL_CASE, ListOf
+from snowplow_aio.model.frozen_model import FrozenModel
 from snowplow_aio.model.self_describing import SelfDescribing
 
 _Text = Annotated[str, Field(max_length=4096)]
@@ -26,7 +27,7 @@ _HEADERS: Mapping[str, str] = {
 }
 
 
-class Brand(BaseModel):
+class Brand(FrozenModel):
     """
     One of the names of a browser.
 
@@ -43,8 +44,6 @@ class Brand(BaseModel):
 
             Brand(brand="Chromium", version="126")
     """
-
-    model_config: ClassVar[ConfigDict] = SelfDescribing.model_config
 
     brand: _Text
     version: Annotated[str, Field(max_length=128)]
@@ -82,7 +81,7 @@ class HttpClientHints(SelfDescribing, schema="iglu:org.ietf/http_client_hints/js
     model_config: ClassVar[ConfigDict] = CAMEL_CASE
 
     is_mobile: bool
-    brands: Sequence[Brand]
+    brands: Annotated[Sequence[Brand], ListOf("dicts, or of Brand objects")]
     architecture: _Text | None = None
     model: _Text | None = None
     platform: _Text | None = None

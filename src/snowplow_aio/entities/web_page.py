@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from pydantic import ConfigDict, WithJsonSchema, model_validator
 
-from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, Uuid
+from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, OrAbsent, Uuid
 from snowplow_aio.model.self_describing import SelfDescribing
 
 _PATTERN = "^[a-fA-F0-9]{8}-[a-fA-F0-9]{4}-[a-fA-F0-9]{4}-[a-fA-F0-9]{4}-[a-fA-F0-9]{12}$"
@@ -35,12 +35,12 @@ class WebPage(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/web_pa
 
     model_config: ClassVar[ConfigDict] = CAMEL_CASE | ConfigDict(json_schema_extra={"required": ["id"]})
 
-    id_: Annotated[Uuid, WithJsonSchema({"type": "string", "pattern": _PATTERN})] = ABSENT
+    id_: OrAbsent[Annotated[Uuid, WithJsonSchema({"type": "string", "pattern": _PATTERN})]] = ABSENT
 
     @model_validator(mode="before")
     @classmethod
     def _with_id(cls, values: Any) -> Any:
-        # Set, not a default: a default would not be sent.
+        # None asks for a new one, too.
         if isinstance(values, dict) and values.get("id_") is None and values.get("id") is None:
             given = {name: value for name, value in values.items() if name != "id"}
             return {**given, "id_": str(uuid4())}

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict
 
-from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, NOT_BLANK, Number
+from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, NOT_BLANK, Number, OrAbsent
 from snowplow_aio.model.self_describing import SelfDescribing
 
 
@@ -40,10 +40,10 @@ class AddToCart(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/add_
 
     sku: Annotated[str, NOT_BLANK]
     quantity: Number
-    name: str = ABSENT
-    category: str = ABSENT
-    unit_price: Number = ABSENT
-    currency: str = ABSENT
+    name: OrAbsent[str] = ABSENT
+    category: OrAbsent[str] = ABSENT
+    unit_price: OrAbsent[Number] = ABSENT
+    currency: OrAbsent[str] = ABSENT
 
 
 class RemoveFromCart(

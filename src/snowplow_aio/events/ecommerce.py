@@ -9,12 +9,10 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from snowplow_aio.exceptions import complaint
-from snowplow_aio.model.atomic import INT32_MAX, INT32_MIN, number_text
-from snowplow_aio.model.fields import NonEmpty, Number, Wire
+from snowplow_aio.model.atomic import number_text
+from snowplow_aio.model.fields import Int32, ListOf, NonEmpty, Number, Wire
 from snowplow_aio.model.primitive_event import Follower, PrimitiveEvent
 from snowplow_aio.model.schema_key import SchemaKey
-
-_Quantity = Annotated[int, Field(ge=INT32_MIN, le=INT32_MAX)]
 
 
 class EcommerceTransactionItem(PrimitiveEvent):
@@ -54,7 +52,7 @@ class EcommerceTransactionItem(PrimitiveEvent):
     id_: Annotated[NonEmpty, Wire("ti_id")] = Field(validation_alias="order_id")
     sku: Annotated[NonEmpty, Wire("ti_sk")]
     price: Annotated[Number, Wire("ti_pr", number_text)]
-    quantity: Annotated[_Quantity, Wire("ti_qu")]
+    quantity: Annotated[Int32, Wire("ti_qu")]
     name: Annotated[str | None, Wire("ti_nm")] = None
     category: Annotated[str | None, Wire("ti_ca")] = None
     currency: Annotated[str | None, Wire("ti_cu")] = None
@@ -113,7 +111,7 @@ class EcommerceTransaction(PrimitiveEvent):
     state: Annotated[str | None, Wire("tr_st")] = None
     country: Annotated[str | None, Wire("tr_co")] = None
     currency: Annotated[str | None, Wire("tr_cu")] = None
-    items: Sequence[Any] | None = None
+    items: Annotated[Sequence[Any], ListOf("dicts, or of EcommerceTransactionItem objects")] | None = None
 
     _followers: tuple[Follower, ...] = PrivateAttr(default=())
 

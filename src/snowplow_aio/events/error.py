@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 
 from snowplow_aio.events.stack_trace import cause_text, error_message, error_name, place_of, stack_text
 from snowplow_aio.exceptions import InvalidEventError
 from snowplow_aio.model.atomic import INT32_MAX
-from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, Count
+from snowplow_aio.model.fields import CAMEL_CASE, Count
 from snowplow_aio.model.self_describing import SelfDescribing
 
 ProgrammingLanguage = Literal[
@@ -72,7 +72,7 @@ class ApplicationError(
     )
 
     message: Annotated[str, Field(max_length=_LONGEST_MESSAGE)]
-    programming_language: ProgrammingLanguage = ABSENT
+    programming_language: ProgrammingLanguage = "PYTHON"
     thread_name: _Name | None = None
     thread_id: Count | None = None
     stack_trace: _Trace | None = None
@@ -83,14 +83,6 @@ class ApplicationError(
     is_fatal: bool | None = None
     line_column: Count | None = None
     file_name: _Name | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_language(cls, values: Any) -> Any:
-        # Set, not a default: a default would not be sent.
-        if isinstance(values, dict) and not {"programming_language", "programmingLanguage"} & values.keys():
-            return {**values, "programming_language": "PYTHON"}
-        return values
 
     @classmethod
     def from_exception(cls, error: BaseException, *, is_fatal: bool | None = None) -> Self:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
-from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, NOT_BLANK
+from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, NOT_BLANK, ListOf, OrAbsent
+from snowplow_aio.model.frozen_model import FrozenModel
 from snowplow_aio.model.self_describing import SelfDescribing
 
 NodeName = Literal["INPUT", "TEXTAREA", "SELECT"]
@@ -19,10 +20,22 @@ InputType = Literal[
 ]  # fmt: skip
 
 _Id = Annotated[str, Field(max_length=4096)]
+_Ids = Annotated[Sequence[_Id], ListOf("strings")]
 _Value = Annotated[str, Field(max_length=65535)]
 
 
-class FormElement(BaseModel):
+
+
+def _upper(name: object) -> object:
+    # A name that is not known is shown as the caller wrote it.
+    return name.upper() if isinstance(name, str) and name.upper() in get_args(NodeName) else name
+
+
+def _lower(name: object) -> object:
+    return name.lower() if isinstance(name, str) and name.lower() in get_args(InputType) else name
+
+
+class FormElement(FrozenModel):
     """
     One element of a form that was submitted.
 
@@ -31,9 +44,9 @@ class FormElement(BaseModel):
 
         value: The value of the element, or None; at most 65,535 characters.
 
-        node_name: ``INPUT``, ``TEXTAREA`` or ``SELECT``.
+        node_name: ``INPUT``, ``TEXTAREA`` or ``SELECT``, in any case.
 
-        type_: The type of an input, in lower case.
+        type_: The type of an input, in any case; None if it has none.
 
     Raises:
         pydantic.ValidationError: If a value breaks one of these rules.
@@ -44,12 +57,12 @@ class FormElement(BaseModel):
             FormElement(name="email", value="ada@example.com", node_name="INPUT", type_="email")
     """
 
-    model_config: ClassVar[ConfigDict] = SelfDescribing.model_config | CAMEL_CASE
+    model_config: ClassVar[ConfigDict] = CAMEL_CASE
 
     name: _Value
     value: _Value | None
-    node_name: NodeName
-    type_: InputType = ABSENT
+    node_name: Annotated[NodeName, BeforeValidator(_upper)]
+    type_: OrAbsent[Annotated[InputType, BeforeValidator(_lower)]] = ABSENT
 
 
 class FormChange(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/change_form/jsonschema/1-0-0"):
@@ -61,11 +74,11 @@ class FormChange(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/cha
 
         element_id: The id of the element; at most 4,096 characters.
 
-        node_name: ``INPUT``, ``TEXTAREA`` or ``SELECT``.
+        node_name: ``INPUT``, ``TEXTAREA`` or ``SELECT``, in any case.
 
         value: The new value, or None; at most 65,535 characters.
 
-        type_: The type of an input, in lower case.
+        type_: The type of an input, in any case; None if it has none.
 
         element_classes: The classes of the element; at most 4,096 characters each.
 
@@ -83,10 +96,10 @@ class FormChange(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/cha
 
     form_id: Annotated[_Id, NOT_BLANK]
     element_id: _Id
-    node_name: NodeName
+    node_name: Annotated[NodeName, BeforeValidator(_upper)]
     value: _Value | None
-    type_: InputType = ABSENT
-    element_classes: Sequence[_Id] = ABSENT
+    type_: OrAbsent[Annotated[InputType, BeforeValidator(_lower)]] = ABSENT
+    element_classes: OrAbsent[_Ids] = ABSENT
 
 
 class FormSubmit(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/submit_form/jsonschema/1-0-0"):
@@ -113,5 +126,5 @@ class FormSubmit(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/sub
     model_config: ClassVar[ConfigDict] = CAMEL_CASE
 
     form_id: Annotated[_Id, NOT_BLANK]
-    form_classes: Sequence[_Id] = ABSENT
-    elements: Sequence[FormElement] = ABSENT
+    form_classes: OrAbsent[_Ids] = ABSENT
+    elements: OrAbsent[Annotated[Sequence[FormElement], ListOf("dicts, or of FormElement objects")]] = ABSENT

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, NonEmpty, Strings
+from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, NonEmpty, OrAbsent, Strings
 from snowplow_aio.model.self_describing import SelfDescribing
 
 
@@ -37,7 +37,7 @@ class LinkClick(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/link
     model_config: ClassVar[ConfigDict] = CAMEL_CASE
 
     target_url: NonEmpty
-    element_id: str = ABSENT
-    element_classes: Strings = ABSENT
-    element_target: str = ABSENT
-    element_content: str = ABSENT
+    element_id: OrAbsent[str] = ABSENT
+    element_classes: OrAbsent[Strings] = ABSENT
+    element_target: OrAbsent[str] = ABSENT
+    element_content: OrAbsent[str] = ABSENT

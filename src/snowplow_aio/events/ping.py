@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 from snowplow_aio.events.page import PageView
-from snowplow_aio.model.fields import Count, Wire
+from snowplow_aio.model.fields import Int32, Wire
 from snowplow_aio.model.schema_key import SchemaKey
 
 
@@ -21,7 +21,8 @@ class PagePing(PageView):
         referrer: The address of the page that linked to it; at most 10,000 characters.
 
         min_x: Smallest horizontal scroll offset since the last ping; this and all below in
-            pixels, 0 to 2147483647.
+            pixels, -2147483648 to 2147483647. Browsers that scroll beyond the edge report
+            negative ones.
 
         max_x: Largest horizontal scroll offset.
 
@@ -43,7 +44,7 @@ class PagePing(PageView):
         "iglu:com.snowplowanalytics.snowplow/page_ping/jsonschema/1-0-0"
     )
 
-    min_x: Annotated[Count | None, Wire("pp_mix")] = None
-    max_x: Annotated[Count | None, Wire("pp_max")] = None
-    min_y: Annotated[Count | None, Wire("pp_miy")] = None
-    max_y: Annotated[Count | None, Wire("pp_may")] = None
+    min_x: Annotated[Int32 | None, Wire("pp_mix")] = None
+    max_x: Annotated[Int32 | None, Wire("pp_max")] = None
+    min_y: Annotated[Int32 | None, Wire("pp_miy")] = None
+    max_y: Annotated[Int32 | None, Wire("pp_may")] = None

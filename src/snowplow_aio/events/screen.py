@@ -8,7 +8,7 @@ from uuid import uuid4
 from pydantic import ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
-from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, NOT_BLANK, Uuid
+from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, NOT_BLANK, OrAbsent, Uuid
 from snowplow_aio.model.self_describing import SelfDescribing
 
 
@@ -32,12 +32,12 @@ class ScreenView(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/scr
 
     model_config: ClassVar[ConfigDict] = CAMEL_CASE | ConfigDict(json_schema_extra={"minProperties": 1})
 
-    name: Annotated[str, NOT_BLANK] = ABSENT
-    id_: str = ABSENT
+    name: OrAbsent[Annotated[str, NOT_BLANK]] = ABSENT
+    id_: OrAbsent[str] = ABSENT
 
     @model_validator(mode="after")
     def _has_one(self) -> Self:
-        if not self.model_fields_set:
+        if self.name is None and self.id_ is None:
             raise PydanticCustomError("missing", "name or id_: one of them is needed")
         return self
 
@@ -77,17 +77,17 @@ class MobileScreenView(
     )
 
     name: Annotated[str, NOT_BLANK]
-    id_: Uuid = ABSENT
-    type_: str = ABSENT
-    previous_name: str = ABSENT
-    previous_id: Uuid = ABSENT
-    previous_type: str = ABSENT
-    transition_type: str = ABSENT
+    id_: OrAbsent[Uuid] = ABSENT
+    type_: OrAbsent[str] = ABSENT
+    previous_name: OrAbsent[str] = ABSENT
+    previous_id: OrAbsent[Uuid] = ABSENT
+    previous_type: OrAbsent[str] = ABSENT
+    transition_type: OrAbsent[str] = ABSENT
 
     @model_validator(mode="before")
     @classmethod
     def _with_id(cls, values: Any) -> Any:
-        # Set, not a default: a default would not be sent.
+        # None asks for a new one, too.
         if isinstance(values, dict) and values.get("id_") is None and values.get("id") is None:
             given = {name: value for name, value in values.items() if name != "id"}
             return {**given, "id_": str(uuid4())}

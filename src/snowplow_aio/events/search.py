@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, Count, TextOrBool
+from snowplow_aio.model.fields import ABSENT, CAMEL_CASE, Count, OrAbsent, Strings, TextOrBool
 from snowplow_aio.model.self_describing import SelfDescribing
 
 
@@ -35,7 +35,7 @@ class SiteSearch(SelfDescribing, schema="iglu:com.snowplowanalytics.snowplow/sit
 
     model_config: ClassVar[ConfigDict] = CAMEL_CASE
 
-    terms: Annotated[Sequence[str], Field(min_length=1)]
-    filters: Mapping[str, TextOrBool] = ABSENT
-    total_results: Count = ABSENT
-    page_results: Count = ABSENT
+    terms: Annotated[Strings, Field(min_length=1)]
+    filters: OrAbsent[Mapping[str, TextOrBool]] = ABSENT
+    total_results: OrAbsent[Count] = ABSENT
+    page_results: OrAbsent[Count] = ABSENT

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from pydantic import (
@@ -25,6 +25,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from snowplow_aio.model.atomic import (
     INT32_MAX,
+    INT32_MIN,
     UUID_FORM,
     number,
     refusal,
@@ -40,6 +41,25 @@ _LARGEST_OFFSET = timedelta(hours=18)
 
 ABSENT: Any = None
 """The default of a field that is sent only if it is set, because its schema knows no null."""
+
+_T = TypeVar("_T")
+
+
+class _Omitted:
+    """Marks a field whose None is never sent: `OrAbsent`."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        whole = handler(schema)
+        options = [option for option in whole.get("anyOf", ()) if option != {"type": "null"}]
+        return options[0] if len(options) == 1 else whole
+
+
+OMITTED = _Omitted()
+
+OrAbsent = Annotated[_T | None, OMITTED]
+"""A field that is not sent if it is None: ``name: OrAbsent[str] = ABSENT``."""
 
 
 def _camel_case(name: str) -> str:
@@ -136,6 +156,29 @@ def _is_date_time(text: str) -> bool:
 Number = Annotated[int | float | Decimal, PlainValidator(number), WithJsonSchema({"type": "number"})]
 """An int, a float or a Decimal, finite and below 1e309 in magnitude."""
 
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """
+    Says what a list has to hold if the value is none.
+
+    Args:
+        things: The things, in the plural.
+    """
+
+    things: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._check, handler(source))
+
+    def _check(self, value: object) -> object:
+        if not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray):
+            raise refusal(f"must be a list of {self.things}")
+        return value
+
+
+Int32 = Annotated[int, Field(ge=INT32_MIN, le=INT32_MAX)]
+"""An int from -2147483648 to 2147483647."""
+
 Count = Annotated[int, Field(ge=0, le=INT32_MAX)]
 """An int from 0 to 2147483647, the largest that the pipeline stores."""
 
@@ -158,5 +201,5 @@ TextOrBool = Annotated[
 ]
 """A string or a bool."""
 
-Strings = Sequence[str]
+Strings = Annotated[Sequence[str], ListOf("strings")]
 """A list or tuple of strings."""

@@ -16,7 +16,7 @@ SELF_DESCRIBING_META_SCHEMA = (
 )
 
 # Keywords that pydantic writes for people and programs, not for a validator.
-# `default` would be wrong: a field that was not set is not sent.
+# A `default` is left out: the tracker sends it, so nobody has to know it.
 _NOT_RULES = frozenset({"title", "default", "discriminator", "examples", "$defs"})
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from snowplow_aio.model.atomic import TEXT_LIMITS, TextCheck
 from snowplow_aio.model.fields import Wire
+from snowplow_aio.model.frozen_model import FrozenModel
 from snowplow_aio.model.schema_key import SchemaKey
 
 
-class PrimitiveEvent(BaseModel):
+class PrimitiveEvent(FrozenModel):
     """
     The base of events with protocol fields of their own.
 
@@ -39,15 +40,6 @@ class PrimitiveEvent(BaseModel):
 
             isinstance(PageView(page_url="https://shop.example/"), PrimitiveEvent)  # True
     """
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(
-        frozen=True,
-        strict=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        populate_by_name=True,
-        loc_by_alias=False,
-    )
 
     event_code: ClassVar[str]
     schema_key: ClassVar[SchemaKey]

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
 from snowplow_aio.exceptions import ConfigurationError, InvalidEventError
+from snowplow_aio.model.frozen_model import FrozenModel
 from snowplow_aio.model.schema_key import SchemaKey, schema_key, schema_uri
 
 JSONValue = Any
 
 
-class SelfDescribing(BaseModel):
+class SelfDescribing(FrozenModel):
     """
     The base of an event or an entity with a schema of its own.
 
     The same class serves as event and as entity. Instances are frozen, unknown
-    fields are refused, and kinds are not mixed (``"23"`` is no int). A field that
-    was not set is left out of the data; one that was set to None is sent as null.
-    A field whose name pydantic needs for itself (``schema``, ``json``, ``copy`` ...)
+    fields are refused, and kinds are not mixed (``"23"`` is no int).
+
+    A field whose default is not None is sent, set or not. A field with the default
+    None is left out of the data if it was not set, and sent as null if it was set to
+    None. A field whose name pydantic needs for itself (``schema``, ``json``, ``copy`` ...)
     takes another name and an alias: ``json_: str = Field(alias="json")``.
 
     Args:
@@ -43,15 +44,6 @@ class SelfDescribing(BaseModel):
 
             SaveGame(level=23)
     """
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(
-        frozen=True,
-        strict=True,
-        extra="forbid",
-        populate_by_name=True,
-        loc_by_alias=False,
-        allow_inf_nan=False,
-    )
 
     schema_key: ClassVar[SchemaKey]
     schema_uri: ClassVar[str]

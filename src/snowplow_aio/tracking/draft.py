@@ -151,8 +151,13 @@ def changed(model: _Model, /, **fields: Any) -> _Model:
             raise InvalidEventError.about("data", model.data, "must be a mapping to be changed by name")
         # Of the same kind: the type is not to be subclassed.
         return type(model)(model.schema, _without_cleared({**model.data, **fields}))
-    values = {name: getattr(model, name) for name in model.model_fields_set}
     kind: Any = type(model)
+    # With the defaults that are sent: one that is made by a function would be another one.
+    values = {
+        name: value
+        for name in kind.model_fields
+        if (value := getattr(model, name)) is not None or name in model.model_fields_set
+    }
     copy: _Model = kind.model_validate(_without_cleared({**values, **fields}))
     return copy
 

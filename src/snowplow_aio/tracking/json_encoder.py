@@ -25,6 +25,7 @@ from pydantic import AnyUrl, BaseModel, RootModel
 
 from snowplow_aio.exceptions import InvalidEventError
 from snowplow_aio.model.atomic import MAX_JSON_DEPTH, decimal_text, is_unicode
+from snowplow_aio.model.fields import OMITTED
 from snowplow_aio.model.self_describing import SelfDescribingJson
 
 JSONDefault = Callable[[Any], Any]
@@ -110,34 +111,76 @@ def is_plain(value: Any, levels: int = _MAX_DATA_DEPTH) -> bool:
 
 
 def model_data(model: BaseModel) -> Any:
-    """Return the data of *model* by the names of its schema, without the fields that were not set."""
+    """
+    Return the data of *model* by the names of its schema.
+
+    A field that was not set is in it if its default is not None. A None that was set
+    is in it, too, unless the field is an `OrAbsent`.
+    """
     # Any, because pydantic is not installed while this is compiled, and its types then are not hashable.
     kind: Any = type(model)
+    if issubclass(kind, RootModel) and not _is_customised(kind):
+        root: Any = model.__dict__["root"]
+        return root
     names, are_own = _field_names(kind)
     if names is None or model.__pydantic_extra__:
-        return model.__pydantic_serializer__.to_python(model, by_alias=True, exclude_unset=True)
+        # pydantic itself would leave out all defaults, or send all that are None.
+        return model.__pydantic_serializer__.to_python(model, by_alias=True, exclude=_unsent(model))
     values, given = model.__dict__, model.__pydantic_fields_set__
     # A cached property stands among the values, but is no field.
     if are_own and len(given) == len(names) == len(values):
         return values
-    return {name: values[field] for field, name in names if field in given}
+    return {
+        name: value
+        for field, name, is_nullable in names
+        if (value := values[field]) is not None or (is_nullable and field in given)
+    }
+
+
+def _unsent(value: Any, levels: int = _MAX_DATA_DEPTH) -> dict[Any, Any]:
+    """Return the fields of *value*, and of what is in it, that are not sent, in the form that pydantic takes."""
+    found: dict[Any, Any] = {}
+    if levels <= 0:
+        return found
+    if isinstance(value, BaseModel):
+        given = value.__pydantic_fields_set__
+        kind: Any = type(value)
+        for name, field in kind.__pydantic_fields__.items():
+            member = value.__dict__.get(name)
+            if member is None:
+                if name not in given or OMITTED in field.metadata:
+                    found[name] = True
+            elif inner := _unsent(member, levels - 1):
+                found[name] = inner
+    elif isinstance(value, Mapping):
+        found = {key: inner for key, member in value.items() if (inner := _unsent(member, levels - 1))}
+    elif isinstance(value, (list, tuple)):
+        found = {i: inner for i, member in enumerate(value) if (inner := _unsent(member, levels - 1))}
+    return found
 
 
 @cache
-def _field_names(model: type[BaseModel]) -> tuple[Sequence[tuple[str, str]] | None, bool]:
-    """
-    Return the pair (attribute, name in the data) of each field, and whether the two are always the same.
+def _is_customised(model: type[BaseModel]) -> bool:
+    return _customised(model.__pydantic_core_schema__)
 
-    The first is None if pydantic must serialise the model itself.
+
+@cache
+def _field_names(model: type[BaseModel]) -> tuple[Sequence[tuple[str, str, bool]] | None, bool]:
+    """
+    Return for each field its attribute, its name in the data, and whether a None is sent if it was set.
+
+    The second value is whether the data of a model of which everything was set is as its attributes
+    are. The first is None if pydantic must serialise the model itself.
     """
     # Reading the attributes takes a third of the time of pydantic's own
     # `model_dump`, and gives the same unless something customises it.
-    if issubclass(model, RootModel) or _customised(model.__pydantic_core_schema__):
+    if issubclass(model, RootModel) or _is_customised(model):
         return None, False
     names = [
-        (name, field.serialization_alias or field.alias or name) for name, field in model.model_fields.items()
+        (name, field.serialization_alias or field.alias or name, OMITTED not in field.metadata)
+        for name, field in model.model_fields.items()
     ]
-    return names, all(field == name for field, name in names)
+    return names, all(field == name and is_nullable for field, name, is_nullable in names)
 
 
 def _customised(schema: Any) -> bool:
