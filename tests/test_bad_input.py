@@ -190,7 +190,7 @@ BAD: Mapping[str, tuple[Callable[[Tracker], Any], str, str, str]] = {
         "'soon'",
     ),
     "two true times": (
-        _called(tstamp=TrueTimestamp(1), true_timestamp=2),
+        _called(tstamp=TrueTimestamp(10**12), true_timestamp=2),
         "true_timestamp",
         "must be None where tstamp is a true one",
         "2",

@@ -47,11 +47,11 @@ async def test_names_subject_and_metadata_are_those_of_a_tracker() -> None:
     emitter = MemoryEmitter()
     with use_subject(lang="en"):
         event_id = await track_once(
-            emitter, PAGE, namespace="cron", app_id="nightly", subject=Subject(user_id="ada"), tstamp=1000,
+            emitter, PAGE, namespace="cron", app_id="nightly", subject=Subject(user_id="ada"), tstamp=1_700_000_000_000,
             event_id=EVENT_ID,
         )  # fmt: skip
     (payload,) = emitter.payloads
-    wanted = {"tna": "cron", "aid": "nightly", "uid": "ada", "lang": "en", "dtm": "1000", "eid": EVENT_ID}
+    wanted = {"tna": "cron", "aid": "nightly", "uid": "ada", "lang": "en", "dtm": "1700000000000", "eid": EVENT_ID}
     assert event_id == EVENT_ID
     assert wanted.items() <= dict(payload).items()
 

@@ -14,9 +14,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from snowplow_aio.model.old_names import OldAttributes, explains_arguments
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.model.stored_event import StoredEvent
 from snowplow_aio.outcomes import EmitterStats, FlushResult, Outcome
+from snowplow_aio.runtime.copies import NeverCopied
 
 
 class Hook(Protocol):
@@ -67,7 +69,7 @@ class NewId(Protocol):
         ...
 
 
-class Emitter(ABC):
+class Emitter(OldAttributes, ABC):
     """
     Takes events from a tracker and brings them to a destination.
 
@@ -88,6 +90,12 @@ class Emitter(ABC):
     """
 
     name: str
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            # An argument that another tracker's emitter has is answered with its name here.
+            cls.__init__ = explains_arguments(cls.__dict__["__init__"])  # type: ignore[method-assign]
 
     @abstractmethod
     async def input(self, payload: Mapping[str, str]) -> None:
@@ -133,7 +141,7 @@ class Emitter(ABC):
         return EmitterStats()
 
 
-class AcceptingEmitter(Emitter):
+class AcceptingEmitter(NeverCopied, Emitter):
     """
     An emitter that takes all events of a call in one step: no cancellation comes between two of them.
 

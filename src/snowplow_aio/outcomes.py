@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from snowplow_aio.runtime.copying import copy_of_value
+from snowplow_aio.runtime.copies import CopiedByFields
 
 if TYPE_CHECKING:
     from snowplow_aio.model.payload import Payload
@@ -21,7 +21,7 @@ def _nothing() -> MappingProxyType[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
+class _Outcome(CopiedByFields):
     """
     The outcome of one attempt or decision for some events of one emitter.
 
@@ -96,6 +96,8 @@ class Dropped(_Outcome):
             ``not_retried`` (failed, with `Retry.never`), or ``closed`` (the
             emitter was closed before they were delivered).
 
+        status: The HTTP status of the last answer, with ``not_retried``; None if there was none.
+
     Example:
         A hook that raises an alarm when memory was too small::
 
@@ -105,6 +107,7 @@ class Dropped(_Outcome):
     """
 
     reason: str
+    status: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +146,7 @@ State = Literal["ok", "backing_off", "misconfigured", "stalled", "closed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlushResult:
+class FlushResult(CopiedByFields):
     """
     How the events that were tracked before a flush left.
 
@@ -172,8 +175,6 @@ class FlushResult:
     pending: int = 0
     by_emitter: Mapping[str, FlushResult] = field(default_factory=_nothing)
 
-    __reduce__ = copy_of_value
-
     @classmethod
     def of(cls, results: Mapping[str, FlushResult]) -> FlushResult:
         """Return the totals of *results*, the results of emitters by their names."""
@@ -185,7 +186,7 @@ class FlushResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EmitterStats:
+class EmitterStats(CopiedByFields):
     """
     An emitter's numbers since it was made.
 
@@ -251,8 +252,6 @@ class EmitterStats:
     next_attempt: float | None = None
     last_error: str | None = None
     state: State = "ok"
-
-    __reduce__ = copy_of_value
 
     @property
     def summary(self) -> str:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Self
 
 from snowplow_aio.model.arguments import check_argument, check_count, check_seconds
-from snowplow_aio.runtime.copying import copy_of_value
+from snowplow_aio.runtime.copies import CopiedByFields
 
 # A collector that asks for a longer pause, in seconds, is tried after this one
 # (docs/explanation/protocol.md, "The collector: requests, sizes and answers").
@@ -38,7 +38,7 @@ class Overflow(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
+class Retry(CopiedByFields):
     """
     The pauses after failed requests.
 
@@ -93,8 +93,6 @@ class Retry:
             )
         # The caller's own mapping may change later.
         object.__setattr__(self, "retry_codes", MappingProxyType(dict(self.retry_codes)))
-
-    __reduce__ = copy_of_value
 
     @classmethod
     def never(cls) -> Self:

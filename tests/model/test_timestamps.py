@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -15,7 +16,7 @@ from tests.conformance.oracle import Oracle
 from tests.model.sent import NOW, sent
 
 VIEW = PageView(page_url="https://example.com/")
-YEAR_0, YEAR_9999 = -62_167_219_200_000, 253_402_300_799_999
+SMALLEST, YEAR_9999 = 100_000_000_000, 253_402_300_799_999
 INDIA = timezone(timedelta(hours=5, minutes=30))
 
 
@@ -23,6 +24,15 @@ def times(**metadata: Any) -> dict[str, str]:
     """Return the timestamps of an event."""
     fields = sent(VIEW, **metadata)
     return {key: fields[key] for key in ("dtm", "ttm", "stm") if key in fields}
+
+
+# By the name of the way: a number that is no time in milliseconds.
+SAID_WRONGLY: Mapping[str, Callable[[Any], object]] = {
+    "tstamp": lambda number: times(tstamp=number),
+    "true_timestamp": lambda number: times(true_timestamp=number),
+    "TrueTimestamp": TrueTimestamp,
+    "DeviceTimestamp": DeviceTimestamp,
+}
 
 
 def test_without_a_timestamp_it_is_now_by_the_device() -> None:
@@ -34,14 +44,13 @@ def test_without_a_timestamp_it_is_now_by_the_device() -> None:
     [
         (1_368_725_287_000, "1368725287000"),
         (1_368_725_287_000.999, "1368725287000"),
-        (0, "0"),
-        (-1, "-1"),
-        (-1.5, "-1"),
-        (YEAR_0, str(YEAR_0)),
+        (SMALLEST, str(SMALLEST)),
+        (SMALLEST + 0.9, str(SMALLEST)),
         (YEAR_9999, str(YEAR_9999)),
         (datetime(1970, 1, 1, tzinfo=UTC), "0"),
         (datetime(2024, 2, 29, 12, 0, 0, 123_999, tzinfo=UTC), "1709208000123"),
         (datetime(2024, 2, 29, 17, 30, 0, 123_000, tzinfo=INDIA), "1709208000123"),
+        (datetime(1970, 1, 20, tzinfo=UTC), "1641600000"),
         (datetime(1, 1, 1, tzinfo=UTC), "-62135596800000"),
         (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), str(YEAR_9999)),
     ],
@@ -61,17 +70,36 @@ def test_a_datetime_is_exact(microseconds: int) -> None:
 
 
 def test_a_true_timestamp_replaces_the_devices_and_the_keyword_adds_to_it() -> None:
-    assert times(tstamp=TrueTimestamp(5)) == {"ttm": "5"}
-    assert times(true_timestamp=TrueTimestamp(5)) == {"dtm": str(NOW), "ttm": "5"}
-    assert times(tstamp=4, true_timestamp=5) == {"dtm": "4", "ttm": "5"}
-    assert times(tstamp=DeviceTimestamp(4), true_timestamp=5) == {"dtm": "4", "ttm": "5"}
+    early, late = SMALLEST + 4, SMALLEST + 5
+    both = {"dtm": str(early), "ttm": str(late)}
+
+    assert times(tstamp=TrueTimestamp(late)) == {"ttm": str(late)}
+    assert times(true_timestamp=TrueTimestamp(late)) == {"dtm": str(NOW), "ttm": str(late)}
+    assert times(tstamp=early, true_timestamp=late) == both
+    assert times(tstamp=DeviceTimestamp(early), true_timestamp=late) == both
 
 
 def test_two_true_timestamps_are_a_contradiction() -> None:
     with pytest.raises(
         InvalidEventError, match=r"^true_timestamp: must be None where tstamp is a true one, got 5"
     ):
-        times(tstamp=TrueTimestamp(4), true_timestamp=5)
+        times(tstamp=TrueTimestamp(SMALLEST), true_timestamp=5)
+
+
+@pytest.mark.parametrize("number", [1_700_000_000, 1_700_000_000.5, 0, 0.0, 1, SMALLEST - 1, SMALLEST - 0.5])
+@pytest.mark.parametrize("wrong", SAID_WRONGLY.values(), ids=SAID_WRONGLY)
+def test_a_number_that_looks_like_seconds_is_refused_and_says_so(
+    wrong: Callable[[Any], object], number: float
+) -> None:
+    with pytest.raises(InvalidEventError, match=r"must be milliseconds since the epoch; this looks like seconds"):
+        wrong(number)
+
+
+@pytest.mark.parametrize("number", [-1, -1.5, -1_700_000_000_000, -(10**400)])
+@pytest.mark.parametrize("wrong", SAID_WRONGLY.values(), ids=SAID_WRONGLY)
+def test_a_negative_number_is_refused_and_says_so(wrong: Callable[[Any], object], number: float) -> None:
+    with pytest.raises(InvalidEventError, match=r"must be milliseconds since the epoch, not negative.*datetime"):
+        wrong(number)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +110,6 @@ def test_two_true_timestamps_are_a_contradiction() -> None:
         Decimal(1),
         float("nan"),
         float("inf"),
-        YEAR_0 - 1,
         YEAR_9999 + 1,
         1e300,
         10**400,
@@ -107,17 +134,19 @@ def test_a_timestamp_that_is_none_is_refused_when_it_is_made(kind: Any) -> None:
 
 def test_a_device_timestamp_is_no_true_one() -> None:
     with pytest.raises(InvalidEventError, match=r"^true_timestamp: must be milliseconds"):
-        times(true_timestamp=DeviceTimestamp(5))
+        times(true_timestamp=DeviceTimestamp(SMALLEST))
 
 
 def test_timestamps_are_values() -> None:
-    assert TrueTimestamp(5) == TrueTimestamp(5)
-    assert len({TrueTimestamp(5), DeviceTimestamp(5)}) == 2
-    assert TrueTimestamp(5.9).milliseconds == 5
+    assert TrueTimestamp(SMALLEST) == TrueTimestamp(SMALLEST)
+    assert len({TrueTimestamp(SMALLEST), DeviceTimestamp(SMALLEST)}) == 2
+    assert TrueTimestamp(SMALLEST + 0.9).milliseconds == SMALLEST
 
 
-@pytest.mark.parametrize("moment", [YEAR_0, YEAR_9999, 1_368_725_287_000])
-def test_every_moment_that_is_taken_is_read_by_the_pipeline(moment: int, oracle: Oracle) -> None:
+@pytest.mark.parametrize(
+    "moment", [datetime(1, 1, 1, tzinfo=UTC), SMALLEST, YEAR_9999, 1_368_725_287_000], ids=repr
+)
+def test_every_moment_that_is_taken_is_read_by_the_pipeline(moment: Any, oracle: Oracle) -> None:
     fields = sent(VIEW, tracker={"app_id": "a"}, tstamp=moment, true_timestamp=moment)
 
     assert oracle.complaints(fields) == []

@@ -157,13 +157,13 @@ async def test_a_transaction_and_its_items_are_events_of_their_own(kept: MemoryE
         PRO, include="iglu:com.snowplowanalytics.snowplow/transaction_item/jsonschema/*-*-*"
     )
     tracker.add_global_context(lambda draft: Plan(name=draft.event_id))
-    event_id = await tracker.track(order, tstamp=5)
+    event_id = await tracker.track(order, tstamp=1_700_000_000_005)
     ids = [payload["eid"] for payload in kept.payloads]
     assert [payload["e"] for payload in kept.payloads] == ["tr", "ti", "ti"]
     assert plans(kept.payloads) == [[ids[0]], ["pro", ids[1]], ["free", "pro", ids[2]]]
     assert ids[0] == event_id
     assert len(set(ids)) == 3
-    assert {payload["dtm"] for payload in kept.payloads} == {"5"}
+    assert {payload["dtm"] for payload in kept.payloads} == {"1700000000005"}
 
 
 async def test_what_is_bound_is_seen_by_this_task_and_its_children_only(kept: MemoryEmitter) -> None:

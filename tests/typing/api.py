@@ -208,14 +208,14 @@ async def track() -> None:
             event_id=UUID(int=1),
             anonymous=True,
         )
-        assert_type(tracker.track_nowait(GAME, tstamp=DeviceTimestamp(1)), str)
+        assert_type(tracker.track_nowait(GAME, tstamp=DeviceTimestamp(1_368_725_287_000)), str)
         await chain(tracker)
         assert_type(await tracker.flush(timeout=5), FlushResult)
         assert_type(tracker.stats(), Mapping[str, EmitterStats])
 
 
 async def chain(tracker: Tracker) -> None:
-    last = await tracker.track_page_view("https://example.com/").track_screen_view("title", tstamp=1.5)
+    last = await tracker.track_page_view("https://example.com/").track_screen_view("title", tstamp=1_368_725_287_000.5)
     assert_type(last, str)
     await tracker.set_subject(None).track_struct_event("shop", "add", None, "pcs", 2)
     await tracker.track_page_ping("https://example.com/", min_x=0).track_self_describing_event(GAME, ENTITIES)

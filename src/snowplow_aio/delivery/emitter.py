@@ -26,13 +26,12 @@ from snowplow_aio.delivery.loop import DeliveryLoop
 from snowplow_aio.delivery.memory_store import MemoryStore
 from snowplow_aio.delivery.supervisor import LifeCycle, Supervisor
 from snowplow_aio.exceptions import QueueFullError
-from snowplow_aio.model.arguments import check_argument, check_seconds
+from snowplow_aio.model.arguments import check_argument, check_flush_timeout, check_seconds
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.model.stored_event import StoredEvent
 from snowplow_aio.outcomes import EmitterStats, FlushResult
 from snowplow_aio.policies import Batching, Retry
 from snowplow_aio.runtime import fork, turns
-from snowplow_aio.runtime.copying import no_copy
 from snowplow_aio.runtime.tasks import start_task
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 
@@ -183,8 +182,6 @@ class BufferedEmitter(AcceptingEmitter):
         stats = self.stats()
         kind = type(self).__name__
         return f"<{kind} {self.name!r}: {stats.pending} pending, {stats.leased} leased, {stats.state}>"
-
-    __reduce_ex__ = no_copy
 
     # --- accepting
 
@@ -368,7 +365,7 @@ class BufferedEmitter(AcceptingEmitter):
     # --- flush and close
 
     async def flush(self, timeout: float | None = None, *, wait: bool = True) -> FlushResult:
-        check_seconds("timeout", timeout, optional=True, zero=True)
+        check_flush_timeout(timeout)
         loop = asyncio.get_running_loop()
         self._attach(loop)
         window = self._counters.close_window()

@@ -34,7 +34,23 @@ _MOST_STARTED = 1_000
 _MOST_BYTES = 8 * 2**20
 
 OnSuccess = Callable[[int], Awaitable[None] | None]
-OnFailure = Callable[[int, list[dict[str, str]]], Awaitable[None] | None]
+OnFailure = Callable[[int, "Unsent"], Awaitable[None] | None]
+
+
+class Unsent(list[dict[str, str]]):
+    """
+    The events that `on_failure` receives: a list of dicts, with the reason why they were given up.
+
+    Attributes:
+        reason: The reason, as in `Rejected` and `Dropped`.
+
+        status: The HTTP status of the last answer, or None if there was none.
+    """
+
+    def __init__(self, outcome: Rejected | Dropped) -> None:
+        super().__init__(payload.fields() for payload in outcome.payloads)
+        self.reason: str = outcome.reason
+        self.status: int | None = outcome.status
 
 
 def success_hook(on_success: OnSuccess) -> Hook:
@@ -51,7 +67,7 @@ def failure_hook(on_failure: OnFailure) -> Hook:
 
     def hook(outcome: Outcome) -> Awaitable[None] | None:
         if isinstance(outcome, Rejected | Dropped):
-            return on_failure(0, [payload.fields() for payload in outcome.payloads])
+            return on_failure(0, Unsent(outcome))
         return None
 
     return hook

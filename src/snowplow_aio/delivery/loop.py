@@ -340,7 +340,7 @@ class DeliveryLoop:
                 self.reporter.rejected(events, settlement.reason, response)
             case Ending.DROPPED:
                 self.reporter.failed(response)
-                self.reporter.dropped(events, settlement.reason)
+                self.reporter.dropped(events, settlement.reason, status=response.status or None)
             case _:  # pragma: no cover
                 assert_never(ending)
 

@@ -87,8 +87,15 @@ class Reporter:
         self._throttled.log(reason, logging.ERROR, message, self._name, response.status)
         self._call_hooks(Rejected, events, reason=reason, status=response.status)
 
-    def dropped(self, events: Sequence[StoredEvent], reason: str, *, calls_hooks: bool = True) -> None:
-        """Record that *events*, which are in no store any more, were given up."""
+    def dropped(
+        self,
+        events: Sequence[StoredEvent],
+        reason: str,
+        *,
+        status: int | None = None,
+        calls_hooks: bool = True,
+    ) -> None:
+        """Record that *events*, which are in no store any more, were given up, after an answer with *status*."""
         if not events:
             return
         self._counters.drop(windows_of(events), reason)
@@ -100,7 +107,7 @@ class Reporter:
             # A close says in one line what it has lost.
             at_exit.say_once(reason, message, self._name, reason, count=len(events))
         if calls_hooks:
-            self._call_hooks(Dropped, events, reason=reason)
+            self._call_hooks(Dropped, events, reason=reason, status=status)
 
     # --- attempts that failed
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict
 
-from snowplow_aio.model.fields import CAMEL_CASE, Between, Number
+from snowplow_aio.model.fields import CAMEL_CASE, Between, Milliseconds, Number
 from snowplow_aio.model.self_describing import SelfDescribing
 
 
@@ -31,7 +31,7 @@ class Geolocation(
 
         speed: Metres per second.
 
-        timestamp: The time of the measurement, in milliseconds since the epoch.
+        timestamp: The time of the measurement, in milliseconds since the epoch, at least 100000000000.
 
     Raises:
         pydantic.ValidationError: If a value breaks one of these rules.
@@ -51,4 +51,4 @@ class Geolocation(
     altitude_accuracy: Number | None = None
     bearing: Number | None = None
     speed: Number | None = None
-    timestamp: int | None = None
+    timestamp: Milliseconds | None = None

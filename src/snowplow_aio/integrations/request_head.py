@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from snowplow_aio.model.cookies import MOST_COOKIES, read_cookies
+
 _LANGUAGE = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*")
 _WEIGHT = re.compile(r"q=([01](?:\.[0-9]{0,3})?)", re.IGNORECASE)
 
@@ -64,16 +66,14 @@ class RequestHead:
 
     def cookies(self) -> dict[str, str]:
         """Return the cookies by name. Of several with one name the first counts: its path is the longest."""
-        cookies: dict[str, str] = {}
         line = self.value(b"cookie")
-        for pair in line[:_MAX_COOKIES].split(";") if line else ():
-            name, _, value = pair.partition("=")
-            cookies.setdefault(name.strip(), value.strip().strip('"'))
-        return cookies
+        return read_cookies(line[:_MAX_COOKIES]) if line else {}
 
     def may_have_cookie(self, name: str) -> bool:
         """Return whether the cookie *name* was sent, or could be among what is not read."""
-        return name in self.cookies() or len(self.value(b"cookie")) > _MAX_COOKIES
+        line = self.value(b"cookie")
+        is_read = len(line) <= _MAX_COOKIES and line.count(";") < MOST_COOKIES
+        return not is_read or name in self.cookies()
 
     def languages(self) -> str:
         """Return the entries of ``Accept-Language`` that are read."""

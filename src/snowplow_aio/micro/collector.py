@@ -12,11 +12,11 @@ import datetime as dt
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from http.cookies import CookieError, SimpleCookie
 
 from snowplow_aio.iglu.json_text import JSONObject, JSONValue, NotIgluError, self_describing
 from snowplow_aio.micro.querystring import parse_query
 from snowplow_aio.model.atomic import MAX_RECORD_BYTES
+from snowplow_aio.model.cookies import read_cookies
 
 # The defaults of the real collector.
 MAX_REQUEST_LINE_BYTES = 20_480
@@ -76,11 +76,7 @@ class CollectorRequest:
     @property
     def cookie(self) -> str | None:
         """The network user id in the ``sp`` cookie."""
-        try:
-            morsel = SimpleCookie(self.header("cookie") or "").get("sp")
-        except CookieError:
-            return None
-        return None if morsel is None else morsel.value
+        return read_cookies(self.header("cookie") or "").get("sp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,19 @@ def check_seconds(argument: str, value: float | None, *, optional: bool = False,
     check_argument(number and (value > 0 or (zero and value == 0)), argument, value, rule)  # type: ignore[operator]
 
 
+def check_flush_timeout(timeout: float | None) -> None:
+    """
+    Check the timeout of a flush. In other trackers its first argument says whether to wait.
+
+    Raises:
+        ConfigurationError: If it is neither None nor seconds of at least 0.
+    """
+    if isinstance(timeout, bool):
+        rule = f"must be seconds, at least 0 or None; to flush {'and' if timeout else 'without'} waiting"
+        raise ConfigurationError.about("timeout", timeout, f"{rule}, call flush(wait={timeout})")
+    check_seconds("timeout", timeout, optional=True, zero=True)
+
+
 def check_count(argument: str, value: object, *, most: int | None = None) -> None:
     """
     Check a whole number, which must be from 1 to *most*.

@@ -35,6 +35,9 @@ _USUAL_NUMBER: Final = 2**62
 TIMESTAMP_MIN: Final = -62_167_219_200_000
 TIMESTAMP_MAX: Final = 253_402_300_799_999
 
+# A smaller number is usually a time in seconds; as milliseconds it is before March 1973.
+SMALLEST_MILLISECONDS: Final = 100_000_000_000
+
 # The deepest nesting that the JSON parser of enrich takes (``maxJsonDepth``). The
 # core apps allow 50 levels and Micro 40; 40 levels pass everywhere.
 MAX_JSON_DEPTH: Final = 40

@@ -26,6 +26,7 @@ from pydantic_core import CoreSchema, core_schema
 from snowplow_aio.model.atomic import (
     INT32_MAX,
     INT32_MIN,
+    SMALLEST_MILLISECONDS,
     UUID_FORM,
     number,
     refusal,
@@ -119,6 +120,12 @@ def _not_blank(text: str) -> str:
     return text
 
 
+def _milliseconds(value: int) -> int:
+    if value < SMALLEST_MILLISECONDS and is_validating():
+        raise refusal("must be milliseconds since the epoch; this looks like seconds, or is before March 1973")
+    return value
+
+
 def _text_or_bool(value: object) -> object:
     if not isinstance(value, str | bool):
         raise refusal("must be a string or a bool")
@@ -181,6 +188,9 @@ Int32 = Annotated[int, Field(ge=INT32_MIN, le=INT32_MAX)]
 
 Count = Annotated[int, Field(ge=0, le=INT32_MAX)]
 """An int from 0 to 2147483647, the largest that the pipeline stores."""
+
+Milliseconds = Annotated[int, AfterValidator(_milliseconds)]
+"""Milliseconds since the epoch; what looks like seconds is refused."""
 
 NonEmpty = Annotated[str, Field(min_length=1)]
 """A string of at least one character."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Self, TypeVar, cast, overload
+from typing import Any, Final, Generic, Self, TypedDict, TypeVar, cast, overload
 from uuid import UUID
 
 from snowplow_aio.exceptions import InvalidEventError
@@ -24,6 +24,7 @@ from snowplow_aio.model.atomic import (
     stored_length,
 )
 from snowplow_aio.model.cookies import cookie_fields
+from snowplow_aio.model.old_names import OldAttributes, explains_arguments
 from snowplow_aio.model.validation import is_validating
 
 
@@ -31,6 +32,10 @@ class _Clear:
     """The type of `CLEAR`."""
 
     def __repr__(self) -> str:
+        return "CLEAR"
+
+    def __reduce__(self) -> str:
+        # A copy is the same object, also in another process.
         return "CLEAR"
 
 
@@ -214,7 +219,25 @@ class _Field(Generic[_Value]):
         raise AttributeError(f"{self._name} is read-only: use set_{self._name}()")
 
 
-class Subject:
+class SubjectFields(TypedDict, total=False):
+    """The fields of a `Subject`, as keywords."""
+
+    platform: str | _Clear | None
+    user_id: str | _Clear | None
+    screen_resolution: tuple[int, int] | _Clear | None
+    viewport: tuple[int, int] | _Clear | None
+    color_depth: int | _Clear | None
+    timezone: str | _Clear | None
+    lang: str | _Clear | None
+    ip_address: str | _Clear | None
+    useragent: str | _Clear | None
+    domain_user_id: str | _Clear | None
+    network_user_id: str | _Clear | None
+    domain_session_id: str | UUID | _Clear | None
+    domain_session_index: int | _Clear | None
+
+
+class Subject(OldAttributes):
     """
     The user, the device and the session of events.
 
@@ -277,6 +300,7 @@ class Subject:
     domain_session_id: _Field[str] = _Field()
     domain_session_index: _Field[int] = _Field()
 
+    @explains_arguments
     def __init__(
         self,
         *,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar, Token
+from collections.abc import Sequence
+
+from snowplow_aio.runtime.bindings import Bindings
 
 
 class _Switch:
@@ -12,22 +14,25 @@ class _Switch:
         global _process_is_validating  # noqa: PLW0603 - the switch of the process
         self._enabled = enabled
         self._before = _process_is_validating
-        self._token: Token[bool | None] | None = None
         _process_is_validating = enabled
 
     def __enter__(self) -> None:
         global _process_is_validating  # noqa: PLW0603
         # In a `with` statement it is for this task alone.
         _process_is_validating = self._before
-        self._token = _task_is_validating.set(self._enabled)
+        _of_task.bind(self, self._enabled)
 
     def __exit__(self, *_error: object) -> None:
-        if self._token is not None:
-            _task_is_validating.reset(self._token)
+        _of_task.unbind(self)
+
+
+def _last(switches: Sequence[bool]) -> bool:
+    return switches[-1]
 
 
 _process_is_validating = True
-_task_is_validating: ContextVar[bool | None] = ContextVar("snowplow_aio.model.validation", default=None)
+_of_task: Bindings[bool, bool] = Bindings("snowplow_aio.model.validation", _last)
+_task_is_validating = _of_task.current
 
 
 def disable_validation() -> _Switch:
@@ -37,7 +42,8 @@ def disable_validation() -> _Switch:
     A plain call is for the whole process. ``with disable_validation():`` is for this
     task and the tasks that it starts, and goes before plain calls. An event that
     breaks a rule is then sent, and the pipeline loses it after the collector has
-    answered 200; other events are not affected.
+    answered 200; other events are not affected. Leaving it in another context than
+    it was entered in, as a framework may do, harms nothing.
 
     Returns:
         A context manager that restores the former state when it is left.

@@ -13,6 +13,7 @@ from snowplow_aio.model.payload import Entity, Event
 from snowplow_aio.model.primitive_event import PrimitiveEvent
 from snowplow_aio.model.self_describing import SelfDescribing, SelfDescribingJson
 from snowplow_aio.model.subject import CLEAR, Subject
+from snowplow_aio.runtime.copies import CopiedByFields
 
 _Model = TypeVar("_Model", bound=PrimitiveEvent | SelfDescribing | SelfDescribingJson)
 
@@ -22,7 +23,7 @@ def _no_page() -> Mapping[str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class Draft(CopiedByFields):
     """
     An event that is about to be tracked, with its entities and its subject.
 

@@ -27,6 +27,7 @@ from snowplow_aio.exceptions import InvalidEventError
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.model.subject import Subject
 from snowplow_aio.runtime import fork
+from snowplow_aio.runtime.copies import CopiedByFields
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 from snowplow_aio.tracking.draft import Draft
 from snowplow_aio.tracking.enrichers import Enricher
@@ -53,7 +54,7 @@ def _nothing() -> Mapping[str, int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnrichmentStats:
+class EnrichmentStats(CopiedByFields):
     """
     The numbers of a tracker's global contexts and enrichers, since the tracker was made.
 

@@ -10,13 +10,16 @@ an event is tracked, so a request without events costs next to nothing.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Literal
+from itertools import chain
+from typing import Literal, Unpack
 
 from snowplow_aio.exceptions import InvalidEventError
-from snowplow_aio.model.subject import Subject, layered, subject_with
+from snowplow_aio.model.old_names import refuse_unknown
+from snowplow_aio.model.subject import Subject, SubjectFields, layered, subject_with
+from snowplow_aio.runtime.bindings import Bindings
 from snowplow_aio.tracking.global_contexts import ContextSource, GlobalContext, Rules
 
 Permission = Literal["all", "anonymous", "nothing"]
@@ -47,11 +50,20 @@ class TrackingScope(ABC):
 
 bound_scope: ContextVar[TrackingScope | None] = ContextVar("snowplow_aio.scope", default=None)
 
-bound_subject: ContextVar[Subject | None] = ContextVar("snowplow_aio.subject", default=None)
+_subjects: Bindings[Subject, Subject] = Bindings("snowplow_aio.subject", layered)
 
-bound_contexts: ContextVar[tuple[GlobalContext, ...] | None] = ContextVar(
-    "snowplow_aio.contexts", default=None
+bound_subject: ContextVar[Subject | None] = _subjects.current
+
+
+def _joined(layers: Sequence[tuple[GlobalContext, ...]]) -> tuple[GlobalContext, ...]:
+    return tuple(chain.from_iterable(layers))
+
+
+_contexts: Bindings[tuple[GlobalContext, ...], tuple[GlobalContext, ...]] = Bindings(
+    "snowplow_aio.contexts", _joined
 )
+
+bound_contexts: ContextVar[tuple[GlobalContext, ...] | None] = _contexts.current
 
 
 def current_subject() -> Subject | None:
@@ -70,13 +82,19 @@ def current_subject() -> Subject | None:
 
 
 @contextmanager
-def use_subject(subject: Subject | None = None, /, **fields: Any) -> Generator[Subject, None, None]:
+def use_subject(
+    subject: Subject | None = None, /, **fields: Unpack[SubjectFields]
+) -> Generator[Subject, None, None]:
     """
     Bind a subject for this task and the tasks that it starts.
 
     The fields go before those of the tracker's subject. A subject that is bound
     inside adds to the one outside, which itself never changes. Use it in a
     ``with`` statement or as a decorator.
+
+    It holds where it is entered: in the same context. A dependency that is an async
+    generator binds for its request; a plain generator, which frameworks run in a
+    thread, binds only there. Leaving it in another context harms nothing.
 
     Args:
         subject: Fields to bind.
@@ -99,12 +117,13 @@ def use_subject(subject: Subject | None = None, /, **fields: Any) -> Generator[S
     """
     if not (subject is None or isinstance(subject, Subject)):
         raise InvalidEventError.about("subject", subject, "must be a Subject")
-    bound = layered(layer for layer in (bound_subject.get(), subject, Subject(**fields)) if layer is not None)
-    token = bound_subject.set(bound)
+    refuse_unknown("use_subject", fields, SubjectFields.__annotations__)
+    own = Subject(**fields)
+    key = object()
     try:
-        yield bound
+        yield _subjects.bind(key, own if subject is None else layered((subject, own)))
     finally:
-        bound_subject.reset(token)
+        _subjects.unbind(key)
 
 
 @contextmanager
@@ -115,7 +134,8 @@ def use_context(
     Bind entities to all events that this task, and the tasks that it starts, track meanwhile.
 
     The entities stand behind those of the call and before those of the tracker.
-    Entities that are bound inside are added to those outside.
+    Entities that are bound inside are added to those outside. For dependencies of
+    web frameworks, the same holds as for `use_subject`.
 
     Args:
         *context: Each is what `Tracker.add_global_context` takes: an entity, a sequence of
@@ -137,8 +157,9 @@ def use_context(
                 await tracker.track(LinkClick(target_url="https://shop.example/cart"))
     """
     added = tuple(GlobalContext(source, include=include, exclude=exclude) for source in context)
-    token = bound_contexts.set((*(bound_contexts.get() or ()), *added))
+    key = object()
     try:
+        _contexts.bind(key, added)
         yield
     finally:
-        bound_contexts.reset(token)
+        _contexts.unbind(key)

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, cast
 from uuid import UUID
 
 from snowplow_aio.events.cart import AddToCart, RemoveFromCart
@@ -27,9 +27,11 @@ from snowplow_aio.events.screen import MobileScreenView, ScreenView
 from snowplow_aio.events.search import SiteSearch
 from snowplow_aio.events.structured import StructuredEvent
 from snowplow_aio.exceptions import InvalidEventError
+from snowplow_aio.model.old_names import OldAttributes, explains_arguments, refuse_unknown
 from snowplow_aio.model.payload import Entity, Event, Payload
 from snowplow_aio.model.subject import Subject
 from snowplow_aio.model.timestamps import DeviceTimestamp, TrueTimestamp
+from snowplow_aio.runtime.copies import NeverCopied
 from snowplow_aio.tracking.payload_builder import PendingPayloads
 
 Context = Sequence[Entity] | None
@@ -39,6 +41,7 @@ HandOver = Callable[[tuple[Payload, ...]], Awaitable[None] | None]
 """Hands payloads to every emitter, and returns what must be awaited, or None."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_P = ParamSpec("_P")
 
 
 class Metadata(TypedDict, total=False):
@@ -77,7 +80,20 @@ def given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-class TrackMethods(ABC):
+def explains_tracking(function: Callable[_P, TrackCall]) -> Callable[_P, TrackCall]:
+    """Make *function* a tracking method: like a coroutine function, and with errors that know old names."""
+    return like_coroutine_function(explains_arguments(function))
+
+
+def shown_without(function: _Function, name: str) -> _Function:
+    """Have the signature of *function* not show the argument *name*, which is there to be refused."""
+    signature = inspect.signature(function)
+    parameters = [parameter for parameter in signature.parameters.values() if parameter.name != name]
+    function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return function
+
+
+class TrackMethods(OldAttributes, ABC):
     """
     The tracking methods that a tracker and a `TrackCall` have in common.
 
@@ -104,10 +120,41 @@ class TrackMethods(ABC):
         subject: Subject | None = None,
         event_id: str | UUID | None = None,
         anonymous: bool = False,
-    ) -> TrackCall:
-        """Track an event; see `Tracker.track`."""
+    ) -> Coroutine[Any, Any, str]:
+        """
+        Track an event: check and encode it at the call, and hand it to the emitters when that is awaited.
 
-    @like_coroutine_function
+        Args:
+            event: An event model like `PageView`, a `SelfDescribing` model or a `SelfDescribingJson`.
+
+            context: The entities of the event; None or an empty list for none.
+
+            tstamp: The time of the event: milliseconds since the epoch, an aware `datetime`, a
+                `DeviceTimestamp` or a `TrueTimestamp`. None for now.
+
+            true_timestamp: The true time of the event, sent besides that of the device.
+
+            subject: Fields that go before all others.
+
+            event_id: The id of the event, a UUID; None for a new one.
+
+            anonymous: Whether the fields that identify the user are left out.
+
+        Returns:
+            A coroutine that gives the id of the event.
+
+        Raises:
+            InvalidEventError: If an argument breaks a rule. Raised at the call.
+            QueueFullError: If an emitter has no room and its overflow policy is
+                `Overflow.RAISE`. Raised when the result is awaited.
+        """
+
+    def _tracked(self, event: Event, context: Context, tstamp: Timestamp, metadata: Metadata) -> TrackCall:
+        # `track` returns a call that can be chained. It is declared as a coroutine, because type checkers
+        # find a forgotten `await` only of these.
+        return cast("TrackCall", self.track(event, context=context, tstamp=tstamp, **metadata))
+
+    @explains_tracking
     def track_page_view(
         self,
         page_url: str,
@@ -119,9 +166,9 @@ class TrackMethods(ABC):
     ) -> TrackCall:
         """Track a `PageView`."""
         event = PageView(page_url=page_url, page_title=page_title, referrer=referrer)
-        return self.track(event, context=context, tstamp=tstamp, **metadata)
+        return self._tracked(event, context, tstamp, metadata)
 
-    @like_coroutine_function
+    @explains_tracking
     def track_page_ping(
         self,
         page_url: str,
@@ -145,9 +192,9 @@ class TrackMethods(ABC):
             min_y=min_y,
             max_y=max_y,
         )
-        return self.track(event, context=context, tstamp=tstamp, **metadata)
+        return self._tracked(event, context, tstamp, metadata)
 
-    @like_coroutine_function
+    @explains_tracking
     def track_screen_view(
         self,
         name: str | None = None,
@@ -158,9 +205,9 @@ class TrackMethods(ABC):
     ) -> TrackCall:
         """Track a `ScreenView`."""
         event = ScreenView(**given(name=name, id_=id_))
-        return self.track(event, context=context, tstamp=tstamp, **metadata)
+        return self._tracked(event, context, tstamp, metadata)
 
-    @like_coroutine_function
+    @explains_tracking
     def track_mobile_screen_view(
         self,
         name: str,
@@ -186,9 +233,9 @@ class TrackMethods(ABC):
                 transition_type=transition_type,
             ),
         )
-        return self.track(event, context=context, tstamp=tstamp, **metadata)
+        return self._tracked(event, context, tstamp, metadata)
 
-    @like_coroutine_function
+    @explains_tracking
     def track_struct_event(
         self,
         category: str,
@@ -204,9 +251,9 @@ class TrackMethods(ABC):
         event = StructuredEvent(
             category=category, action=action, label=label, property_=property_, value=value
         )
-        return self.track(event, context=context, tstamp=tstamp, **metadata)
+        return self._tracked(event, context, tstamp, metadata)
 
-    @like_coroutine_function
+    @explains_tracking
     def track_self_describing_event(
         self,
         event_json: Entity,
@@ -216,7 +263,7 @@ class TrackMethods(ABC):
     ) -> TrackCall:
         """Track an event with a schema of its own: a `SelfDescribing` model or a `SelfDescribingJson`."""
         try:
-            return self.track(event_json, context=context, tstamp=tstamp, **metadata)
+            return self._tracked(event_json, context, tstamp, metadata)
         except InvalidEventError as error:
             # The error calls the event by the name of the argument here.
             message = str(error)
@@ -224,7 +271,7 @@ class TrackMethods(ABC):
                 message = f"event_json{message.removeprefix('event')}"
             raise InvalidEventError(message) from None
 
-    @like_coroutine_function
+    @explains_tracking
     def track_unstruct_event(
         self,
         event_json: Entity,
@@ -235,7 +282,7 @@ class TrackMethods(ABC):
         """Do the same as `track_self_describing_event`, under its old name."""
         return self.track_self_describing_event(event_json, context, tstamp, **metadata)
 
-    @like_coroutine_function
+    @explains_tracking
     def track_link_click(
         self,
         target_url: str,
@@ -254,11 +301,9 @@ class TrackMethods(ABC):
             element_target=element_target,
             element_content=element_content,
         )
-        return self.track(
-            LinkClick(target_url=target_url, **optional), context=context, tstamp=tstamp, **metadata
-        )
+        return self._tracked(LinkClick(target_url=target_url, **optional), context, tstamp, metadata)
 
-    @like_coroutine_function
+    @explains_tracking
     def track_add_to_cart(
         self,
         sku: str,
@@ -274,9 +319,9 @@ class TrackMethods(ABC):
         """Track an `AddToCart`."""
         optional = given(name=name, category=category, unit_price=unit_price, currency=currency)
         event = AddToCart(sku=sku, quantity=quantity, **optional)
-        return self.track(event, context=context, tstamp=tstamp, **metadata)
+        return self._tracked(event, context, tstamp, metadata)
 
-    @like_coroutine_function
+    @explains_tracking
     def track_remove_from_cart(
         self,
         sku: str,
@@ -292,9 +337,9 @@ class TrackMethods(ABC):
         """Track a `RemoveFromCart`."""
         optional = given(name=name, category=category, unit_price=unit_price, currency=currency)
         event = RemoveFromCart(sku=sku, quantity=quantity, **optional)
-        return self.track(event, context=context, tstamp=tstamp, **metadata)
+        return self._tracked(event, context, tstamp, metadata)
 
-    @like_coroutine_function
+    @explains_tracking
     def track_form_change(
         self,
         form_id: str,
@@ -315,9 +360,9 @@ class TrackMethods(ABC):
             value=value,
             **given(type_=type_, element_classes=element_classes),
         )
-        return self.track(event, context=context, tstamp=tstamp, **metadata)
+        return self._tracked(event, context, tstamp, metadata)
 
-    @like_coroutine_function
+    @explains_tracking
     def track_form_submit(
         self,
         form_id: str,
@@ -329,9 +374,9 @@ class TrackMethods(ABC):
     ) -> TrackCall:
         """Track a `FormSubmit`."""
         event = FormSubmit(form_id=form_id, **given(form_classes=form_classes, elements=elements))
-        return self.track(event, context=context, tstamp=tstamp, **metadata)
+        return self._tracked(event, context, tstamp, metadata)
 
-    @like_coroutine_function
+    @explains_tracking
     def track_site_search(
         self,
         terms: Sequence[str],
@@ -344,9 +389,9 @@ class TrackMethods(ABC):
     ) -> TrackCall:
         """Track a `SiteSearch`."""
         optional = given(filters=filters, total_results=total_results, page_results=page_results)
-        return self.track(SiteSearch(terms=terms, **optional), context=context, tstamp=tstamp, **metadata)
+        return self._tracked(SiteSearch(terms=terms, **optional), context, tstamp, metadata)
 
-    @like_coroutine_function
+    @explains_tracking
     def track_ecommerce_transaction(
         self,
         order_id: str,
@@ -376,9 +421,9 @@ class TrackMethods(ABC):
             currency=currency,
             items=items,
         )
-        return self.track(event, context=context, tstamp=tstamp, **metadata)
+        return self._tracked(event, context, tstamp, metadata)
 
-    @like_coroutine_function
+    @explains_tracking
     def track_ecommerce_transaction_item(
         self,
         id_: str,
@@ -402,9 +447,9 @@ class TrackMethods(ABC):
             category=category,
             currency=currency,
         )
-        return self.track(event, context=context, tstamp=tstamp, **metadata)
+        return self._tracked(event, context, tstamp, metadata)
 
-    @like_coroutine_function
+    @explains_tracking
     def track_exception(
         self,
         error: BaseException,
@@ -419,10 +464,10 @@ class TrackMethods(ABC):
         *is_fatal* says whether it ends the application.
         """
         event = ApplicationError.from_exception(error, is_fatal=is_fatal)
-        return self.track(event, context=context, tstamp=tstamp, **metadata)
+        return self._tracked(event, context, tstamp, metadata)
 
 
-class TrackCall(TrackMethods, Coroutine[Any, Any, str]):
+class TrackCall(NeverCopied, TrackMethods, Coroutine[Any, Any, str]):
     """
     Events that are checked and encoded, and reach the emitters when the call is awaited.
 
@@ -461,13 +506,23 @@ class TrackCall(TrackMethods, Coroutine[Any, Any, str]):
 
     def track(self, event: Event, **metadata: Unpack[AllMetadata]) -> TrackCall:
         """
-        Track one more event, after those before; takes what `Tracker.track` takes.
+        Track one more event, after those before.
+
+        Args:
+            event: The event.
+
+            **metadata: The other arguments of `Tracker.track`: `context`, `tstamp`, `true_timestamp`,
+                `subject`, `event_id` and `anonymous`.
+
+        Returns:
+            The same call. Awaited, it gives the id of its last event.
 
         Raises:
             RuntimeError: If the call was awaited already.
         """
         if inspect.getcoroutinestate(self._hand_over) != inspect.CORO_CREATED:
             raise RuntimeError("these events are tracked already; begin again with the tracker")
+        refuse_unknown("track", metadata, AllMetadata.__annotations__)
         self._pending.append(self._prepare(event, **metadata))
         return self
 

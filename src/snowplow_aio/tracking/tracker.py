@@ -7,18 +7,20 @@ import logging
 import time
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType, TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Never, Self, Unpack
 from uuid import UUID
 
 from snowplow_aio.abc import AcceptingEmitter, Clock, Emitter, NewId
 from snowplow_aio.exceptions import DeliveryError, InvalidEventError
-from snowplow_aio.model.arguments import check_argument, check_seconds
+from snowplow_aio.model.arguments import check_argument, check_flush_timeout, check_seconds
+from snowplow_aio.model.old_names import explains_arguments, refuse_unknown
 from snowplow_aio.model.payload import Event, Payload
 from snowplow_aio.model.subject import Subject, platform_code, protocol_text
 from snowplow_aio.model.timestamps import TrueTimestamp
 from snowplow_aio.outcomes import EmitterStats, FlushResult, Health
-from snowplow_aio.runtime.copying import no_copy
+from snowplow_aio.runtime.copies import NeverCopied
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 from snowplow_aio.tracking.custom_emitter import accepting_emitter
 from snowplow_aio.tracking.enricher_chain import EnricherChain, EnrichmentStats
@@ -35,6 +37,7 @@ from snowplow_aio.tracking.track_methods import (
     TrackCall,
     TrackMethods,
     like_coroutine_function,
+    shown_without,
 )
 from snowplow_aio.version import __version__
 
@@ -43,7 +46,7 @@ log: QuietLogger = quiet_logger("snowplow_aio.tracking")
 TRACKER_VERSION = f"pyaio-{__version__}"
 
 
-class Tracker(TrackMethods):
+class Tracker(NeverCopied, TrackMethods):
     """
     Tracks events: builds their payloads and hands them to its emitters.
 
@@ -88,6 +91,7 @@ class Tracker(TrackMethods):
                 await tracker.track(PageView(page_url="https://shop.example/"))
     """
 
+    @explains_arguments
     def __init__(
         self,
         emitters: Emitter | Sequence[Emitter] | Any,
@@ -136,8 +140,6 @@ class Tracker(TrackMethods):
         check_argument(bool(given), "emitters", emitters, "must be an emitter or a sequence of at least one")
         for emitter in given:
             self._add("emitters", emitter)
-
-    __reduce_ex__ = no_copy
 
     def __repr__(self) -> str:
         return f"<Tracker {self._namespace!r} to {', '.join(self.stats())}>"
@@ -300,6 +302,7 @@ class Tracker(TrackMethods):
     # --- tracking
 
     @like_coroutine_function
+    @partial(shown_without, name="unknown")
     def track(
         self,
         event: Event,
@@ -310,7 +313,8 @@ class Tracker(TrackMethods):
         subject: Subject | None = None,
         event_id: str | UUID | None = None,
         anonymous: bool = False,
-    ) -> TrackCall:
+        **unknown: Never,
+    ) -> Coroutine[Any, Any, str]:
         """
         Track an event.
 
@@ -325,7 +329,8 @@ class Tracker(TrackMethods):
 
             tstamp: The time of the event: milliseconds since the epoch, an aware
                 `datetime` or a `DeviceTimestamp` are sent as ``dtm``, a `TrueTimestamp` is
-                sent as ``ttm`` instead. None for now.
+                sent as ``ttm`` instead. None for now. A number below 100000000000 is refused:
+                it looks like seconds.
 
             true_timestamp: The time of the event as the application knows it: milliseconds
                 since the epoch or an aware `datetime`, sent as ``ttm`` besides ``dtm``.
@@ -356,6 +361,8 @@ class Tracker(TrackMethods):
                     tstamp=datetime.now(UTC) - timedelta(hours=1),
                 )
         """
+        if unknown:
+            refuse_unknown("track", unknown, AllMetadata.__annotations__)
         # By position, because a dictionary of arguments takes as long as the JSON of the event.
         prepare = self._prepare
         first = prepare(event, context, tstamp, true_timestamp, subject, event_id, anonymous)
@@ -384,7 +391,11 @@ class Tracker(TrackMethods):
 
                 tracker.track_nowait(StructuredEvent(category="worker", action="stop"))
         """
-        made = self._prepare(event, **metadata)
+        try:
+            made = self._prepare(event, **metadata)
+        except TypeError:
+            refuse_unknown("track_nowait", metadata, AllMetadata.__annotations__)
+            raise
         payloads = made.ready
         if payloads is None:
             raise made.must_be_awaited()
@@ -435,6 +446,7 @@ class Tracker(TrackMethods):
                 await tracker.track_and_confirm(EcommerceTransaction(order_id="o-7", total_value=35))
         """
         check_seconds("timeout", timeout, optional=True, zero=True)
+        refuse_unknown("track_and_confirm", metadata, AllMetadata.__annotations__)
         made = self._prepare(event, **metadata)
         watched: list[tuple[str, asyncio.Future[str | None]]] = []
         try:
@@ -481,7 +493,7 @@ class Tracker(TrackMethods):
                 result = await tracker.flush(timeout=5)
                 print(result.delivered, result.pending)
         """
-        check_seconds("timeout", timeout, optional=True, zero=True)
+        check_flush_timeout(timeout)
         calls = [emitter.flush(timeout, wait=wait) for emitter in self._emitters]
         return await self._total(calls, "flush")
 

@@ -1,0 +1,56 @@
+"""Values that are bound to a task, and can be taken back in any order and from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from typing import Generic, TypeVar
+
+_Layer = TypeVar("_Layer")
+_Value = TypeVar("_Value")
+
+
+class Bindings(Generic[_Layer, _Value]):
+    """
+    A context variable whose value is made of layers.
+
+    A framework may enter a binding in one context and leave it in another: in a thread
+    that runs a plain dependency, or in the task that closes an async generator. The
+    token of a context variable would raise there. So a layer is taken away by its key,
+    where it is, and the layers of others stay.
+
+    Args:
+        name: The name of the context variable.
+
+        combine: Makes the value of at least one layer; a later one goes before.
+
+    Attributes:
+        current: The variable; None if no layer is bound. It is only read.
+    """
+
+    __slots__ = ("_combine", "_layers", "current")
+
+    def __init__(self, name: str, combine: Callable[[Sequence[_Layer]], _Value]) -> None:
+        self.current: ContextVar[_Value | None] = ContextVar(name, default=None)
+        self._layers: ContextVar[tuple[tuple[object, _Layer], ...]] = ContextVar(f"{name}.layers", default=())
+        self._combine = combine
+
+    def bind(self, key: object, layer: _Layer) -> _Value:
+        """Put *layer* on top of the others, and return the value that they make."""
+        value = self._set((*self._layers.get(), (key, layer)))
+        assert value is not None
+        return value
+
+    def unbind(self, key: object) -> None:
+        """Take away the topmost layer with this *key*; do nothing where there is none."""
+        layers = self._layers.get()
+        for i in reversed(range(len(layers))):
+            if layers[i][0] is key:
+                self._set(layers[:i] + layers[i + 1 :])
+                return
+
+    def _set(self, layers: tuple[tuple[object, _Layer], ...]) -> _Value | None:
+        value = self._combine([layer for _, layer in layers]) if layers else None
+        self._layers.set(layers)
+        self.current.set(value)
+        return value
