@@ -159,10 +159,21 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
+        _refuse_old(name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value
+
+
+def _refuse_old(name: str) -> None:
+    """Refuse a *name* that another tracker has. For an AttributeError, `from ... import` says only that."""
+    if not name.startswith("_"):
+        from snowplow_aio.model.old_names import PACKAGE_NAMES, new_name  # noqa: PLC0415 - after a mistake only
+
+        advice = new_name(name, PACKAGE_NAMES, _MODULE_OF)
+        if advice is not None:
+            raise ImportError(f"snowplow_aio has no {name!r}: use {advice}", name=__name__)
 
 
 def __dir__() -> list[str]:

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery import Celery
-from celery.utils.imports import cwd_in_path
-
 from snowplow_aio.celery.app import new_app
 from snowplow_aio.celery.task import Destination, add_tasks
 from snowplow_aio.exceptions import ConfigurationError
 from snowplow_aio.http.collector import Collector
 from snowplow_aio.http.transport import HttpTransport
+from snowplow_aio.runtime.optional import Needs
 from snowplow_aio.settings import Settings
+
+with Needs("snowplow-aio[celery]"):
+    from celery import Celery
+    from celery.utils.imports import cwd_in_path
 
 
 def register(app: Celery, settings: Settings | None = None) -> None:

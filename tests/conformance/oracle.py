@@ -45,7 +45,7 @@ def for_each_public_schema(values: Sequence[Any]) -> list[Any]:
 
 class Oracle:
     """
-    Gives the pipeline's verdict.
+    Gives the pipeline's verdict: ``oracle(payload)`` is why it loses an event, or an empty list.
 
     Args:
         folder: The folder with the public schemas. Without it the envelopes are
@@ -92,6 +92,13 @@ class Oracle:
         headers = {"Content-Type": "application/json"}
         request = {"method": "POST", "path": TP2, "headers": headers, "body": body}
         return [problem for _, problems in self.judge(request) for problem in problems]
+
+    def __call__(self, payload: Mapping[str, str]) -> list[str]:
+        """Return why the pipeline would lose *payload*; nothing for an event that arrives."""
+        body = json.dumps({"schema": PAYLOAD_DATA, "data": [{**payload, "stm": payload.get("dtm", "0")}]})
+        headers = {"Content-Type": "application/json"}
+        request = {"method": "POST", "path": TP2, "headers": headers, "body": body}
+        return [error for verdict in self.verdicts(request) for error in verdict.errors]
 
     def errors(self, uri: str, data: Any) -> list[str]:
         """Return the rules of the schema *uri* that *data* breaks."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -174,6 +173,8 @@ def test_an_address_has_a_limit_as_a_whole(field: str, oracle: Oracle) -> None:
         ("_sp=duid.soon", False),
         ("a=b;_sp=duid.soon", False),
         ("_sp=duid.1700000000000&_sp=duid.soon", False),
+        ("_sp=duid.soon&_sp=duid.1700000000000", True),
+        ("_sp=duid.soon&_sp", True),
         ("_sp=duid.99999999999999999", False),
         ("%5Fsp=duid.soon", False),
         ("_sp=duid%2Esoon", False),
@@ -194,35 +195,3 @@ def test_a_cross_domain_parameter_is_one_that_the_pipeline_reads(
         ):
             PageView(page_url=url)
     assert sent(PageView(page_url="https://example.com/", referrer=url))["refr"] == url
-
-
-_PIECES = st.sampled_from(
-    [
-        *("https", "http", ":", "//", "/", "?", "#", "@", "&", ";", "=", "_sp", ".", "a.b", "[::1]"),
-        *("h" * 256, "p" * 3001, "17", "%20", "%5F", " ", "é", "😀", "+", "\t", "_"),
-    ]
-)
-
-
-@given(url=st.lists(_PIECES, min_size=1, max_size=8).map("".join))
-@settings(deadline=None, max_examples=300)
-def test_an_address_is_refused_only_where_the_pipeline_would_lose_the_event(url: str, oracle: Oracle) -> None:
-    fields = sent(VIEW, tracker={"app_id": "a"}) | {"url": url}
-    problems = oracle.complaints(fields)
-    doubtful = [problem for problem in problems if problem.startswith("url")]
-    lost = [problem for problem in problems if problem.startswith(("page_url", "url _sp"))]
-    # What Java cannot read goes to a lenient parser whose verdict we do not have.
-    assume(not [problem for problem in doubtful if "refused by java.net.URI" in problem])
-    try:
-        PageView(page_url=url)
-        taken = True
-    except ValidationError:
-        taken = False
-
-    assert taken or lost or _has_long_host(url)
-    assert not (taken and lost)
-
-
-def _has_long_host(url: str) -> bool:
-    """Return whether *url* has what may be a host of too many characters, readable or not."""
-    return re.search(r"//[^/?#]{256}", url) is not None

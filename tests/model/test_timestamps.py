@@ -91,14 +91,14 @@ def test_two_true_timestamps_are_a_contradiction() -> None:
 def test_a_number_that_looks_like_seconds_is_refused_and_says_so(
     wrong: Callable[[Any], object], number: float
 ) -> None:
-    with pytest.raises(InvalidEventError, match=r"must be milliseconds since the epoch; this looks like seconds"):
+    with pytest.raises(InvalidEventError, match=r"must be milliseconds .*; this looks like seconds"):
         wrong(number)
 
 
 @pytest.mark.parametrize("number", [-1, -1.5, -1_700_000_000_000, -(10**400)])
 @pytest.mark.parametrize("wrong", SAID_WRONGLY.values(), ids=SAID_WRONGLY)
 def test_a_negative_number_is_refused_and_says_so(wrong: Callable[[Any], object], number: float) -> None:
-    with pytest.raises(InvalidEventError, match=r"must be milliseconds since the epoch, not negative.*datetime"):
+    with pytest.raises(InvalidEventError, match=r"must be milliseconds .*, not negative.*datetime"):
         wrong(number)
 
 

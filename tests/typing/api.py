@@ -60,6 +60,7 @@ from snowplow_aio.entities.user import User
 from snowplow_aio.instrumentation.health import HealthEndpoint
 from snowplow_aio.redis.worker import RedisWorker
 from snowplow_aio.tracking.draft import Draft, changed
+from snowplow_aio.tracking.track_methods import TrackCall
 
 # --- models
 
@@ -101,7 +102,7 @@ EVENTS = (
     PageView(page_url="https://example.com/", page_title="Home", referrer=None),
     PagePing(page_url="https://example.com/", min_x=0, max_y=100),
     ScreenView(name="HUD"),
-    ScreenView(id_="screen23"),
+    ScreenView(id_="screen23", name=None),
     MobileScreenView(name="HUD", id_="5cea9899-10df-4ccf-bf66-8c36f4a4bba2"),
     StructuredEvent(category="shop", action="add", property_="pcs", value=Decimal("13.99")),
     StructuredEvent(category="shop", action="add", value=2),
@@ -214,8 +215,17 @@ async def track() -> None:
         assert_type(tracker.stats(), Mapping[str, EmitterStats])
 
 
+async def forgotten(tracker: Tracker, call: TrackCall) -> None:
+    tracker.track(GAME)  # type: ignore[unused-coroutine] # pyright: ignore[reportUnusedCoroutine]
+    assert_type(tracker.track(GAME), Coroutine[Any, Any, str])  # pyright: ignore[reportUnusedCoroutine]
+    assert_type(tracker.track_page_view("https://example.com/"), TrackCall)
+    assert_type(call.track(GAME), TrackCall)
+
+
 async def chain(tracker: Tracker) -> None:
-    last = await tracker.track_page_view("https://example.com/").track_screen_view("title", tstamp=1_368_725_287_000.5)
+    last = await tracker.track_page_view("https://example.com/").track_screen_view(
+        "title", tstamp=1_368_725_287_000.5
+    )
     assert_type(last, str)
     await tracker.set_subject(None).track_struct_event("shop", "add", None, "pcs", 2)
     await tracker.track_page_ping("https://example.com/", min_x=0).track_self_describing_event(GAME, ENTITIES)
@@ -237,6 +247,9 @@ async def once() -> None:
 def bind() -> None:
     with use_subject(user_id="u-42", lang=CLEAR) as bound, use_subject(Subject(lang="en")):
         assert_type(bound, Subject)
+    with use_subject(usr_id="u-42"):  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+        pass
+    with use_subject(lang=1):  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         assert_type(current_subject(), Subject | None)
 
 

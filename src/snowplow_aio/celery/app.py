@@ -6,10 +6,12 @@ import math
 from importlib.util import find_spec
 from typing import Any
 
-from celery import Celery
-from celery.app.defaults import DEFAULTS
-
+from snowplow_aio.runtime.optional import Needs
 from snowplow_aio.settings import REDIS_URL, Settings
+
+with Needs("snowplow-aio[celery]"):
+    from celery import Celery
+    from celery.app.defaults import DEFAULTS
 
 # The module that configures our app if it can be imported, as in the official tracker.
 CONFIG_MODULE = "snowplow_celery_config"

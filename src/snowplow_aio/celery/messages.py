@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from celery import Celery
-from celery.exceptions import QueueNotFound
-from celery.utils import uuid
-
 from snowplow_aio.exceptions import ConfigurationError
+from snowplow_aio.runtime.optional import Needs
+
+with Needs("snowplow-aio[celery]"):
+    from celery import Celery
+    from celery.exceptions import QueueNotFound
+    from celery.utils import uuid
 
 DELIVER = "snowplow_aio.deliver"
 DEAD = "snowplow_aio.dead"

@@ -19,9 +19,6 @@ from contextlib import suppress
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from celery import Celery, Task, signals
-from celery.exceptions import Reject
-
 from snowplow_aio.abc import Response, Transport
 from snowplow_aio.celery.messages import DEAD, DELIVER, check_app, publish, publish_again
 from snowplow_aio.delivery.counters import Counters
@@ -33,8 +30,13 @@ from snowplow_aio.model.payload import Payload
 from snowplow_aio.model.stored_event import StoredEvent
 from snowplow_aio.policies import Batching, Retry
 from snowplow_aio.runtime.foreign_text import shown
+from snowplow_aio.runtime.optional import Needs
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 from snowplow_aio.settings import Settings
+
+with Needs("snowplow-aio[celery]"):
+    from celery import Celery, Task, signals
+    from celery.exceptions import Reject
 
 log: QuietLogger = quiet_logger("snowplow_aio.celery")
 # A batch that is kept comes back after a second, and so do all others.

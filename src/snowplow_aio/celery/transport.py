@@ -15,12 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import amqp
 from anyio import move_on_after
-from celery import Celery
-from celery.exceptions import ImproperlyConfigured, QueueNotFound
-from kombu import Connection
-from kombu.exceptions import VersionMismatch
 from redis import exceptions as redis
 
 from snowplow_aio.abc import Response, Transport
@@ -29,6 +24,14 @@ from snowplow_aio.exceptions import ConfigurationError, TransportError
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.runtime import fork
 from snowplow_aio.runtime.foreign_text import shown
+from snowplow_aio.runtime.optional import Needs
+
+with Needs("snowplow-aio[celery]"):
+    import amqp
+    from celery import Celery
+    from celery.exceptions import ImproperlyConfigured, QueueNotFound
+    from kombu import Connection
+    from kombu.exceptions import VersionMismatch
 
 # Seconds for closing a connection to a broker that may not answer.
 _CLOSE_SECONDS = 0.1

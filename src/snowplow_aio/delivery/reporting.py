@@ -95,7 +95,7 @@ class Reporter:
         status: int | None = None,
         calls_hooks: bool = True,
     ) -> None:
-        """Record that *events*, which are in no store any more, were given up, after an answer with *status*."""
+        """Record that *events*, which are in no store any more, were given up after an answer *status*."""
         if not events:
             return
         self._counters.drop(windows_of(events), reason)

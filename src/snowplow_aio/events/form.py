@@ -24,8 +24,6 @@ _Ids = Annotated[Sequence[_Id], ListOf("strings")]
 _Value = Annotated[str, Field(max_length=65535)]
 
 
-
-
 def _upper(name: object) -> object:
     # A name that is not known is shown as the caller wrote it.
     return name.upper() if isinstance(name, str) and name.upper() in get_args(NodeName) else name

@@ -14,14 +14,16 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, cast
 
-import referencing
-import referencing.exceptions
-from jsonschema import Draft4Validator, FormatChecker, SchemaError, ValidationError, validators
-
 from snowplow_aio.iglu.formats import FORMATS
 from snowplow_aio.iglu.json_text import JSONObject, JSONValue
 from snowplow_aio.iglu.reports import Report
 from snowplow_aio.runtime.foreign_text import cut
+from snowplow_aio.runtime.optional import Needs
+
+with Needs("snowplow-aio[micro]"):
+    import referencing
+    import referencing.exceptions
+    from jsonschema import Draft4Validator, FormatChecker, SchemaError, ValidationError, validators
 
 # A list of a hundred thousand wrong items has as many reports. Nobody reads them.
 MAX_REPORTS = 1000

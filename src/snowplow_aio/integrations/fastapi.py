@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends
-from starlette.requests import HTTPConnection
-
 from snowplow_aio.integrations.asgi import SnowplowMiddleware, lifespan, page_url_of, tracker_of
 from snowplow_aio.integrations.page_views import PageViews
+from snowplow_aio.runtime.optional import Needs
 from snowplow_aio.tracking.tracker import Tracker
+
+with Needs("fastapi"):
+    from fastapi import Depends
+    from starlette.requests import HTTPConnection
 
 __all__ = ["CurrentTracker", "PageViews", "SnowplowMiddleware", "lifespan", "page_url_of", "tracker_of"]
 

@@ -11,17 +11,19 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Unpack
 
-from litestar import Litestar, di
-from litestar.config.app import AppConfig
-from litestar.middleware import DefineMiddleware
-from litestar.plugins import InitPluginProtocol
-from litestar.types import Scope
-
 from snowplow_aio.integrations.asgi import RequestMiddleware, keep, keep_policy, page_url_of, tracker_of
 from snowplow_aio.integrations.life_cycle import LifeCycle, TrackerSource
 from snowplow_aio.integrations.setup_options import Setup, SetupOptions
 from snowplow_aio.integrations.visitor import VisitorPolicy
+from snowplow_aio.runtime.optional import Needs
 from snowplow_aio.tracking.tracker import Tracker
+
+with Needs("litestar"):
+    from litestar import Litestar, di
+    from litestar.config.app import AppConfig
+    from litestar.middleware import DefineMiddleware
+    from litestar.plugins import InitPluginProtocol
+    from litestar.types import Scope
 
 __all__ = ["CurrentTracker", "SnowplowPlugin", "page_url_of", "tracker_of"]
 

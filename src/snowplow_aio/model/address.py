@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 # --- the strict reader: java.net.URI
 
-# What it takes nowhere: controls, blanks of any script, and these signs. The delimiters and `%` have their places.
+# What it takes nowhere: controls, blanks of any script, and these signs.
 _NEVER = r"\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000" + r'"<>\\^`{|}'
 _ESCAPE = "%[0-9A-Fa-f]{2}"
 
@@ -98,9 +98,7 @@ def _strict(text: str, *, is_rewritten: bool) -> Address | None:
             opaque = _OPAQUE.fullmatch(rest)
             if opaque is None:
                 return None
-            return Address(
-                whole=text, scheme=scheme, fragment=opaque["fragment"], is_rewritten=is_rewritten
-            )
+            return Address(whole=text, scheme=scheme, fragment=opaque["fragment"], is_rewritten=is_rewritten)
     match = _HIERARCHICAL.fullmatch(rest)
     if match is None or not _is_authority(match["authority"] or ""):
         return None
@@ -160,7 +158,11 @@ _ASTRAL: Final = re.compile("[\U00010000-\U0010ffff]")
 def _rewritten(text: str) -> str | None:
     """Return *text* as the lenient parser writes it, or None if it cannot read it."""
     match = _LENIENT.fullmatch(text)
-    if match is None or _NAMELESS.search(match["query"] or "") or int((match["port"] or ":0")[1:]) > _LARGEST_PORT:
+    if (
+        match is None
+        or _NAMELESS.search(match["query"] or "")
+        or int((match["port"] or ":0")[1:]) > _LARGEST_PORT
+    ):
         return None
     segments = match["path"].split("/")
     has_authority = match["host"] is not None

@@ -139,17 +139,20 @@ def url_fault(key: str, url: str) -> str | None:
     if address is None:
         return "must be an address that the pipeline can read, with a host of plain characters"
     how = " once the pipeline has percent-encoded it" if address.is_rewritten else ""
-    if key == "url" and exceeds(address.whole, TEXT_LIMITS[key]):
-        return f"must have at most {TEXT_LIMITS[key]} characters, it has {stored_length(address.whole)}{how}"
     for name, limit in URL_PART_LIMITS[key].items():
         part: str = getattr(address, name) or ""
         if exceeds(part, limit):
             return f"must have a {name} of at most {limit} characters, it has {stored_length(part)}{how}"
-    return _cross_domain_fault(address.query or "") if key == "url" else None
+    if key != "url":
+        # A referrer itself is stored as it was sent.
+        return None
+    if exceeds(address.whole, TEXT_LIMITS[key]):
+        return f"must have at most {TEXT_LIMITS[key]} characters, it has {stored_length(address.whole)}{how}"
+    return _cross_domain_fault(address.query or "")
 
 
 def _cross_domain_fault(query: str) -> str | None:
-    """Return why the parameter ``_sp=<domain user id>.<ms>...``, if there is one, loses the event, or None."""
+    """Return why the parameter ``_sp=<domain user id>.<ms>...`` loses the event, or None."""
     value = ""
     # Of several with one name, the last counts.
     for pair in re.split("[&;]", query):

@@ -122,7 +122,9 @@ def _not_blank(text: str) -> str:
 
 def _milliseconds(value: int) -> int:
     if value < SMALLEST_MILLISECONDS and is_validating():
-        raise refusal("must be milliseconds since the epoch; this looks like seconds, or is before March 1973")
+        raise refusal(
+            "must be milliseconds since the epoch; this looks like seconds, or is before March 1973"
+        )
     return value
 
 
@@ -162,6 +164,7 @@ def _is_date_time(text: str) -> bool:
 
 Number = Annotated[int | float | Decimal, PlainValidator(number), WithJsonSchema({"type": "number"})]
 """An int, a float or a Decimal, finite and below 1e309 in magnitude."""
+
 
 @dataclass(frozen=True, slots=True)
 class ListOf:

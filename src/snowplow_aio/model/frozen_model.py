@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
+import inspect
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails
 
 from snowplow_aio.exceptions import complaint
 from snowplow_aio.model.atomic import refusal
-from snowplow_aio.model.old_names import NEW_NAMES, new_name
+from snowplow_aio.model.old_names import ARGUMENTS, new_name
 
 # Arguments of the call, which other trackers take where an event is made.
 _OF_THE_CALL = frozenset(
@@ -18,26 +21,38 @@ _OF_THE_CALL = frozenset(
 
 
 class _PlainSignature:
-    """The signature of a model, with types instead of the rules that pydantic writes beside them."""
+    """The signature of a model: its fields by name, with their types and without their rules."""
 
     def __init__(self, pydantics: Any) -> None:
         self._pydantics = pydantics
 
-    def __get__(self, model: object, kind: type[BaseModel]) -> Any:
+    def __get__(self, model: object, kind: type[BaseModel]) -> inspect.Signature:
         if model is not None:
             raise AttributeError("__signature__")
-        signature = self._pydantics.__get__(None, kind)
+        signature: inspect.Signature = self._pydantics.__get__(None, kind)
         try:
             types = get_type_hints(kind)
         except NameError:
             # A type of the place where the class was declared.
-            return signature
-        names = {field.alias or name: name for name, field in kind.__pydantic_fields__.items()}
-        plain = [
-            parameter.replace(annotation=types.get(names.get(name, name), parameter.annotation))
-            for name, parameter in signature.parameters.items()
-        ]
-        return signature.replace(parameters=plain)
+            types = {}
+        names = {
+            alias: name
+            for name, field in kind.__pydantic_fields__.items()
+            for alias in (field.alias, field.validation_alias)
+            if isinstance(alias, str)
+        }
+        parameters: list[inspect.Parameter] = []
+        for parameter in signature.parameters.values():
+            if parameter.kind is not parameter.VAR_POSITIONAL:
+                name = names.get(parameter.name, parameter.name)
+                annotation = _plain(types.get(name, parameter.annotation))
+                parameters.append(parameter.replace(name=name, annotation=annotation))
+        return signature.replace(parameters=parameters)
+
+
+def _plain(annotation: Any) -> Any:
+    # Written like `str | None`, whichever way it was made.
+    return reduce(or_, get_args(annotation)) if get_origin(annotation) is Union else annotation
 
 
 class FrozenModel(BaseModel):
@@ -78,7 +93,7 @@ class FrozenModel(BaseModel):
         super().__pydantic_init_subclass__(**kwargs)
         own = cls.__dict__.get("__signature__")
         if own is not None:
-            cls.__signature__ = _PlainSignature(own)  # type: ignore[assignment] # pyright: ignore
+            cls.__signature__ = _PlainSignature(own)  # type: ignore[assignment] # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _keywords_only(kind: type[BaseModel], value: object) -> TypeError:
@@ -95,9 +110,9 @@ def _explained(error: ValidationError) -> ValidationError:
         if fault["type"] != "extra_forbidden":
             continue
         if name in _OF_THE_CALL:
-            advice: str | None = f"the argument {NEW_NAMES.get(name, name)} of tracker.track(event, ...)"
+            advice: str | None = f"the argument {ARGUMENTS.get(name, name)} of tracker.track(event, ...)"
         else:
-            advice = new_name(name)
+            advice = new_name(name, ARGUMENTS)
         if advice is not None:
             rule = refusal(f"Extra inputs are not permitted: use {advice}")
             faults.append({"type": rule, "loc": fault["loc"], "input": fault["input"]})

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import wraps
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
@@ -19,18 +19,18 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _SUBJECT_SETTERS = (
-    "ip_address", "useragent", "domain_user_id", "network_user_id", "user_id", "screen_resolution", "viewport",
-    "color_depth", "timezone", "lang", "platform", "domain_session_id", "domain_session_index",
+    "ip_address", "useragent", "domain_user_id", "network_user_id", "user_id", "screen_resolution",
+    "viewport", "color_depth", "timezone", "lang", "platform", "domain_session_id", "domain_session_index",
 )  # fmt: skip
 
-NEW_NAMES: Final[Mapping[str, str]] = MappingProxyType(
+PACKAGE_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        # What the package itself had.
         "AsyncEmitter": "HttpEmitter, which never blocks",
         "AsyncTracker": "Tracker",
+        "BaseEmitter": "Emitter",
         "EmitterConfiguration": "the keywords of HttpEmitter",
         "TrackerConfiguration": "the keywords of Tracker",
-        "Snowplow": "snowplow_aio.registry: create_tracker, get_tracker, remove_tracker",
+        "Snowplow": "create_tracker, get_tracker and remove_tracker of snowplow_aio.registry",
         "InMemoryEventStore": "MemoryStore",
         "EventStore": "snowplow_aio.abc.EventStore, or MemoryStore",
         "RedisWorker": "snowplow_aio.worker.RedisWorker",
@@ -39,7 +39,13 @@ NEW_NAMES: Final[Mapping[str, str]] = MappingProxyType(
         "disable_contracts": "disable_validation",
         "enable_contracts": "enable_validation",
         "logger": 'logging.getLogger("snowplow_aio")',
-        # Arguments of emitters.
+    }
+)
+"""Classes and functions of the packages."""
+
+ARGUMENTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        # of emitters
         "buffer_size": "batch_size",
         "buffer_capacity": "store=MemoryStore(capacity=...)",
         "event_store": "store",
@@ -50,7 +56,8 @@ NEW_NAMES: Final[Mapping[str, str]] = MappingProxyType(
         "flush_timer": "flush_interval",
         "https": 'protocol="https"',
         "rdb": "client",
-        # Arguments of trackers and of tracking methods.
+        "dbr": "client",
+        # of trackers and tracking methods
         "emitter": "emitters, the first argument",
         "base64": "encode_base64",
         "contexts": "context",
@@ -68,27 +75,34 @@ NEW_NAMES: Final[Mapping[str, str]] = MappingProxyType(
         "refr": "referrer",
         "href": "target_url",
         "self_describing_json": "event_json",
-        # Methods.
-        "cancel_flush": "cancel_flush_timer",
+    }
+)
+"""Arguments of emitters, trackers, events and tracking methods."""
+
+METHODS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "cancel_flush": "cancel_flush_timer()",
         "sync_flush": "await flush()",
         "async_flush": "await flush(wait=False)",
         "close": "await aclose()",
         "get_subject": "the attribute subject",
         "get_namespace": "the attribute namespace",
-        "track_unstructured_event": "track_self_describing_event",
-        "track_structured_event": "track_struct_event",
-        **{f"set_{name}": f"tracker.subject.set_{name}" for name in _SUBJECT_SETTERS},
+        "track_unstructured_event": "track_self_describing_event()",
+        "track_structured_event": "track_struct_event()",
+        **{f"set_{name}": f"tracker.subject.set_{name}()" for name in _SUBJECT_SETTERS},
     }
 )
-"""By old name: what to use here. Names in camel case are found by their words."""
+"""Methods of emitters, trackers and subjects."""
 
 
-def new_name(old: str, known: Container[str] = ()) -> str | None:
+def new_name(old: str, table: Mapping[str, str], known: Container[str] = ()) -> str | None:
     """
-    Return what to use instead of the name *old*, or None if nobody knows it.
+    Return what to use instead of the name *old*, or None if it is in no other tracker.
 
     Args:
-        old: The name, as it was written.
+        old: The name, as it was written. One in camel case is found by its words.
+
+        table: The names that can be meant.
 
         known: The names that can be used where it was written.
     """
@@ -96,10 +110,10 @@ def new_name(old: str, known: Container[str] = ()) -> str | None:
     for name in (words, f"{words}_"):
         if name != old and name in known:
             return name
-    return NEW_NAMES.get(old) or NEW_NAMES.get(words)
+    return table.get(old) or table.get(words)
 
 
-def refuse_unknown(function: str, given: Mapping[str, object], known: Container[str]) -> None:
+def refuse_unknown(function: str, given: Iterable[str], known: Container[str]) -> None:
     """
     Refuse arguments that *function* does not have.
 
@@ -108,7 +122,7 @@ def refuse_unknown(function: str, given: Mapping[str, object], known: Container[
     """
     for name in given:
         if name not in known:
-            advice = new_name(name, known)
+            advice = new_name(name, ARGUMENTS, known)
             raise TypeError(f"{function}() has no argument {name!r}{f': use {advice}' if advice else ''}")
 
 
@@ -122,28 +136,27 @@ def explains_arguments(function: Callable[_P, _R]) -> Callable[_P, _R]:
         except TypeError as error:
             trace = error.__traceback__
             # An error that was raised within the function has that as its next frame.
-            if trace is None or trace.tb_next is None:
-                _explain(function, args, kwargs)
+            _explain(function, args, kwargs, was_called=trace is not None and trace.tb_next is not None)
             raise
 
     return call
 
 
-def _explain(function: Callable[..., Any], args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
+def _explain(
+    function: Callable[..., Any], args: Sequence[object], kwargs: Mapping[str, object], *, was_called: bool
+) -> None:
     parameters = inspect.signature(function).parameters
-    name = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        refuse_unknown(name, kwargs, parameters)
-    else:
-        for old in kwargs:
-            # A tracking method has taken it for one of the arguments that all of them have.
-            if old in NEW_NAMES and old not in parameters and NEW_NAMES[old] in parameters:
-                refuse_unknown(name, {old: None}, parameters)
-    positional = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if len(args) > len(positional):
-        first = " and ".join(positional[1:]) or "nothing"
+    # A constructor is known by the class that is made.
+    name = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
+    takes_others = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    # A keyword that a method passes on is wrong if it has another name there.
+    old = [word for word in kwargs if not takes_others or new_name(word, ARGUMENTS, parameters) in parameters]
+    refuse_unknown(name, old, parameters)
+    first = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if not was_called and len(args) > len(first):
         named = ", ".join(f"{p.name}=" for p in parameters.values() if p.kind is p.KEYWORD_ONLY)
-        raise TypeError(f"{name}() takes {first} by position; everything else is given by name: {named}")
+        taken = " and ".join(first[1:]) or "nothing"
+        raise TypeError(f"{name}() takes {taken} by position; everything else is given by name: {named}")
 
 
 class OldAttributes:
@@ -156,5 +169,5 @@ class OldAttributes:
 
         def __getattr__(self, name: str) -> Any:
             message = f"{type(self).__name__!r} object has no attribute {name!r}"
-            advice = None if name.startswith("_") else new_name(name, dir(type(self)))
+            advice = None if name.startswith("_") else new_name(name, METHODS, dir(type(self)))
             raise AttributeError(f"{message}: use {advice}" if advice else message, name=name, obj=self)

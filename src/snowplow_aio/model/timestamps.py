@@ -59,8 +59,6 @@ def _within(argument: str, value: object, number: int) -> int:
     return number
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class _Timestamp:
     """

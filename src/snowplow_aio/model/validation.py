@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from weakref import ref
 
 from snowplow_aio.runtime.bindings import Bindings
 
@@ -11,16 +12,14 @@ class _Switch:
     """The result of the two functions; a context manager, which restores the former state when it is left."""
 
     def __init__(self, *, enabled: bool) -> None:
-        global _process_is_validating  # noqa: PLW0603 - the switch of the process
-        self._enabled = enabled
-        self._before = _process_is_validating
-        _process_is_validating = enabled
+        self.enabled: bool = enabled
+        _calls.append((ref(self), enabled))
+        _forget_older_calls()
 
     def __enter__(self) -> None:
-        global _process_is_validating  # noqa: PLW0603
-        # In a `with` statement it is for this task alone.
-        _process_is_validating = self._before
-        _of_task.bind(self, self._enabled)
+        # In a `with` statement it is for this task alone, and was no plain call.
+        _calls[:] = [call for call in _calls if call[0]() is not self]
+        _of_task.bind(self, self.enabled)
 
     def __exit__(self, *_error: object) -> None:
         _of_task.unbind(self)
@@ -30,7 +29,18 @@ def _last(switches: Sequence[bool]) -> bool:
     return switches[-1]
 
 
-_process_is_validating = True
+# The calls that hold for the process, of which the last counts. One whose result is still there may
+# turn out to be for a `with` statement.
+_calls: list[tuple[ref[_Switch], bool]] = []
+
+
+def _forget_older_calls() -> None:
+    """Forget the calls that no later one can bring back."""
+    ended = [call for call in _calls if call[0]() is None]
+    for call in ended[:-1]:
+        _calls.remove(call)
+
+
 _of_task: Bindings[bool, bool] = Bindings("snowplow_aio.model.validation", _last)
 _task_is_validating = _of_task.current
 
@@ -70,4 +80,6 @@ def enable_validation() -> _Switch:
 def is_validating() -> bool:
     """Return whether values are to be checked, in this task."""
     own = _task_is_validating.get()
-    return _process_is_validating if own is None else own
+    if own is not None:
+        return own
+    return _calls[-1][1] if _calls else True

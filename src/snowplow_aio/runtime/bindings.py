@@ -37,8 +37,10 @@ class Bindings(Generic[_Layer, _Value]):
 
     def bind(self, key: object, layer: _Layer) -> _Value:
         """Put *layer* on top of the others, and return the value that they make."""
-        value = self._set((*self._layers.get(), (key, layer)))
-        assert value is not None
+        layers = (*self._layers.get(), (key, layer))
+        self._layers.set(layers)
+        value = self._combine([bound for _, bound in layers])
+        self.current.set(value)
         return value
 
     def unbind(self, key: object) -> None:
@@ -46,11 +48,7 @@ class Bindings(Generic[_Layer, _Value]):
         layers = self._layers.get()
         for i in reversed(range(len(layers))):
             if layers[i][0] is key:
-                self._set(layers[:i] + layers[i + 1 :])
+                rest = layers[:i] + layers[i + 1 :]
+                self._layers.set(rest)
+                self.current.set(self._combine([bound for _, bound in rest]) if rest else None)
                 return
-
-    def _set(self, layers: tuple[tuple[object, _Layer], ...]) -> _Value | None:
-        value = self._combine([layer for _, layer in layers]) if layers else None
-        self._layers.set(layers)
-        self.current.set(value)
-        return value

@@ -24,16 +24,16 @@ class CopiedByFields:
 
 
 def _made(kind: type[Any], values: dict[str, Any], proxies: list[str]) -> Any:
-    return kind(**{name: MappingProxyType(value) if name in proxies else value for name, value in values.items()})
+    return kind(
+        **{name: MappingProxyType(value) if name in proxies else value for name, value in values.items()}
+    )
 
 
 class NeverCopied:
-    """A thing with a life of its own, such as connections or events that wait: a copy would have them, too."""
+    """A thing with a life of its own, such as waiting events: a copy would have them, too."""
 
     __slots__ = ()
 
     def __reduce__(self) -> NoReturn:
         kind = type(self).__name__
-        raise TypeError(
-            f"a {kind} cannot be copied or pickled: events wait in it; make another {kind} with the same arguments"
-        )
+        raise TypeError(f"{kind} cannot be copied or pickled; make another one with the same arguments")

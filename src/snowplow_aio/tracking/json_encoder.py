@@ -119,11 +119,10 @@ def model_data(model: BaseModel) -> Any:
     """
     # Any, because pydantic is not installed while this is compiled, and its types then are not hashable.
     kind: Any = type(model)
-    if issubclass(kind, RootModel) and not _is_customised(kind):
-        root: Any = model.__dict__["root"]
-        return root
     names, are_own = _field_names(kind)
     if names is None or model.__pydantic_extra__:
+        if issubclass(kind, RootModel) and not _is_customised(kind):
+            return model.__dict__["root"]
         # pydantic itself would leave out all defaults, or send all that are None.
         return model.__pydantic_serializer__.to_python(model, by_alias=True, exclude=_unsent(model))
     values, given = model.__dict__, model.__pydantic_fields_set__
@@ -138,10 +137,12 @@ def model_data(model: BaseModel) -> Any:
 
 
 def _unsent(value: Any, levels: int = _MAX_DATA_DEPTH) -> dict[Any, Any]:
-    """Return the fields of *value*, and of what is in it, that are not sent, in the form that pydantic takes."""
+    """Return the fields of *value*, and of what is in it, that are not sent, as pydantic takes them."""
     found: dict[Any, Any] = {}
     if levels <= 0:
         return found
+    if isinstance(value, RootModel):
+        return _unsent(value.__dict__["root"], levels)
     if isinstance(value, BaseModel):
         given = value.__pydantic_fields_set__
         kind: Any = type(value)
@@ -186,8 +187,13 @@ def _field_names(model: type[BaseModel]) -> tuple[Sequence[tuple[str, str, bool]
 def _customised(schema: Any) -> bool:
     """Return whether a pydantic core schema has a serializer, a computed field or an excluded one."""
     if isinstance(schema, Mapping):
-        own = ("serialization", "serialization_exclude", "serialization_exclude_if", "computed_fields")
-        return any(schema.get(name) for name in own) or any(_customised(value) for value in schema.values())
+        own = ("serialization_exclude", "serialization_exclude_if", "computed_fields")
+        serializer = schema.get("serialization")
+        # pydantic's own one for a `Sequence` makes a list, as the encoder does.
+        is_own = getattr((serializer or {}).get("function"), "__name__", "") == "serialize_sequence_via_list"
+        if (serializer and not is_own) or any(schema.get(name) for name in own):
+            return True
+        return any(_customised(value) for name, value in schema.items() if name != "serialization")
     return isinstance(schema, list | tuple) and any(_customised(value) for value in schema)
 
 

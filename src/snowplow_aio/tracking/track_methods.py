@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, cast
+from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
 from snowplow_aio.events.cart import AddToCart, RemoveFromCart
@@ -151,8 +151,10 @@ class TrackMethods(OldAttributes, ABC):
 
     def _tracked(self, event: Event, context: Context, tstamp: Timestamp, metadata: Metadata) -> TrackCall:
         # `track` returns a call that can be chained. It is declared as a coroutine, because type checkers
-        # find a forgotten `await` only of these.
-        return cast("TrackCall", self.track(event, context=context, tstamp=tstamp, **metadata))
+        # find a forgotten `await` only of these. Without more keywords, no dictionary is made of them.
+        if metadata:
+            return self.track(event, context=context, tstamp=tstamp, **metadata)  # type: ignore[return-value] # pyright: ignore[reportReturnType]
+        return self.track(event, context=context, tstamp=tstamp)  # type: ignore[return-value] # pyright: ignore[reportReturnType]
 
     @explains_tracking
     def track_page_view(
