@@ -346,10 +346,10 @@ async def test_track_refuses_at_the_call_before_anything_is_awaited() -> None:
     tracker = Tracker(emitter := MemoryEmitter())
 
     with pytest.raises(InvalidEventError, match=r"^event_id: "):
-        tracker.track(VIEW, event_id="123")  # type: ignore[unused-awaitable] # pyright: ignore[reportUnusedCoroutine]
-    good = tracker.track(VIEW)
+        tracker.track(VIEW, event_id="123")  # type: ignore[unused-coroutine] # pyright: ignore[reportUnusedCoroutine]
+    good: Any = tracker.track(VIEW)
     with pytest.raises(InvalidEventError, match=r"^tstamp: "):
-        good.track(VIEW, tstamp=True)  # type: ignore[unused-awaitable] # pyright: ignore[reportUnusedCoroutine]
+        good.track(VIEW, tstamp=True)
     await good
 
     assert len(emitter.payloads) == 1

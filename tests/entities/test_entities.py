@@ -65,7 +65,7 @@ def test_all_of_them_go_with_an_event_that_the_pipeline_takes(oracle: Oracle) ->
 
 
 def test_each_view_of_a_page_has_an_id_of_its_own_unless_it_is_given_one() -> None:
-    first, second = WebPage(), WebPage(id_=None)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    first, second = WebPage(), WebPage(id_=None)
     given = UUID(SESSION)
 
     assert UUID(first.id_) != UUID(second.id_)

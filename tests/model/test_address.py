@@ -75,8 +75,12 @@ def test_an_address_that_the_pipeline_loses_is_refused(url: str, rule: str, orac
 
 def test_the_page_of_a_draft_is_measured_likewise() -> None:
     drafts: list[Draft] = []
-    tracker = Tracker(MemoryEmitter()).add_enricher(lambda draft: drafts.append(draft) or draft)
-    tracker.track_nowait(VIEW)
+
+    def keep(draft: Draft) -> Draft:
+        drafts.append(draft)
+        return draft
+
+    Tracker(MemoryEmitter()).add_enricher(keep).track_nowait(VIEW)
 
     with pytest.raises(ValueError, match=r"^page: must have .* that the pipeline can read"):
         drafts[0].replace(page={"url": "http://a.b/" + "|" * 1100})

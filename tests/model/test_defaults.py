@@ -158,7 +158,7 @@ def test_an_event_takes_none_for_what_it_has_not(event: Any, data: dict[str, Any
 
 
 def test_an_id_that_is_none_is_a_new_one() -> None:
-    assert UUID(data_of(MobileScreenView(name="n", id_=None))["id"])
+    assert UUID(data_of(MobileScreenView(name="n", id_=None))["id"]).version == 4
     assert data_of(MobileScreenView(name="n"))["id"] != data_of(MobileScreenView(name="n"))["id"]
     assert WebPage().id_ != WebPage(id_=None).id_
 

@@ -309,9 +309,9 @@ def test_a_bound_subject_is_taken_back_after_an_error() -> None:
 
 
 def test_a_wrong_field_binds_nothing() -> None:
-    with pytest.raises(InvalidEventError, match=r"^user_id: must be a string"), use_subject(user_id=5):
+    with pytest.raises(InvalidEventError, match=r"^user_id: must be a string"), use_subject(user_id=5):  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
         pass
-    with pytest.raises(TypeError, match=r"nope"), use_subject(nope=5):
+    with pytest.raises(TypeError, match=r"nope"), use_subject(nope=5):  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
         pass
     assert current_subject() is None
 

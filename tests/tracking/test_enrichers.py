@@ -30,7 +30,18 @@ from snowplow_aio import (
 from snowplow_aio.entities.user import User
 from snowplow_aio.micro import Micro
 from snowplow_aio.tracking.draft import Draft, changed
-from tests.tracking.enriching import FREE, PAGE, PAGE_VIEWS, PRO, Plan, Saved, entities_of, plans, tracker_to
+from tests.tracking.enriching import (
+    FREE,
+    PAGE,
+    PAGE_VIEWS,
+    PRO,
+    Plan,
+    Saved,
+    chain,
+    entities_of,
+    plans,
+    tracker_to,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -102,7 +113,7 @@ async def test_an_event_that_is_filtered_is_tracked_by_nobody(kept: MemoryEmitte
     assert len(await tracker.track(PAGE)) == 36
     assert len(tracker.track_nowait(PAGE)) == 36
     await tracker.track_and_confirm(PAGE, timeout=30)
-    await tracker.track(PAGE).track(Saved()).track(PAGE)
+    await chain(tracker).track(PAGE).track(Saved()).track(PAGE)
     await asyncio.to_thread(tracker.track_nowait, PAGE)
     assert [[payload["e"] for payload in emitter.payloads] for emitter in (kept, other)] == [["ue"], ["ue"]]
     stats = tracker.enrichment_stats()
@@ -183,7 +194,7 @@ async def later_nobody(draft: Draft) -> Draft:
 
 async def test_a_coroutine_function_is_called_when_the_event_is_awaited(kept: MemoryEmitter) -> None:
     tracker = tracker_to(kept, subject=Subject(user_id="ada")).add_enricher(later_nobody)
-    await tracker.track(PAGE).track(Saved())
+    await chain(tracker).track(PAGE).track(Saved())
     await tracker.track_and_confirm(PAGE, timeout=30)
     with pytest.raises(InvalidEventError, match="must be awaited"):
         tracker.track_nowait(PAGE)
@@ -279,7 +290,7 @@ async def test_where_it_was_asked_for_a_fault_costs_the_event_and_nothing_of_it_
     function = FAULTY[kind]
     tracker = tracker_to(kept).add_enricher(function, include=PAGE_VIEWS, on_fault="drop")
     for _ in range(3):
-        await tracker.track(PAGE).track(ScreenView(name="a"))
+        await chain(tracker).track(PAGE).track(ScreenView(name="a"))
     assert [event["e"] for event in kept.payloads] == ["ue"] * 3
     stats = tracker.enrichment_stats()
     assert stats.faults == {function.__qualname__: 3}

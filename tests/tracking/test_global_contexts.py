@@ -40,7 +40,18 @@ from snowplow_aio.tracking.enricher_chain import EnricherChain
 from snowplow_aio.tracking.event_id import new_event_id
 from snowplow_aio.tracking.global_contexts import GlobalContext
 from snowplow_aio.tracking.payload_builder import PayloadBuilder
-from tests.tracking.enriching import FREE, PAGE, PAGE_VIEWS, PRO, Plan, Saved, entities_of, plans, tracker_to
+from tests.tracking.enriching import (
+    FREE,
+    PAGE,
+    PAGE_VIEWS,
+    PRO,
+    Plan,
+    Saved,
+    chain,
+    entities_of,
+    plans,
+    tracker_to,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -139,7 +150,7 @@ async def test_rules_say_which_events_it_is_for(kept: MemoryEmitter) -> None:
     for event in (PAGE, Saved(), ScreenView(name="a")):
         await tracker.track(event)
     with use_context(Plan(name="bound"), include=PAGE_VIEWS):
-        await tracker.track(PAGE).track(Saved())
+        await chain(tracker).track(PAGE).track(Saved())
     assert plans(kept.payloads) == [
         ["pro"],
         ["pro", "free"],
@@ -217,7 +228,7 @@ async def test_a_coroutine_function_is_called_when_the_event_is_awaited(
     kept: MemoryEmitter, function: Any
 ) -> None:
     tracker = tracker_to(kept).add_global_context(function).add_global_context(FREE)
-    tracking = tracker.track(PAGE)
+    tracking: Any = tracker.track(PAGE)
     last = await tracking.track(Saved(), event_id="5CEA9899-10DF-4CCF-BF66-8C36F4A4BBA2")
     await tracker.track_and_confirm(PAGE, timeout=30)
     assert plans(kept.payloads) == [["pro", "free"]] * 3
@@ -229,8 +240,8 @@ async def test_what_changes_before_the_event_is_awaited_does_not_reach_it(kept: 
     tracker = tracker_to(kept, subject=Subject(user_id="first"), clock=lambda: next(times))
     tracker.add_global_context(soon)
     with use_subject(lang="en"), use_context(FREE):
-        tracking = tracker.track(PAGE)
-        tracking.track(PAGE)  # type: ignore[unused-awaitable]
+        tracking: Any = tracker.track(PAGE)
+        tracking.track(PAGE)
     tracker.subject.set_user_id("second")
     tracker.add_global_context(Plan(name="later"))
     with use_subject(lang="de"):
@@ -245,9 +256,9 @@ async def test_what_changes_before_the_event_is_awaited_does_not_reach_it(kept: 
 async def test_a_wrong_event_raises_at_the_call_all_the_same(kept: MemoryEmitter) -> None:
     tracker = tracker_to(kept).add_global_context(soon)
     with pytest.raises(InvalidEventError, match=r"^event\.data\.tags: must not be a set"):
-        tracker.track(SelfDescribingJson(Saved.schema_uri, {"tags": {"a"}}))  # type: ignore[unused-awaitable]
+        tracker.track(SelfDescribingJson(Saved.schema_uri, {"tags": {"a"}}))  # type: ignore[unused-coroutine]
     with pytest.raises(InvalidEventError, match=r"^context: must be a list of entities, or None"):
-        tracker.track(PAGE, context=PRO)  # type: ignore[arg-type, unused-awaitable] # pyright: ignore[reportArgumentType]
+        tracker.track(PAGE, context=PRO)  # type: ignore[arg-type, unused-coroutine] # pyright: ignore[reportArgumentType]
     assert kept.payloads == []
 
 
@@ -265,7 +276,8 @@ async def test_what_cannot_wait_says_so_at_the_call(kept: MemoryEmitter) -> None
 
 async def test_a_tracked_event_that_is_never_awaited_warns_once(kept: MemoryEmitter) -> None:
     def forget() -> None:
-        tracker_to(kept).add_global_context(soon).track(PAGE).track(PAGE)  # type: ignore[unused-awaitable]
+        tracking: Any = tracker_to(kept).add_global_context(soon).track(PAGE)
+        tracking.track(PAGE)
         gc.collect()
 
     # What other tests have left warns before.
@@ -484,7 +496,7 @@ async def test_everything_arrives_and_is_valid() -> None:
         async with Tracker(HttpEmitter(collector.url), namespace="test", app_id="shop") as tracker:
             tracker.add_global_context(Application(version="1.1.0")).add_global_context(soon)
             with use_context(WebPage()):
-                await tracker.track(PAGE).track(Saved()).track(AddToCart(sku="a", quantity=1))
+                await chain(tracker).track(PAGE).track(Saved()).track(AddToCart(sku="a", quantity=1))
         assert collector.bad == []
         found = [good["event"]["contexts"]["data"] for good in collector.good]
     assert [[entity["schema"].split("/")[1] for entity in entities] for entities in found] == [

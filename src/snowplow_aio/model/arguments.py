@@ -50,7 +50,7 @@ def check_seconds(argument: str, value: float | None, *, optional: bool = False,
     check_argument(number and (value > 0 or (zero and value == 0)), argument, value, rule)  # type: ignore[operator]
 
 
-def check_flush_timeout(timeout: float | None) -> None:
+def check_flush_timeout(timeout: object) -> None:
     """
     Check the timeout of a flush. In other trackers its first argument says whether to wait.
 
@@ -60,7 +60,7 @@ def check_flush_timeout(timeout: float | None) -> None:
     if isinstance(timeout, bool):
         rule = f"must be seconds, at least 0 or None; to flush {'and' if timeout else 'without'} waiting"
         raise ConfigurationError.about("timeout", timeout, f"{rule}, call flush(wait={timeout})")
-    check_seconds("timeout", timeout, optional=True, zero=True)
+    check_seconds("timeout", timeout, optional=True, zero=True)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 def check_count(argument: str, value: object, *, most: int | None = None) -> None:
