@@ -55,8 +55,8 @@ def test_unless_the_application_configures_logging_nothing_is_printed_but_losses
 
 def test_once_it_is_configured_every_loss_is_said_with_its_level_and_no_payload() -> None:
     lines = output_of("configured")
-    assert "WARNING snowplow_aio.delivery http: 1 events were not delivered (ClientConnectorError: " in lines
-    assert "WARNING snowplow_aio.delivery http: closed with 1 events undelivered" in lines
+    assert "WARNING snowplow_aio.delivery http: 1 event not delivered (ClientConnectorError: " in lines
+    assert "WARNING snowplow_aio.delivery http: closed with 1 event undelivered" in lines
     assert "WARNING snowplow_aio.delivery http: events are dropped (closed)" in lines
     assert "ERROR snowplow_aio.delivery a hook raised" in lines
     assert "ERROR snowplow_aio.tracking Broken: input failed: ZeroDivisionError" in lines

@@ -195,7 +195,7 @@ def test_a_name_that_nobody_has_is_the_usual_error(make: Callable[[], Any]) -> N
     [
         ("AsyncEmitter", "use HttpEmitter"),
         ("disable_contracts", "use disable_validation"),
-        ("logger", "use logging.getLogger"),
+        ("logger", 'use the logger "snowplow_aio"'),
         ("EmitterConfiguration", "use the keywords of HttpEmitter"),
         ("Snowplow", "use create_tracker"),
         ("RedisWorker", "use snowplow_aio.worker.RedisWorker"),

@@ -159,7 +159,7 @@ PUBLIC_MODULES = {
     "settings",
     "worker",
 }
-REACHED_OTHERWISE = {"__init__", "one_shot", "version"}
+REACHED_OTHERWISE = {"__init__", "__main__", "one_shot", "version"}
 
 # Rooms of which every module is public.
 PUBLIC_ROOMS = ("entities", "events", "integrations")

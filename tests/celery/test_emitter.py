@@ -70,7 +70,7 @@ async def test_what_monitors_see_of_a_message_has_nothing_of_an_event(broker: Re
         await tracker.track(PageView(page_url=_PAGE))
 
     (message,) = messages(broker)
-    assert message["headers"]["argsrepr"] == "<1 events>"
+    assert message["headers"]["argsrepr"] == "<1 event>"
     assert "example.com" not in json.dumps(message["headers"])
 
 

@@ -203,7 +203,7 @@ async def test_closing_a_tracker_that_was_never_used_is_fine() -> None:
 def test_an_emitter_that_is_dropped_unclosed_says_how_many_events_it_had() -> None:
     emitter = HttpEmitter("https://collector.example.com", name="forgotten")
     emitter.input_nowait({"e": "pv", "p": "web", "tv": "t"})
-    with pytest.warns(ResourceWarning, match="forgotten: dropped without aclose.. with 1 events undelivered"):
+    with pytest.warns(ResourceWarning, match="forgotten: dropped without aclose.. with 1 event undelivered"):
         del emitter
 
 

@@ -101,7 +101,7 @@ async def test_events_that_replace_older_ones_wake_the_delivery_when_they_are_en
 async def test_a_full_store_may_raise() -> None:
     store = MemoryStore(capacity=1, overflow=Overflow.RAISE)
     fill(store, 1)
-    with pytest.raises(QueueFullError, match="the store holds at most 1 events"):
+    with pytest.raises(QueueFullError, match="the store holds at most 1 event and"):
         fill(store, 2)
 
 

@@ -114,7 +114,7 @@ def answering(fault: str) -> Callable[[Request], Answer]:
 
 def said_of_loss(ended: Ended) -> list[str]:
     """Return the numbers of events that messages call lost, one for each message."""
-    return re.findall(r"(\d+) events undelivered", ended.said)
+    return re.findall(r"(\d+) events? undelivered", ended.said)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snowplow_aio.exceptions import ConfigurationError
+from snowplow_aio.runtime.foreign_text import events_text
 from snowplow_aio.runtime.optional import Needs
 
 with Needs("snowplow-aio[celery]"):
@@ -132,7 +133,7 @@ def _publish(
         kwargs=dict(details),
         ignore_result=True,
         # What logs and monitors show: nothing of an event.
-        argsrepr=f"<{len(events)} events>",
+        argsrepr=f"<{events_text(len(events))}>",
         kwargsrepr="{}",
         **header,
     )

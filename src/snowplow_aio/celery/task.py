@@ -29,7 +29,7 @@ from snowplow_aio.exceptions import ConfigurationError, InvalidEventError
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.model.stored_event import StoredEvent
 from snowplow_aio.policies import Batching, Retry
-from snowplow_aio.runtime.foreign_text import shown
+from snowplow_aio.runtime.foreign_text import events_text, shown
 from snowplow_aio.runtime.optional import Needs
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 from snowplow_aio.settings import Settings
@@ -175,11 +175,12 @@ def _deliver(
     events: list[Any] = [payload.fields() for payload in rest]
     events += _put_aside(task, thread, letters + given_up, anonymous=anonymous)
     if not events:
-        log.info("%d events delivered", delivered)
+        log.info("%s delivered", events_text(delivered))
         return
     countdown = _countdown(task.request.retries)
-    message = "%d events delivered, %d are left; next attempt in %.0f s"
-    log.warning(message, delivered, len(events), countdown)
+    left = f"{len(events)} {'is' if len(events) == 1 else 'are'} left"
+    message = "%s delivered, %s; next attempt in %.0f s"
+    log.warning(message, events_text(delivered), left, countdown)
     details = {"anonymous": anonymous}
     with task.app.producer_or_acquire() as producer:
         publish_again(task.app, producer, task.request, events, details, countdown=countdown, **_RETRY)

@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Protocol
 
+from snowplow_aio.runtime.foreign_text import events_text
 from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
 
 log: QuietLogger = quiet_logger("snowplow_aio.delivery")
@@ -142,8 +143,8 @@ def _say_undelivered() -> None:
         return
     name, _, error = left[0]
     who = name if len(left) == 1 else f"{name} and {len(left) - 1} more"
-    message = "%s: ended without aclose(), with %d events undelivered (last error: %s)"
-    announce(log, message, who, sum(count for _, count, _ in left), error)
+    message = "%s: ended without aclose(), with %s undelivered (last error: %s)"
+    announce(log, message, who, events_text(sum(count for _, count, _ in left)), error)
 
 
 def _say_the_rest() -> None:

@@ -32,6 +32,7 @@ from snowplow_aio.model.stored_event import StoredEvent
 from snowplow_aio.outcomes import EmitterStats, FlushResult
 from snowplow_aio.policies import Batching, Retry
 from snowplow_aio.runtime import fork, turns
+from snowplow_aio.runtime.foreign_text import events_text
 from snowplow_aio.runtime.tasks import start_task
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 
@@ -43,7 +44,7 @@ _throttled = ThrottledLog(log)
 # What waits without a loop is spoken of after this time.
 _NO_LOOP_SECONDS = 5.0
 _NO_LOOP = "no event loop runs the delivery"
-_NO_LOOP_MESSAGE = "%s: no event loop runs the delivery of %d events: they wait until one tracks"
+_NO_LOOP_MESSAGE = "%s: no event loop runs the delivery of %s: they wait until one tracks"
 
 # For each event: names of a module are read faster than members of a class.
 _RUNNING, _STOPPED = LifeCycle.RUNNING, LifeCycle.STOPPED
@@ -512,11 +513,11 @@ class BufferedEmitter(AcceptingEmitter):
     def _warn_of_loss(self, result: FlushResult) -> None:
         lost = self._counters.dropped["closed"]
         if lost:
-            message = "%s: closed with %d events undelivered (last error: %s)"
-            error = self._delivery.reporter.last_error
-            log.warning(message, self.name, lost, error)
+            message = "%s: closed with %s undelivered (last error: %s)"
+            said = (self.name, events_text(lost), self._delivery.reporter.last_error)
+            log.warning(message, *said)
             if not self._is_loss_told:
-                at_exit.say_once("closed", message, self.name, lost, error, count=lost)
+                at_exit.say_once("closed", message, *said, count=lost)
         elif result.dropped == 0:
             log.info("%s: closed, everything is delivered", self.name)
 
@@ -526,12 +527,13 @@ class BufferedEmitter(AcceptingEmitter):
         self._supervisor.drop()
         count = self._undelivered()
         if count and count != self._warned_of:
-            message = "%s: dropped without aclose() with %d events undelivered"
+            message = "%s: dropped without aclose() with %s undelivered"
+            said = (self.name, events_text(count))
             if at_exit.is_shown(ResourceWarning):
-                warnings.warn(message % (self.name, count), ResourceWarning, source=self, stacklevel=2)
+                warnings.warn(message % said, ResourceWarning, source=self, stacklevel=2)
             else:
-                _throttled.log("forgotten", logging.WARNING, message, self.name, count)
-                at_exit.say_once("forgotten", message, self.name, count, count=count)
+                _throttled.log("forgotten", logging.WARNING, message, *said)
+                at_exit.say_once("forgotten", message, *said, count=count)
 
     # --- while it runs
 

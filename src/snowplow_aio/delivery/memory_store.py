@@ -16,6 +16,7 @@ from snowplow_aio.model.arguments import check_argument, check_count, check_seco
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.model.stored_event import StoredEvent
 from snowplow_aio.policies import Overflow
+from snowplow_aio.runtime.foreign_text import events_text
 from snowplow_aio.runtime.wake_up import WakeUp
 
 # Above this part of its capacity a store asks `track` to wait a little.
@@ -104,7 +105,7 @@ class MemoryStore(LocalStore):
     def _overflowed(self, events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
         """Do what the policy says with *events* for which there is no room; return what is dropped."""
         if self._overflow is Overflow.RAISE:
-            bounds = f"the store holds at most {self._capacity} events and {self._capacity_bytes} bytes"
+            bounds = f"the store holds at most {events_text(self._capacity)} and {self._capacity_bytes} bytes"
             raise QueueFullError(f"no room for {len(events)} more: {bounds}")
         return self._buffer.put_over(events) if self._overflow is Overflow.DROP_OLD else events
 

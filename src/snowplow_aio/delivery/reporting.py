@@ -18,7 +18,7 @@ from snowplow_aio.exceptions import TransportError
 from snowplow_aio.model.stored_event import StoredEvent, windows_of
 from snowplow_aio.outcomes import Delivered, Dropped, EmitterStats, Outcome, Rejected, Retried, State
 from snowplow_aio.runtime.confirmations import Confirmations
-from snowplow_aio.runtime.foreign_text import shown
+from snowplow_aio.runtime.foreign_text import events_text, shown
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 
 log: QuietLogger = quiet_logger("snowplow_aio.delivery")
@@ -120,7 +120,7 @@ class Reporter:
     def no_answer(self, count: int, error: TransportError) -> None:
         """Log that a request with *count* events had no answer because of *error*."""
         # The cause may hold the headers of the request.
-        log.debug("%s: no answer for %d events: %s", self._name, count, shown(error))
+        log.debug("%s: no answer for %s: %s", self._name, events_text(count), shown(error))
 
     def transport_failed(self, error: Exception) -> None:
         """Log *error*, a fault of the transport itself: its events are sent again."""
@@ -139,13 +139,15 @@ class Reporter:
 
     def answered(self, count: int, response: Response) -> None:
         """Log that a request with *count* events had *response* as its answer."""
-        log.debug("%s: %d events answered with %d", self._name, count, response.status)
+        log.debug("%s: %s answered with %d", self._name, events_text(count), response.status)
 
     def backed_off(self, kept: Sequence[StoredEvent], response: Response, pause: float) -> None:
         """Record a failure that may pass: *kept* will be sent again, after *pause* seconds."""
         failure = self.failed(response)
-        message = "%s: %d events were not delivered (%s) and are kept; next attempt in %.1f s"
-        self._throttled.log(response.reason, logging.WARNING, message, self._name, len(kept), failure, pause)
+        message = "%s: %s not delivered (%s) and kept; next attempt in %.1f s"
+        self._throttled.log(
+            response.reason, logging.WARNING, message, self._name, events_text(len(kept)), failure, pause
+        )
         self._retried(kept, response, pause)
 
     def opened(self, kept: Sequence[StoredEvent], response: Response, pause: float, *, is_news: bool) -> None:

@@ -26,6 +26,7 @@ from snowplow_aio.micro.server_log import ServerLog
 from snowplow_aio.micro.storage import Storage
 from snowplow_aio.micro.visitors import Visitors
 from snowplow_aio.model.arguments import check_count
+from snowplow_aio.runtime.foreign_text import events_text
 
 log: logging.Logger = logging.getLogger("snowplow_aio.micro")
 
@@ -275,7 +276,7 @@ class Micro:
         except TimeoutError:
             counts = self.counts()
             raise TimeoutError(
-                f"waited {timeout} s for {n} events, {counts['total']} arrived"
+                f"waited {timeout} s for {events_text(n)}, {counts['total']} arrived"
                 f" ({counts['good']} good, {counts['bad']} bad)"
             ) from None
 

@@ -38,7 +38,7 @@ PACKAGE_NAMES: Final[Mapping[str, str]] = MappingProxyType(
         "StructEvent": "StructuredEvent",
         "disable_contracts": "disable_validation",
         "enable_contracts": "enable_validation",
-        "logger": 'logging.getLogger("snowplow_aio")',
+        "logger": 'the logger "snowplow_aio" of logging',
     }
 )
 """Classes and functions of the packages."""

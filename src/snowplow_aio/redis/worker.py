@@ -30,7 +30,7 @@ from snowplow_aio.redis.errors import Refusal
 from snowplow_aio.redis.list_store import RedisListStore
 from snowplow_aio.redis.store import RedisStore
 from snowplow_aio.redis.stream_store import RedisStreamStore
-from snowplow_aio.runtime.foreign_text import shown
+from snowplow_aio.runtime.foreign_text import events_text, shown
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 
 log: QuietLogger = quiet_logger("snowplow_aio.redis")
@@ -400,10 +400,11 @@ class RedisWorker:
         finally:
             held = self._store.statistics().pending
             if given:
-                log.info("%s: gave %d events back", self.name, given)
+                log.info("%s: gave %s back", self.name, events_text(given))
             if held:
                 reason = self._store.failures.latest or "Redis does not answer"
-                log.warning("%s: %d events are left to be taken over: %s", self.name, held, reason)
+                message = "%s: %s left to be taken over: %s"
+                log.warning(message, self.name, events_text(held), reason)
 
     async def _summarise(self) -> None:
         """Log a summary once a minute, if there was something to do."""

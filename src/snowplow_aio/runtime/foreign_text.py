@@ -73,6 +73,11 @@ def shown(text: object, limit: int = MAX_SHOWN_CHARACTERS) -> str:
     return cut(said, limit, length=len(whole))
 
 
+def events_text(count: int) -> str:
+    """Return how many events there are, as a person says it: ``1 event``, ``2 events``."""
+    return f"{count} event{'' if count == 1 else 's'}"
+
+
 def cut(text: str, limit: int = MAX_SHOWN_CHARACTERS, *, length: int | None = None) -> str:
     """Return *text*; what is longer than *limit* is cut, and its *length* is said."""
     if len(text) <= limit:

@@ -109,7 +109,7 @@ class Ended:
     @property
     def losses(self) -> list[int]:
         """The numbers of lost events, one for each message about them."""
-        return [int(number) for number in re.findall(r"(\d+) events undelivered", self.said)]
+        return [int(number) for number in re.findall(r"(\d+) events? undelivered", self.said)]
 
 
 @dataclass
