@@ -287,9 +287,9 @@ class BufferedEmitter(AcceptingEmitter):
         elif (oldest := self._store.oldest()) is not None:
             is_late = self._now() - oldest.accepted_at > _NO_LOOP_SECONDS
             if is_late and not self._binding.has_loop:
-                count = self._undelivered()
-                _throttled.log("no loop", logging.WARNING, _NO_LOOP_MESSAGE, self.name, count)
-                at_exit.say_once("no loop", _NO_LOOP_MESSAGE, self.name, count)
+                said = (self.name, events_text(self._undelivered()))
+                _throttled.log("no loop", logging.WARNING, _NO_LOOP_MESSAGE, *said)
+                at_exit.say_once("no loop", _NO_LOOP_MESSAGE, *said)
 
     def _take_over(self) -> None:
         """Begin with a new delivery loop: the event loop was closed under the old one."""

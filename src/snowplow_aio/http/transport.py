@@ -340,13 +340,7 @@ class HttpTransport(Transport):
         self._sessions.abandon()
 
     def discard(self) -> None:
-        session, self._session = self._session, None
-        if session is not None and session.connector is not None:
-            connector = session.connector
-            # A session without a connector counts as closed, and says nothing when it goes.
-            session.detach()
-            # Its `close` is to be awaited, and there may be no loop to do so.
-            connector._close()  # noqa: SLF001
+        self._sessions.abandon()
 
     async def aclose(self) -> None:
         await self._sessions.aclose()

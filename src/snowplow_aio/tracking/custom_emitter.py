@@ -17,6 +17,7 @@ from snowplow_aio.model.payload import Payload
 from snowplow_aio.outcomes import EmitterStats, FlushResult
 from snowplow_aio.runtime.bounded_call import called_within, within
 from snowplow_aio.runtime.confirmations import Confirmations
+from snowplow_aio.runtime.foreign_text import events_text
 from snowplow_aio.runtime.tasks import start_task
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 from snowplow_aio.runtime.turns import TURNS
@@ -236,8 +237,8 @@ class CustomEmitter(AcceptingEmitter):
                 await asyncio.wait(tasks)
             self._closed = self._report()
         if self._closed.dropped:
-            message = "%s: closed with %d events undelivered (last error: %s)"
-            log.warning(message, self.name, self._closed.dropped, self._last_error)
+            message = "%s: closed with %s undelivered (last error: %s)"
+            log.warning(message, self.name, events_text(self._closed.dropped), self._last_error)
         return self._closed
 
     async def _settle(self, method: str, timeout: float | None, *, waits: bool) -> None:
