@@ -1,5 +1,5 @@
 """
-Every check of the project; `nox` without arguments runs them all but `chaos` and `bench`.
+Every check of the project; `nox` without arguments runs them all but `chaos`, `fuzz`, `soak` and `bench`.
 
 Needs nothing but nox and a supported Python. Each further supported Python
 that is found runs the tests too.
@@ -354,6 +354,23 @@ def chaos(session: nox.Session) -> None:
     session.install(*group("tests"), PACKAGE, env=PURE)
     env = {"SNOWPLOW_CHAOS": "full", **conformance()}
     session.run("pytest", "-q", *FULL, *session.posargs, env=env)
+
+
+@nox.session(python=PYTHONS[-1])
+def fuzz(session: nox.Session) -> None:
+    """Try a million inputs by chance, or as many as is said after `--`: half an hour of two cores."""
+    session.install(*group("tests"), PACKAGE, env=PURE | BYTECODE)
+    inputs, *rest = session.posargs or ["1000000"]
+    env = {"SNOWPLOW_FUZZ_INPUTS": inputs, **conformance()}
+    session.run("pytest", "-q", "-n", WORKERS, "tests/compat/fuzz", *rest, env=env)
+
+
+@nox.session(python=PYTHONS[-1])
+def soak(session: nox.Session) -> None:
+    """Track under all faults at once for 15 minutes, or as many seconds as are said after `--`."""
+    session.install(*group("tests"), PACKAGE, env=PURE | BYTECODE)
+    seconds, *rest = session.posargs or ["900"]
+    session.run("pytest", "-v", "tests/faults/test_soak.py", *rest, env={"SNOWPLOW_SOAK_SECONDS": seconds})
 
 
 @nox.session

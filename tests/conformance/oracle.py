@@ -86,12 +86,11 @@ class Oracle:
 
     def complaints(self, *events: Mapping[str, str]) -> list[str]:
         """Return the errors and doubts about *events*, sent at the time of the last one."""
-        latest = max(int(event.get("dtm", 0)) for event in events)
-        sent = [{**event, "stm": str(latest)} for event in events]
-        body = json.dumps({"schema": PAYLOAD_DATA, "data": sent})
-        headers = {"Content-Type": "application/json"}
-        request = {"method": "POST", "path": TP2, "headers": headers, "body": body}
-        return [problem for _, problems in self.judge(request) for problem in problems]
+        return [problem for _, problems in self.judge(_posted(events)) for problem in problems]
+
+    def losses(self, *events: Mapping[str, str]) -> list[str]:
+        """Return the errors for which the pipeline loses *events*, which one request has."""
+        return [error for verdict in self.verdicts(_posted(events)) for error in verdict.errors]
 
     def __call__(self, payload: Mapping[str, str]) -> list[str]:
         """Return why the pipeline would lose *payload*; nothing for an event that arrives."""
@@ -114,6 +113,14 @@ class Oracle:
         assert self._has_public_schemas, NO_PUBLIC_SCHEMAS
         schema: dict[str, Any] = self.registry.validator(uri).schema
         return schema
+
+
+def _posted(events: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """Return the request that has *events*, sent at the time of the last one."""
+    latest = max(int(event.get("dtm", 0)) for event in events)
+    sent = [{**event, "stm": str(latest)} for event in events]
+    body = json.dumps({"schema": PAYLOAD_DATA, "data": sent})
+    return {"method": "POST", "path": TP2, "headers": {"Content-Type": "application/json"}, "body": body}
 
 
 def _unchecked(verdict: Verdict) -> list[str]:
