@@ -1,5 +1,6 @@
 """
-Every check of the project; `nox` without arguments runs them all but `chaos`, `fuzz`, `soak` and `bench`.
+Every check of the project; `nox` without arguments runs them all but `chaos`, `fuzz`, `soak`, `neighbours`
+and `bench`.
 
 Needs nothing but nox and a supported Python. Each further supported Python
 that is found runs the tests too.
@@ -11,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -102,13 +103,13 @@ BUILT = ROOT / ".nox" / "built"
 fresh_wheels: list[Path] = []
 
 
-def lowest_pins() -> list[str]:
-    """Return the core dependencies, each pinned to the lowest version that pyproject.toml allows."""
+def lowest_pins(lines: Iterable[str]) -> list[str]:
+    """Return the requirements in *lines*, each pinned to the lowest version that it allows."""
     pins = []
-    for line in PYPROJECT["project"]["dependencies"]:
+    for line in lines:
         requirement = Requirement(line)
-        lowest = next(bound.version for bound in requirement.specifier if bound.operator == ">=")
-        pins.append(f"{requirement.name}=={lowest}")
+        lowest = (bound.version for bound in requirement.specifier if bound.operator == ">=")
+        pins += [f"{requirement.name}=={version}" for version in lowest]
     return pins
 
 
@@ -131,8 +132,11 @@ FULL = (FAULTS, "tests/compat/schemas", "tests/compat/original")
 
 BENCHMARKS = "tests/benchmarks"
 
+# What stands beside the library in a program. All but a few are installed by a session of their own.
+NEIGHBOURS = "tests/neighbours"
+
 # The first tier: every room by itself.
-UNIT = ("tests", f"--ignore={FAULTS}", f"--ignore={COMPAT[0]}", f"--ignore={BENCHMARKS}")
+UNIT = ("tests", *(f"--ignore={path}" for path in (FAULTS, COMPAT[0], BENCHMARKS, NEIGHBOURS)))
 
 DATA = ROOT / ".coverage"
 
@@ -266,7 +270,8 @@ def tests(session: nox.Session) -> None:
     package compiled and with the extra `speed`, as users do.
     """
     if session.python == SUPPORTED[0]:
-        install_lowest(session)
+        pins = lowest_pins(PYPROJECT["project"]["dependencies"])
+        install_pinned(session, pins, *group("tests"), *group("arq"), PACKAGE)
         # Celery's client of its broker asks for a newer redis-py than this library does.
         run_pytest(session, *UNIT, "--ignore=tests/celery")
         # Here is the redis-py that arq takes.
@@ -279,14 +284,16 @@ def tests(session: nox.Session) -> None:
         run_pytest(session, *UNIT)
 
 
-def install_lowest(session: nox.Session) -> None:
-    """Install the package with the lowest version of each core dependency."""
+def install_pinned(
+    session: nox.Session, pins: list[str], *requirements: str, env: dict[str, str] = PURE
+) -> None:
+    """Install *requirements* with the versions that *pins* say."""
     # Not `session.create_tmp`: that moves the tests' temporary files into this directory too, where
     # paths are too long for a Unix socket and pytest finds this project's conftest.py.
     with tempfile.TemporaryDirectory() as directory:
         constraints = Path(directory, "lowest.txt")
-        constraints.write_text("\n".join(lowest_pins()))
-        session.install(*group("tests"), *group("arq"), PACKAGE, "-c", str(constraints), env=PURE | BYTECODE)
+        constraints.write_text("\n".join(pins))
+        session.install(*requirements, "-c", str(constraints), env=env | BYTECODE)
 
 
 @nox.session(python=PYTHONS[-1])
@@ -294,7 +301,7 @@ def newest(session: nox.Session) -> None:
     """Do what `coverage`, `faults`, `smoke` and `seeded_bugs` do, in one environment."""
     session.install(*group("tests"), *group("bench"), PACKAGE, env=PURE | BYTECODE)
     measure_coverage(session)
-    run_pytest(session, FAULTS)
+    run_pytest(session, FAULTS, NEIGHBOURS)
     run_side_by_side(lambda: run_pytest(session, BENCHMARKS), lambda: seed_bugs(session))
 
 
@@ -327,6 +334,26 @@ def faults(session: nox.Session) -> None:
     """Test what is promised under faults: servers, kills and simulations, in a short version."""
     session.install(*group("tests"), PACKAGE, env=PURE | BYTECODE)
     run_pytest(session, FAULTS)
+
+
+@nox.session(python=sorted({PYTHONS[0], PYTHONS[-1]}, key=_numbers))
+def neighbours(session: nox.Session) -> None:
+    """
+    Test beside Sentry, Django, other servers, loops and more; `-- --write` writes what was found out.
+
+    The oldest Python has the lowest version of each of them, the newest the latest.
+    """
+    beside = [line for line in group("neighbours") if line not in group("tests") or is_neighbour(line)]
+    pins = lowest_pins(beside) if session.python == SUPPORTED[0] else []
+    # Compiled, as users have it.
+    install_pinned(session, pins, *group("neighbours"), PACKAGE, env=COMPILED)
+    env = {"SNOWPLOW_NEIGHBOURS": "all", **conformance()}
+    session.run("pytest", "-q", "-n", WORKERS, "--dist", "load", NEIGHBOURS, *session.posargs, env=env)
+
+
+def is_neighbour(line: str) -> bool:
+    """Return whether the requirement in *line* is for a neighbour, though other tests need it too."""
+    return Requirement(line).name in {"celery", "gunicorn", "hypercorn", "sentry-sdk", "uvicorn-worker"}
 
 
 @nox.session(python=PYTHONS[-1])

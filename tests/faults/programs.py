@@ -30,10 +30,12 @@ class Ended:
 
 
 @asynccontextmanager
-async def started(program: str, *arguments: str, warnings: str = "default") -> AsyncGenerator[Process, None]:
+async def started(
+    program: str, *arguments: str, warnings: str = "default", stdin: int | None = None
+) -> AsyncGenerator[Process, None]:
     """Start *program* with *arguments*; *warnings* is Python's own option."""
     command = [sys.executable, "-W", warnings, "-c", program, *arguments]
-    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, cwd=ROOT)
+    process = await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=PIPE, stderr=PIPE, cwd=ROOT)
     try:
         yield process
     finally:
