@@ -1,6 +1,7 @@
 """
-Every check of the project; `nox` without arguments runs them all but `chaos`, `fuzz`, `soak`, `neighbours`
-and `bench`.
+Every check of the project; `nox` without arguments runs all but those that take long.
+
+These are `chaos`, `fuzz`, `soak`, `neighbours` and `bench`.
 
 Needs nothing but nox and a supported Python. Each further supported Python
 that is found runs the tests too.

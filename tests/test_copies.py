@@ -15,12 +15,15 @@ from snowplow_aio import (
     CLEAR,
     AddToCart,
     ApplicationError,
+    CeleryEmitter,
+    ConsoleEmitter,
     Delivered,
     DeviceTimestamp,
     Draft,
     Dropped,
     EcommerceTransaction,
     EmitterStats,
+    FileEmitter,
     FlushResult,
     FormChange,
     FormElement,
@@ -158,8 +161,24 @@ def test_a_copied_transaction_still_has_its_items(copied: Callable[[Any], Any]) 
 @each_way
 @pytest.mark.parametrize(
     "make",
-    [lambda: Tracker(MemoryEmitter()), lambda: HttpEmitter("c.example"), RedisEmitter, MemoryEmitter],
-    ids=["Tracker", "HttpEmitter", "RedisEmitter", "MemoryEmitter"],
+    [
+        lambda: Tracker(MemoryEmitter()),
+        lambda: HttpEmitter("c.example"),
+        lambda: FileEmitter("events.jsonl"),
+        CeleryEmitter,
+        ConsoleEmitter,
+        RedisEmitter,
+        MemoryEmitter,
+    ],
+    ids=[
+        "Tracker",
+        "HttpEmitter",
+        "FileEmitter",
+        "CeleryEmitter",
+        "ConsoleEmitter",
+        "RedisEmitter",
+        "MemoryEmitter",
+    ],
 )
 def test_what_events_wait_in_says_that_it_cannot_be_copied(
     copied: Callable[[Any], Any], make: Callable[[], Any]

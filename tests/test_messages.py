@@ -760,6 +760,7 @@ UNTRIED: Mapping[str, str] = {
     "HttpEmitter.accept": "takes what a tracker hands over",
     "HttpEmitter.accept_nowait": "likewise",
     "HttpEmitter.watch": "likewise",
+    "HttpEmitter.at_exit": "what the end of the interpreter calls",
 }
 """Public names that are not in the table, and why."""
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import reprlib
 
-from snowplow_aio.runtime.foreign_text import masked
+from snowplow_aio.runtime.foreign_text import masked, shown
 
 _shorten = reprlib.Repr()
 _shorten.maxstring = _shorten.maxother = 60
@@ -42,7 +42,8 @@ def complaint(argument: str, value: object, rule: str) -> str:
         said = _shorten.repr(masked(value) if isinstance(value, str) else value)
     except Exception:  # noqa: BLE001 - the value's own repr may do anything
         said = f"a value of type {type(value).__name__}"
-    return f"{argument}: {rule}, got {masked(said)}"
+    # Keys of the data are in the argument, too.
+    return f"{shown(argument)}: {rule}, got {masked(said)}"
 
 
 class InvalidEventError(SnowplowError, ValueError):

@@ -34,13 +34,23 @@ def balance(stats: EmitterStats) -> int:
     return stats.accepted - stats.pending - stats.leased - ends
 
 
+def missing(source: Any) -> int:
+    """
+    Return how many accepted events an emitter or a worker has lost: not settled, and not in its store.
+
+    Right only in the loop that delivers, because it asks twice.
+    """
+    stats, held = source.stats(), source._store.statistics()
+    return balance(stats) or stats.pending + stats.leased - held.pending - held.leased
+
+
 @asynccontextmanager
 async def balanced(tracker: Tracker) -> AsyncGenerator[None, None]:
     """Assert the conservation law all the while. Only for events tracked in this thread."""
 
     async def watch() -> None:
         while True:
-            assert [balance(stats) for stats in tracker.stats().values() if balance(stats)] == []
+            assert [missing(emitter) for emitter in tracker.emitters if missing(emitter)] == []
             await asyncio.sleep(0.001)
 
     watching = asyncio.create_task(watch())

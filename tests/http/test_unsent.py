@@ -48,7 +48,8 @@ async def test_on_failure_and_hooks_are_told_the_status(
     (events,) = unsent
     assert isinstance(events, list)
     assert [event["url"] for event in events] == ["https://shop.example/lost"]
-    assert (events.reason, events.status) == (reason, answer)
+    told: Any = events
+    assert (told.reason, told.status) == (reason, answer)
 
 
 async def test_without_an_answer_there_is_no_status() -> None:

@@ -266,6 +266,11 @@ _DATADOG_VARIABLES = {
 
 _SENTRY_OPTIONS: dict[str, Any] = {"before": _SENTRY, "inside": _SENTRY_INSIDE, "after": _SENTRY_AFTER}
 
+_EAGER_SENTRY_OPTIONS: dict[str, Any] = {
+    **_SENTRY_OPTIONS,
+    "inside": f"{_EAGER}\n{_SENTRY_INSIDE.strip()}",
+}
+
 # Each is a world of its own: what one patches stays patched for as long as the process lives.
 INSTRUMENTS = {
     "Sentry": Instrument(packages=("sentry-sdk",), is_quick=True, **_SENTRY_OPTIONS),
@@ -273,7 +278,7 @@ INSTRUMENTS = {
         packages=("sentry-sdk",),
         since=(3, 12),
         is_quick=True,
-        **_SENTRY_OPTIONS | {"inside": f"{_EAGER}\n{_SENTRY_INSIDE.strip()}"},
+        **_EAGER_SENTRY_OPTIONS,
     ),
     "Sentry in uvloop": Instrument(packages=("sentry-sdk", "uvloop"), run=_UVLOOP, **_SENTRY_OPTIONS),
     "Datadog": Instrument(packages=("ddtrace",), before=_DATADOG, variables=_DATADOG_VARIABLES),

@@ -14,7 +14,7 @@ from typing import Any
 from snowplow_aio import HttpEmitter, RedisEmitter, Tracker
 from snowplow_aio.redis.worker import RedisWorker
 from tests.collector import Collector
-from tests.faults.conftest import balance
+from tests.faults.conftest import missing
 from tests.redis.reading import PAGE, QUICK
 from tests.waiting import until
 
@@ -47,7 +47,7 @@ async def working(worker: RedisWorker) -> AsyncGenerator[RedisWorker, None]:
 
     async def watch() -> None:
         while True:
-            assert balance(worker.stats()) == 0
+            assert missing(worker) == 0
             await asyncio.sleep(0.001)
 
     watching = asyncio.create_task(watch())

@@ -150,7 +150,8 @@ def _say_undelivered() -> None:
 def _say_the_rest() -> None:
     for kind, count in _unsaid.items():
         if count:
-            announce(log, "%d more events were lost (%s)", count, kind)
+            more = "1 more event was" if count == 1 else f"{count} more events were"
+            announce(log, "%s lost (%s)", more, kind)
             _unsaid[kind] = 0
 
 

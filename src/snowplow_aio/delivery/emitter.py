@@ -259,6 +259,8 @@ class BufferedEmitter(AcceptingEmitter):
     # --- process and loop
 
     async def bind(self) -> None:
+        if not self._process_marker[0]:
+            self._after_fork()
         await self._binding.bind(self._job(), self.close_seconds)
 
     def _attach(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -136,7 +136,7 @@ class EcommerceTransaction(PrimitiveEvent):
                 rule = "must have the order id and the currency of the transaction"
                 raise _refuse_item(index, (item.id_, item.currency), rule)
             return item, None
-        if not isinstance(item, Mapping):
+        if not isinstance(item, Mapping) or not all(isinstance(name, str) for name in item):
             raise _refuse_item(index, item, "must be an EcommerceTransactionItem or a dict of its fields")
         fields: dict[str, Any] = dict(item)
         context = fields.pop("context", None)
@@ -147,7 +147,8 @@ class EcommerceTransaction(PrimitiveEvent):
         )
         for name, thing, value in shared:
             own = fields.pop(name, value)
-            if own != value:
+            # Of whatever type: some compare in ways of their own.
+            if own is not value and not (isinstance(own, str) and own == value):
                 raise _refuse_item(index, own, f"must not have {thing} of its own")
         try:
             return EcommerceTransactionItem(**fields, id_=self.order_id, currency=self.currency), context

@@ -18,8 +18,11 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 
-if sys.platform != "win32":
+try:
     import fcntl
+except ImportError:
+    # Windows has no such locks.
+    fcntl = None  # type: ignore[assignment]
 
 # How long a pipe that nobody reads, or a file that another process has locked, is waited for.
 _PATIENCE_SECONDS = 1.0
@@ -68,7 +71,7 @@ def _ends_with_a_line(descriptor: int, size: int) -> bool:
 
 @contextmanager
 def _locked(descriptor: int) -> Generator[None, None, None]:
-    if sys.platform == "win32":
+    if fcntl is None:
         yield
         return
     ends_at = time.monotonic() + _PATIENCE_SECONDS

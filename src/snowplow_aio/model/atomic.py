@@ -135,6 +135,8 @@ def url_fault(key: str, url: str) -> str | None:
     Args:
         key: ``url`` or ``refr``; their parts have different limits.
     """
+    if not is_unicode(url):
+        return "must not contain a lone surrogate"
     address = read_address(url)
     if address is None:
         return "must be an address that the pipeline can read, with a host of plain characters"

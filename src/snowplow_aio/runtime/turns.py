@@ -21,8 +21,6 @@ PIECES = 16
 # a busy `track`, and with the slow ones right after it hits fewer than one in a hundred.
 TURN_SECONDS = 0.002
 
-_EMPTY = contextvars.Context()
-
 
 class Turns:
     """
@@ -76,7 +74,8 @@ class _LoopTurns:
     def _begin(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
         self._is_under_way = True
         self._ends_at = now + TURN_SECONDS
-        loop.call_soon(self._end, loop, context=_EMPTY)
+        # Each its own: two loops cannot be in one at the same time.
+        loop.call_soon(self._end, loop, context=contextvars.Context())
 
     def _end(self, loop: asyncio.AbstractEventLoop) -> None:
         """A turn is over: let the one go on that has rested longest."""

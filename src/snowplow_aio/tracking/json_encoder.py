@@ -121,7 +121,7 @@ def model_data(model: BaseModel) -> Any:
     kind: Any = type(model)
     names, are_own = _field_names(kind)
     if names is None or model.__pydantic_extra__:
-        if issubclass(kind, RootModel) and not _is_customised(kind):
+        if not _is_customised(kind) and issubclass(kind, RootModel):
             return model.__dict__["root"]
         # pydantic itself would leave out all defaults, or send all that are None.
         return model.__pydantic_serializer__.to_python(model, by_alias=True, exclude=_unsent(model))

@@ -284,7 +284,6 @@ _FRAMING = {
     "connection",
     "content-type",
     "content-encoding",
-    "host",
 }
 
 

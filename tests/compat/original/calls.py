@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 INT32 = 2**31 - 1
 YEAR_9999 = 253_402_300_799_999
+SMALLEST_MILLISECONDS = 100_000_000_000
 
 NODE_NAMES = ["INPUT", "TEXTAREA", "SELECT"]
 INPUT_TYPES = [
@@ -146,10 +147,11 @@ JSONS = st.builds(Json, SCHEMAS, DATA) | st.sampled_from(
     ]
 )
 CONTEXTS = st.none() | st.lists(JSONS, max_size=3)
+# Fewer milliseconds are refused here, as they look like seconds.
 STAMPS = (
-    st.integers(0, YEAR_9999)
-    | st.floats(0, YEAR_9999)
-    | st.sampled_from([0, 1, 1368725287000, 1368725287000.9])
+    st.integers(SMALLEST_MILLISECONDS, YEAR_9999)
+    | st.floats(SMALLEST_MILLISECONDS, YEAR_9999)
+    | st.sampled_from([SMALLEST_MILLISECONDS, 1368725287000, 1368725287000.9])
 )
 WHENS = st.sampled_from(["now", "tstamp", "TrueTimestamp", "true_timestamp"]).flatmap(
     lambda how: st.just(When()) if how == "now" else st.builds(When, st.just(how), STAMPS)

@@ -12,12 +12,13 @@ import itertools
 from collections.abc import Coroutine, Generator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from snowplow_aio import Delivered, Dropped, MemoryStore, Overflow
 from snowplow_aio.outcomes import Outcome
+from snowplow_aio.tracking.track_methods import TrackCall
 from tests.collector import OK, Answer
 from tests.faults.simulation.world import PAGE, RESET, World, simulate
 from tests.scale import scale
@@ -104,7 +105,7 @@ class Application:
 
     async def live(self) -> None:
         for i in range(EVENTS):
-            tracking = self.tracker.track(PAGE)
+            tracking = cast(TrackCall, self.tracker.track(PAGE))
             self.ids.append(tracking.event_id)
             await tracking
             if i == EVENTS // 2:

@@ -219,6 +219,10 @@ class World:
             for emitter in self._emitters:
                 stats = emitter.stats()
                 assert balance(stats) == 0, f"accepted events are missing: {stats}"
+                # The numbers above add up by themselves; those of the store must do so too.
+                held = emitter._store.statistics()
+                waiting = (stats.pending, stats.leased)
+                assert (held.pending, held.leased) == waiting, f"accepted events are missing: {stats}"
 
         with ExitStack() as stack:
             for name, clock in (
