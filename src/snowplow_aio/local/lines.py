@@ -12,17 +12,16 @@ import errno
 import os
 import select
 import stat
-import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 
-try:
-    import fcntl
-except ImportError:
-    # Windows has no such locks.
-    fcntl = None  # type: ignore[assignment]
+# Windows has no such locks.
+_fcntl: ModuleType | None = import_module("fcntl") if find_spec("fcntl") else None
 
 # How long a pipe that nobody reads, or a file that another process has locked, is waited for.
 _PATIENCE_SECONDS = 1.0
@@ -71,13 +70,13 @@ def _ends_with_a_line(descriptor: int, size: int) -> bool:
 
 @contextmanager
 def _locked(descriptor: int) -> Generator[None, None, None]:
-    if fcntl is None:
+    if _fcntl is None:
         yield
         return
     ends_at = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _fcntl.flock(descriptor, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > ends_at:
                 raise TimeoutError(errno.ETIMEDOUT, "another process has locked the file") from None

@@ -319,8 +319,7 @@ REFUSED = [
     Refused("a screen's name is not empty", wrong("track_screen_view", name=[""]), is_lost=False),
     Refused(
         "sizes and counts are not negative",
-        wrong_subject(color_depth=(0,))
-        | wrong_subject(domain_session_index=(-1,)),
+        wrong_subject(color_depth=(0,)) | wrong_subject(domain_session_index=(-1,)),
         is_lost=False,
     ),
     Refused(
