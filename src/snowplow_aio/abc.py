@@ -95,7 +95,8 @@ class Emitter(OldAttributes, ABC):
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
             # An argument that another tracker's emitter has is answered with its name here.
-            cls.__init__ = explains_arguments(cls.__dict__["__init__"])  # type: ignore[method-assign]
+            # An assignment would be a declaration for type checkers.
+            setattr(cls, "__init__", explains_arguments(cls.__dict__["__init__"]))  # noqa: B010
 
     @abstractmethod
     async def input(self, payload: Mapping[str, str]) -> None:

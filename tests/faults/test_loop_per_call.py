@@ -366,3 +366,32 @@ async def test_whoever_has_configured_logging_is_told_there(collector: Collector
     assert "RuntimeWarning" not in said["overflow"] + said["unreached"]
     assert said["overflow"].count("WARNING:snowplow_aio.delivery:http: events are dropped (queue_full)") == 1
     assert "WARNING:snowplow_aio.delivery:http: 7 events not delivered" in said["unreached"]
+
+
+# --- loops that are stopped and never ended, as some servers do
+
+LEFT_BEHIND = """
+import asyncio, sys
+from snowplow_aio import HttpEmitter, PageView, Tracker
+
+tracker = Tracker(HttpEmitter(sys.argv[1], flush_interval=60))
+PAGE = PageView(page_url="https://shop.example/")
+if sys.argv[2] == "stopped":
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    loop.call_soon(loop.stop)
+    loop.create_task(tracker.track(PAGE))
+    loop.run_forever()
+    loop.run_until_complete(asyncio.sleep(0))
+tracker.track_nowait(PAGE)
+"""
+
+
+@pytest.mark.parametrize("how", ["stopped", "none"])
+async def test_what_no_loop_delivers_is_delivered_when_the_interpreter_ends(
+    collector: Collector, how: str
+) -> None:
+    async with started(LEFT_BEHIND, collector.url, how) as process:
+        ended = await end_of(process)
+    assert (ended.code, ended.said) == (0, "")
+    assert collector.accepted.total() == (2 if how == "stopped" else 1)

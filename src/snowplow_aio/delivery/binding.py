@@ -185,6 +185,15 @@ class Binding:
         with suppress(RuntimeError):
             portal.enter(self, partial(self._enter_portal, job))
 
+    def deliver_at_exit(self, job: Job) -> None:
+        """
+        Have the delivery run in the portal where no loop runs it: the interpreter ends.
+
+        Some servers stop their loop without ending it, and some programs have none.
+        """
+        if job.can_move and not self.has_loop:
+            self._go_on_in_portal(job)
+
     def _enter_portal(self, job: Job) -> None:
         loop = asyncio.get_running_loop()
         self.attach(loop, job)

@@ -329,6 +329,8 @@ class BufferedEmitter(AcceptingEmitter):
     # --- at the end of the interpreter
 
     def at_exit(self, spent: float) -> tuple[float, concurrent.futures.Future[None]] | None:
+        if self._is_needed():
+            self._binding.deliver_at_exit(self._job())
         loop = self._binding.portal_loop
         if loop is None:
             return None

@@ -93,7 +93,8 @@ class FrozenModel(BaseModel):
         super().__pydantic_init_subclass__(**kwargs)
         own = cls.__dict__.get("__signature__")
         if own is not None:
-            cls.__signature__ = _PlainSignature(own)  # type: ignore[assignment] # pyright: ignore[reportAttributeAccessIssue]
+            # An assignment would be a declaration for type checkers.
+            setattr(cls, "__signature__", _PlainSignature(own))  # noqa: B010
 
 
 def _keywords_only(kind: type[BaseModel], value: object) -> TypeError:

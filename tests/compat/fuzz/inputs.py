@@ -325,7 +325,8 @@ def said(value: object) -> str:
 # --- the judgement
 
 # The argument, the rule and the value.
-_REFUSAL = re.compile(r".+?: .*\b(must|should|required|is|are|has|needs|looks|contradicts|cannot)\b", re.DOTALL)
+_RULES = "must|should|required|is|are|has|needs|looks|contradicts|cannot"
+_REFUSAL = re.compile(rf".+?: .*\b({_RULES})\b", re.DOTALL)
 _LONGEST_REFUSAL = 1_000
 
 # The events that one request of the oracle has.
