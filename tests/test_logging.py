@@ -46,8 +46,10 @@ def test_unless_the_application_configures_logging_nothing_is_printed_but_losses
     printed = output_of("silent")
     warnings = re.findall(r"RuntimeWarning: (.*)", printed)
     assert [warning.partition(" (")[0] for warning in warnings] == [
+        "Broken: events are dropped",
         "http: closed with 1 event undelivered",
-        "1 more event was lost",
+        "Broken: events are dropped",
+        "http: 1 more event was lost",
     ]
     assert "secret" not in printed
     assert "ZeroDivisionError" not in printed

@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from snowplow_aio import EcommerceTransaction, EcommerceTransactionItem, PagePing, PageView, StructuredEvent
+from snowplow_aio import (
+    ConfigurationError,
+    EcommerceTransaction,
+    EcommerceTransactionItem,
+    MemoryEmitter,
+    PagePing,
+    PageView,
+    StructuredEvent,
+    Tracker,
+)
 from tests.conformance.oracle import Oracle
 from tests.model.sent import sent
 
@@ -215,3 +224,20 @@ def test_an_event_cannot_be_changed() -> None:
 
     with pytest.raises(ValidationError, match=r"frozen"):
         event.page_title = "new"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_subclass_with_a_field_that_no_protocol_field_carries_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"ShopView\.basket: has no place in this event"):
+
+        class ShopView(PageView):  # pyright: ignore[reportUnusedClass]
+            basket: int
+
+
+def test_a_subclass_without_fields_of_its_own_is_an_event_like_its_parent() -> None:
+    class ShopView(PageView):
+        """Only a name."""
+
+    tracker = Tracker(emitter := MemoryEmitter())
+    tracker.track_nowait(ShopView(page_url="https://shop.example/"))
+
+    assert emitter.payloads[0]["url"] == "https://shop.example/"

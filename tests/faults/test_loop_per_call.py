@@ -371,11 +371,15 @@ async def test_whoever_has_configured_logging_is_told_there(collector: Collector
 # --- loops that are stopped and never ended, as some servers do
 
 LEFT_BEHIND = """
-import asyncio, sys
+import asyncio, sys, threading
 from snowplow_aio import HttpEmitter, PageView, Tracker
 
 tracker = Tracker(HttpEmitter(sys.argv[1], flush_interval=60))
 PAGE = PageView(page_url="https://shop.example/")
+if sys.argv[2] == "in a thread":
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    asyncio.run_coroutine_threadsafe(tracker.__aenter__(), loop).result()
 if sys.argv[2] == "stopped":
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -387,7 +391,7 @@ tracker.track_nowait(PAGE)
 """
 
 
-@pytest.mark.parametrize("how", ["stopped", "none"])
+@pytest.mark.parametrize("how", ["stopped", "none", "in a thread"])
 async def test_what_no_loop_delivers_is_delivered_when_the_interpreter_ends(
     collector: Collector, how: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import AsyncIterator
@@ -174,3 +175,26 @@ async def test_names_are_looked_up_when_executors_are_shut_down_already(collecto
     async with started(AT_THE_END, url) as process:
         ended = await end_of(process)
     assert (ended.code, ended.printed) == (0, ["no executor", "1"]), ended.said
+
+
+FORK = """
+import asyncio, os, sys
+from snowplow_aio.http import names
+
+async def look_up():
+    return await names.new_resolver().resolve("127.0.0.1", 1)
+
+# As another thread holds it that begins to look a name up.
+with names._lock:
+    pid = os.fork()
+if not pid:
+    os._exit(0 if asyncio.run(look_up()) else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+async def test_a_child_of_a_fork_looks_names_up_whoever_did_so_in_its_parent() -> None:
+    async with started(FORK) as process:
+        ended = await end_of(process)
+    assert ended.code == 0, ended.said

@@ -14,17 +14,19 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+import redis.asyncio
 
 from snowplow_aio import HttpEmitter, MemoryStore, PageView, RedisEmitter, Retry, Tracker
 from snowplow_aio.redis.worker import RedisWorker
-from tests.faults.conftest import balance, balanced, internal_tasks
+from tests.faults.conftest import internal_tasks, missing
 from tests.faults.server import CollectorProcess, Faults
 from tests.redis.servers import RedisServer
-from tests.waiting import until
+from tests.redis.working import left, until_in_redis
 
 pytestmark = pytest.mark.anyio
 
@@ -102,11 +104,11 @@ class Run:
                 await self.track(trackers[self.tracked % len(trackers)])
             await asyncio.sleep(TICK_SECONDS)
 
-    async def cancel_tasks(self) -> None:
-        """Cancel one of the library's tasks about once a second."""
+    async def cancel_tasks(self, spared: asyncio.Task[None]) -> None:
+        """Cancel one of the library's tasks about once a second, but for *spared*, which is the caller's."""
         while True:
             await asyncio.sleep(self.chance.expovariate(1.0))
-            if tasks := internal_tasks():
+            if tasks := [task for task in internal_tasks() if task is not spared]:
                 self.chance.choice(tasks).cancel()
                 self.cancels += 1
 
@@ -124,7 +126,7 @@ async def have_outages(collector: CollectorProcess, server: RedisServer, chance:
         take, give = chance.choice(
             [(collector.close, collector.open), (server.freeze, server.thaw)],
         )
-        await asyncio.to_thread(take)
+        take()
         try:
             await asyncio.sleep(0.5)
         finally:
@@ -161,9 +163,9 @@ async def test_nothing_is_lost_and_nothing_grows_under_all_faults_at_once(
 
     working = asyncio.create_task(worker.run())
     direct, queued = Tracker(sending), Tracker(storing)
-    async with direct, queued, balanced(direct), balanced(queued):
+    async with direct, queued:
         disorder = [
-            asyncio.create_task(run.cancel_tasks()),
+            asyncio.create_task(run.cancel_tasks(working)),
             asyncio.create_task(run.watch()),
             asyncio.create_task(have_outages(collector, server, random.Random(39))),
         ]
@@ -171,8 +173,8 @@ async def test_nothing_is_lost_and_nothing_grows_under_all_faults_at_once(
             await run.produce(direct, queued)
         collector.do(Faults())
         flushed = await direct.flush(120), await queued.flush(120)
-        through_redis = storing.stats().delivered
-        await until(lambda: settled(worker) >= through_redis)
+        async with redis.asyncio.Redis(port=server.port) as rdb:
+            await until_in_redis(partial(is_empty, rdb))
     worker.stop()
     await working
     after = sample()
@@ -194,9 +196,9 @@ async def test_nothing_is_lost_and_nothing_grows_under_all_faults_at_once(
         after=after,
     )
     assert [result.pending for result in flushed] == [0, 0]
-    assert counts.distinct + rejected == run.tracked
-    assert rejected == run.refused
-    assert [balance(stats) for stats in (sending.stats(), storing.stats(), worker.stats())] == [0, 0, 0]
+    assert counts.distinct + run.refused == run.tracked
+    assert rejected <= run.refused
+    assert [missing(one) for one in (sending, storing, worker)] == [0, 0, 0]
     assert counts.duplicates <= counts.unanswered + run.cancels * BATCH
     assert after.descriptors <= before.descriptors
     assert after.tasks == before.tasks
@@ -205,10 +207,13 @@ async def test_nothing_is_lost_and_nothing_grows_under_all_faults_at_once(
         assert growth < 4
 
 
-def settled(worker: RedisWorker) -> int:
-    """Return how many events *worker* is done with."""
-    stats = worker.stats()
-    return stats.delivered + sum(stats.rejected.values())
+async def is_empty(rdb: Any) -> bool:
+    """
+    Return whether no event waits in Redis or is held by a worker.
+
+    The worker's own numbers are too low: of what it had removed when its task was cancelled it knows nothing.
+    """
+    return await left(rdb) == 0
 
 
 def peaks(samples: Sequence[Sample]) -> int:

@@ -9,6 +9,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
 
 from snowplow_aio import (
     EcommerceTransaction,
@@ -16,13 +22,14 @@ from snowplow_aio import (
     PageView,
     StructuredEvent,
     Subject,
+    current_subject,
     use_subject,
 )
 from snowplow_aio.integrations import aiohttp as for_aiohttp
-from snowplow_aio.integrations.asgi import SnowplowMiddleware, tracker_of
+from snowplow_aio.integrations.asgi import SnowplowMiddleware, lifespan, tracker_of
 from snowplow_aio.integrations.page_views import PageViews
 from snowplow_aio.model.subject import IDENTIFYING_KEYS
-from tests.integrations.made import LOOK, Trackers, http_scope, request, tracked
+from tests.integrations.made import LOOK, Trackers, http_scope, request, started, tracked
 
 pytestmark = pytest.mark.anyio
 
@@ -206,3 +213,62 @@ async def test_aiohttp_heeds_the_visitor_too(trackers: Trackers) -> None:
         for path, headers in (("/", {}), ("/?consent", {}), ("/?consent", {"Sec-GPC": "1"})):
             await client.get(path, headers=headers)
     assert [payload.anonymous for payload in trackers.emitters[0].payloads] == [True, False, True]
+
+
+# --- requests within requests, and middlewares that ours has not seen yet
+
+
+async def test_an_inner_application_that_fails_leaves_the_outer_visitor_bound() -> None:
+    """A gateway asks another application in the same process."""
+    made = Trackers()
+
+    async def fails(_scope: Any, _receive: Any, _send: Any) -> None:
+        raise ValueError("inner")
+
+    inner = SnowplowMiddleware(fails, made, user_id=lambda _scope: "inner user")
+
+    async def asks(scope: Any, _receive: Any, _send: Any) -> None:
+        with pytest.raises(ValueError, match="inner"):
+            await request(inner, http_scope("/inner"))
+        await tracker_of(scope).track(LOOK)
+
+    outer = SnowplowMiddleware(asks, made, user_id=lambda _scope: "outer user")
+    await request(outer, visit())
+    await request(outer, visit(DNT="1"))
+
+    assert [event["uid"] for event in made.events] == ["outer user"]
+
+
+async def test_the_first_visitor_who_objects_is_not_tracked_outside_of_our_middleware_either() -> None:
+    """No request has reached our middleware before, and the lifespan belongs to the outer application."""
+    made = Trackers()
+
+    class Refusing(BaseHTTPMiddleware):
+        async def dispatch(self, request: Request, call_next: Any) -> Response:
+            await tracker_of(request).track(LOOK)
+            return Response(status_code=401)
+
+    inner = Starlette(middleware=[Middleware(Refusing), Middleware(SnowplowMiddleware)])
+    app = Starlette(routes=[Mount("/inner", inner)], lifespan=lifespan(made))
+    async with started(app):
+        await request(app, http_scope("/inner/page", headers={"Host": "shop.example", "DNT": "1"}))
+        await request(app, http_scope("/inner/page", headers={"Host": "shop.example"}))
+
+    assert [event["url"] for event in made.events] == ["http://shop.example/inner/page"]
+
+
+@pytest.mark.parametrize("without_consent", ["nothing", "anonymous"])
+async def test_the_current_subject_has_nothing_of_a_visitor_who_objects(without_consent: Any) -> None:
+    subjects: list[Subject | None] = []
+
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        subjects.append(current_subject())
+
+    middleware = SnowplowMiddleware(
+        app, Trackers(), user_id=lambda _scope: "u", without_consent=without_consent
+    )
+    await request(middleware, visit(DNT="1"))
+    await request(middleware, visit())
+
+    assert [subject and subject.user_id for subject in subjects] == [None, "u"]
+    assert repr(subjects[0]) == "Subject()"

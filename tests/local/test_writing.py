@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from snowplow_aio import ConsoleEmitter, FileEmitter, PageView, Retry, Tracker
+from snowplow_aio.local.lines import append_lines
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -236,3 +237,20 @@ def test_an_interpreter_ends_whatever_is_not_written(kind: str, tmp_path: Path) 
         said = program.stderr.read().decode()
     assert "closed; 0 waiting" in said
     assert "Fatal" not in said
+
+
+def test_a_file_is_free_for_others_although_a_forked_child_still_has_it(tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    path = tmp_path / "events.jsonl"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    # What a child of a fork has.
+    copy = os.dup(descriptor)
+    append_lines(descriptor, [b"{}\n"])
+    os.close(descriptor)
+    other = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(other)
+        os.close(copy)
+    assert path.read_bytes() == b"{}\n"

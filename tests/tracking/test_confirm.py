@@ -53,7 +53,7 @@ async def test_whoever_stops_waiting_does_not_stop_the_event() -> None:
     async with running_collector() as collector:
         collector.answer_next(Answer(hangs=True))
         async with Tracker(HttpEmitter(collector.url, retry=Retry(initial_delay=0.01))) as tracker:
-            with pytest.raises(TimeoutError):
+            with pytest.raises(TimeoutError, match="the event was not delivered within"):
                 await tracker.track_and_confirm(PAGE, timeout=0.01)
             await collector.requested(1)
             collector.disconnect()

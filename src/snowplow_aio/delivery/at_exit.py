@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Protocol
 
+from snowplow_aio.runtime import losses
 from snowplow_aio.runtime.foreign_text import events_text
 from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
 
@@ -72,19 +73,6 @@ def forget(owner: Owner) -> None:
 # --- saying it
 
 
-def announce(log: QuietLogger, message: str, *args: object) -> None:
-    """Log *message* with *args*; if logging is not set up, issue it as a RuntimeWarning."""
-    if log.logger.hasHandlers():
-        log.warning(message, *args)
-        return
-    try:
-        warnings.warn(message % args, RuntimeWarning, stacklevel=2)
-    except RuntimeWarning:
-        # The program makes errors of warnings, but no close may raise. Without
-        # handlers, Python itself writes to standard error.
-        log.logger.warning(message, *args)
-
-
 _is_loss_told: ContextVar[bool] = ContextVar("snowplow_aio.delivery.is_loss_told", default=False)
 
 
@@ -101,30 +89,6 @@ def loss_is_told() -> Generator[None]:
 def is_loss_told() -> bool:
     """Return whether the caller is in such a block."""
     return _is_loss_told.get()
-
-
-# How many events of each kind were lost after the one warning of that kind.
-_unsaid: dict[str, int] = {}
-
-
-def say_once(kind: str, message: str, *args: object, count: int = 0) -> None:
-    """
-    Issue *message* with *args* as a RuntimeWarning, once for each *kind*, if logging is not set up.
-
-    Args:
-        kind: The kind of loss, such as ``closed``.
-
-        message: The message; it is for whoever has not asked for logs.
-
-        args: Its arguments.
-
-        count: Events that are lost. Those after the first message are said at the end of the interpreter.
-    """
-    if kind in _unsaid:
-        _unsaid[kind] += count
-    elif not log.logger.hasHandlers():
-        _unsaid[kind] = 0
-        announce(log, message, *args)
 
 
 def is_shown(category: type[Warning]) -> bool:
@@ -144,15 +108,7 @@ def _say_undelivered() -> None:
     name, _, error = left[0]
     who = name if len(left) == 1 else f"{name} and {len(left) - 1} more"
     message = "%s: ended without aclose(), with %s undelivered (last error: %s)"
-    announce(log, message, who, events_text(sum(count for _, count, _ in left)), error)
-
-
-def _say_the_rest() -> None:
-    for kind, count in _unsaid.items():
-        if count:
-            more = "1 more event was" if count == 1 else f"{count} more events were"
-            announce(log, "%s lost (%s)", more, kind)
-            _unsaid[kind] = 0
+    losses.announce(log, message, who, events_text(sum(count for _, count, _ in left)), error)
 
 
 # --- the hooks
@@ -189,7 +145,7 @@ def _when_main_thread_ends() -> None:
 def _when_interpreter_ends() -> None:
     _deliver()
     _say_undelivered()
-    _say_the_rest()
+    losses.say_the_rest()
 
 
 # `atexit` would come too late to start threads. The latest hook of this kind is called first, so that of the

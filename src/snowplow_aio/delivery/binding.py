@@ -90,6 +90,11 @@ class Binding:
         return portal.loop_of(self)
 
     @property
+    def running_loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop that delivers, or will in a moment."""
+        return self._supervisor.loop if self._supervisor.has_loop else self.portal_loop
+
+    @property
     def _is_in_portal(self) -> bool:
         return self._supervisor.has_loop and self._supervisor.loop is portal.loop_of(self)
 

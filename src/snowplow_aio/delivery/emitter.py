@@ -31,7 +31,7 @@ from snowplow_aio.model.payload import Payload
 from snowplow_aio.model.stored_event import StoredEvent
 from snowplow_aio.outcomes import EmitterStats, FlushResult
 from snowplow_aio.policies import Batching, Retry
-from snowplow_aio.runtime import fork, turns
+from snowplow_aio.runtime import fork, losses, turns
 from snowplow_aio.runtime.foreign_text import events_text
 from snowplow_aio.runtime.tasks import start_task
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
@@ -44,7 +44,6 @@ _throttled = ThrottledLog(log)
 # What waits without a loop is spoken of after this time.
 _NO_LOOP_SECONDS = 5.0
 _NO_LOOP = "no event loop runs the delivery"
-_NO_LOOP_MESSAGE = "%s: no event loop runs the delivery of %s: they wait until one tracks"
 
 # For each event: names of a module are read faster than members of a class.
 _RUNNING, _STOPPED = LifeCycle.RUNNING, LifeCycle.STOPPED
@@ -55,10 +54,9 @@ class BufferedEmitter(AcceptingEmitter):
     """
     Takes events into a store, from which one delivery loop sends them.
 
-    It can be made anywhere. The loop starts with the first event that is taken
-    inside a running event loop. When that event loop ends before the events are
-    delivered, the delivery goes on in a thread of ours, the portal, until another
-    event loop that lasts takes it over.
+    It can be made anywhere. The loop starts with the first event that is taken inside a running
+    event loop. When that ends before the events are delivered, the delivery goes on in a thread
+    of ours, the portal, until another event loop that lasts takes it over.
 
     Args:
         transport: Makes the requests.
@@ -238,7 +236,7 @@ class BufferedEmitter(AcceptingEmitter):
 
     def _refuse_closed(self, payloads: Sequence[Payload]) -> None:
         message = "%s: events are dropped: they were tracked after aclose()"
-        at_exit.say_once("closed", message, self.name, count=len(payloads))
+        losses.say_once("closed", message, self.name, count=len(payloads))
         window = self._counters.accept(len(payloads))
         self._drop_at_entry([StoredEvent(payload, self._now(), window) for payload in payloads], "closed")
 
@@ -272,15 +270,12 @@ class BufferedEmitter(AcceptingEmitter):
     def _job(self) -> Job:
         return Job(
             deliver=self._deliver,
-            is_needed=self._is_needed,
+            is_needed=lambda: self._undelivered() > 0,
             settle=self._hooks.settle,
             take_over=self._take_over,
             when_stopped=self._drop_rest,
             can_move=not self._transport.needs_its_loop,
         )
-
-    def _is_needed(self) -> bool:
-        return self._undelivered() > 0
 
     def _wait_for_loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Find a loop for events that were taken while the delivery left one; say if there is none."""
@@ -289,9 +284,10 @@ class BufferedEmitter(AcceptingEmitter):
         elif (oldest := self._store.oldest()) is not None:
             is_late = self._now() - oldest.accepted_at > _NO_LOOP_SECONDS
             if is_late and not self._binding.has_loop:
+                message = f"%s: {_NO_LOOP} of %s: they wait until one tracks"
                 said = (self.name, events_text(self._undelivered()))
-                _throttled.log("no loop", logging.WARNING, _NO_LOOP_MESSAGE, *said)
-                at_exit.say_once("no loop", _NO_LOOP_MESSAGE, *said)
+                _throttled.log("no loop", logging.WARNING, message, *said)
+                losses.say_once("no loop", message, *said)
 
     def _take_over(self) -> None:
         """Begin with a new delivery loop: the event loop was closed under the old one."""
@@ -329,18 +325,19 @@ class BufferedEmitter(AcceptingEmitter):
     # --- at the end of the interpreter
 
     def at_exit(self, spent: float) -> tuple[float, concurrent.futures.Future[None]] | None:
-        if self._is_needed():
+        """Begin to deliver what is left; `spent` seconds were waited for. Return how long, and the end."""
+        if self._undelivered():
             self._binding.deliver_at_exit(self._job())
-        loop = self._binding.portal_loop
+        loop = self._binding.running_loop if self._process_marker[0] else None
         if loop is None:
             return None
         seconds = max(0.0, min(self._drain_timeout, self.last_drain_seconds) - spent)
         return seconds, asyncio.run_coroutine_threadsafe(self._deliver_last(seconds), loop)
 
     async def _deliver_last(self, seconds: float) -> None:
-        """Deliver what is left in the portal, *seconds* at most, and leave it: the interpreter ends."""
+        """Deliver what is left, *seconds* at most, and leave the loop: the interpreter ends."""
         loop = asyncio.get_running_loop()
-        if self._supervisor.loop is not loop:
+        if self._supervisor.loop is not loop or self._closing is not None:
             return
         window = self._counters.close_window()
         self._delivery.flush_soon(window, loop.time(), ends_at=loop.time() + seconds)
@@ -355,6 +352,7 @@ class BufferedEmitter(AcceptingEmitter):
         loop.call_soon(self._binding.leave_portal)
 
     def newly_undelivered(self) -> tuple[int, str | None]:
+        """Return the number of undelivered events, 0 if it was asked for before, and the last error."""
         count = self._undelivered()
         if count == self._warned_of:
             return 0, None
@@ -521,7 +519,7 @@ class BufferedEmitter(AcceptingEmitter):
             said = (self.name, events_text(lost), self._delivery.reporter.last_error)
             log.warning(message, *said)
             if not self._is_loss_told:
-                at_exit.say_once("closed", message, *said, count=lost)
+                losses.say_once("closed", message, *said, count=lost)
         elif result.dropped == 0:
             log.info("%s: closed, everything is delivered", self.name)
 
@@ -537,7 +535,7 @@ class BufferedEmitter(AcceptingEmitter):
                 warnings.warn(message % said, ResourceWarning, source=self, stacklevel=2)
             else:
                 _throttled.log("forgotten", logging.WARNING, message, *said)
-                at_exit.say_once("forgotten", message, *said, count=count)
+                losses.say_once("forgotten", message, *said, count=count)
 
     # --- while it runs
 

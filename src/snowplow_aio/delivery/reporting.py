@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 from snowplow_aio.abc import EventStore, Response
-from snowplow_aio.delivery import at_exit
 from snowplow_aio.delivery.circuit_breaker import CircuitBreaker
 from snowplow_aio.delivery.counters import Counters
 from snowplow_aio.delivery.hooks import Hooks
 from snowplow_aio.exceptions import TransportError
 from snowplow_aio.model.stored_event import StoredEvent, windows_of
 from snowplow_aio.outcomes import Delivered, Dropped, EmitterStats, Outcome, Rejected, Retried, State
+from snowplow_aio.runtime import losses
 from snowplow_aio.runtime.confirmations import Confirmations
 from snowplow_aio.runtime.foreign_text import events_text, shown
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
@@ -85,6 +85,7 @@ class Reporter:
         self._confirm(events, reason)
         message = "%s: an event was rejected with status %d"
         self._throttled.log(reason, logging.ERROR, message, self._name, response.status)
+        losses.say_once("rejected", message, self._name, response.status, count=len(events))
         self._call_hooks(Rejected, events, reason=reason, status=response.status)
 
     def dropped(
@@ -105,7 +106,7 @@ class Reporter:
         self._throttled.log(kind, logging.WARNING, message, self._name, reason, count=len(events))
         if reason != "closed":
             # A close says in one line what it has lost.
-            at_exit.say_once(reason, message, self._name, reason, count=len(events))
+            losses.say_once(reason, message, self._name, reason, count=len(events))
         if calls_hooks:
             self._call_hooks(Dropped, events, reason=reason, status=status)
 
@@ -156,6 +157,7 @@ class Reporter:
         if is_news:
             message = "%s: misconfigured: everything is refused (%s); events are kept, one is tried in %.0f s"
             self._throttled.log("misconfigured", logging.ERROR, message, self._name, failure, pause)
+            losses.say_once("misconfigured", message, self._name, failure, pause)
         self._retried(kept, response, pause)
 
     def closed(self) -> None:
@@ -166,7 +168,7 @@ class Reporter:
         self.retries[response.reason] += 1
         if self.last_success is None and self.retries.total() >= _UNREACHED_ATTEMPTS:
             message = "%s: nothing has been delivered so far: %s; events are kept and tried again"
-            at_exit.say_once("unreached", message, self._name, self.last_error)
+            losses.say_once("unreached", message, self._name, self.last_error)
         status = response.status or None
         self._call_hooks(Retried, kept, reason=response.reason, status=status, pause=pause)
 

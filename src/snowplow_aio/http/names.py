@@ -24,6 +24,17 @@ _under_way: dict[tuple[object, ...], _LookUp] = {}
 _lock = threading.Lock()
 
 
+def _forget() -> None:
+    """Begin anew in the child of a fork: a thread that held the lock, or looks a name up, is not there."""
+    global _lock  # noqa: PLW0603 - there is one for each process
+    _lock = threading.Lock()
+    _under_way.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
 def new_resolver() -> aiohttp.ThreadedResolver:
     """Return aiohttp's resolver of names, with our own threads."""
     return aiohttp.ThreadedResolver(loop=cast("asyncio.AbstractEventLoop", _Threads()))

@@ -195,7 +195,7 @@ class HttpTransport(Transport):
             self.max_events = 1
         self._given_session = session
         # The application's session belongs to its loop.
-        self.needs_its_loop = session is not None
+        self.needs_its_loop: bool = session is not None
         self._sessions = Sessions(connections)
         self._proxy = proxy
         self._reads_environment = trust_env and proxy is None and session is None

@@ -173,10 +173,22 @@ def _request_scope(scope: Any) -> RequestScope | None:
     """Return the `RequestScope` of *scope*; a new one outside of the middleware that keeps one."""
     found: RequestScope | None = scope.get(_REQUEST)
     if found is None and scope.get("type") in _REQUESTS:
-        policy = getattr(getattr(scope.get("app"), "state", None), _POLICY, None)
+        app = scope.get("app")
+        policy = getattr(getattr(app, "state", None), _POLICY, None) or _policy_within(app)
         if policy is not None:
             return RequestScope(policy, _head(scope), scope)
     return found
+
+
+def _policy_within(app: Any) -> VisitorPolicy | None:
+    """Return the policy of the middleware of *app* that no request has reached yet."""
+    layer = getattr(app, "middleware_stack", None)
+    while layer is not None and not isinstance(layer, RequestMiddleware):
+        layer = getattr(layer, "app", None)
+    if layer is None:
+        return None
+    keep_policy(app, layer.policy)
+    return layer.policy
 
 
 def _tracker_in(scope: Any) -> Tracker:
@@ -216,7 +228,7 @@ class RequestMiddleware:
 
     def __init__(self, app: ASGIApp, setup: Setup, life_cycle: LifeCycle | None = None) -> None:
         self.app: ASGIApp = app
-        self._policy = setup.policy
+        self.policy: VisitorPolicy = setup.policy
         self._page_views = setup.page_views
         self._life_cycle = life_cycle
         self._is_known = False
@@ -226,7 +238,7 @@ class RequestMiddleware:
         life_cycle, kind = self._life_cycle, scope["type"]
         app = scope.get("app")
         if not self._is_known and app is not None:
-            keep_policy(app, self._policy)
+            keep_policy(app, self.policy)
             self._is_known = True
         if kind not in _REQUESTS:
             if kind == "lifespan" and life_cycle is not None:
@@ -239,20 +251,24 @@ class RequestMiddleware:
         if _APP not in scope:
             scope[_APP] = app
         outer = scope.get(_REQUEST)
-        request_scope = scope[_REQUEST] = RequestScope(self._policy, _head(scope), scope, outer)
-        if self._policy.has_async_hooks:
+        request_scope = scope[_REQUEST] = RequestScope(self.policy, _head(scope), scope, outer)
+        if self.policy.has_async_hooks:
             await request_scope.prefetch()
         if self._page_views is not None and kind == "http":
             send = _tracking_page_view(self._page_views, request_scope, scope, send)
-        token = bound_scope.set(request_scope)
+        before = bound_scope.get()
+        bound_scope.set(request_scope)
+        # After an error whoever handles it outside tracks about the same visitor. Then it is the
+        # server's task that ends, unless this one belongs to another request.
+        is_left = before is not None
         try:
             await self.app(scope, receive, send)
-            # Not after an error: whoever handles it outside tracks about the same visitor. Then it is
-            # the server's task that ends.
-            bound_scope.reset(token)
-            if outer is not None:
-                scope[_REQUEST] = outer
+            is_left = True
         finally:
+            if is_left:
+                bound_scope.set(before)
+                if outer is not None:
+                    scope[_REQUEST] = outer
             request_scope.close()
 
 

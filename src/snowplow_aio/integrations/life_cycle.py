@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from snowplow_aio.delivery.at_exit import announce
 from snowplow_aio.model.arguments import check_argument, check_seconds
 from snowplow_aio.model.subject import platform_code
+from snowplow_aio.runtime.losses import announce
 from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
 from snowplow_aio.tracking.tracker import Tracker
 

@@ -74,7 +74,8 @@ def _locked(descriptor: int) -> Generator[None, None, None]:
         yield
         return
     ends_at = time.monotonic() + _PATIENCE_SECONDS
-    while True:
+    is_locked = False
+    while not is_locked:
         try:
             _fcntl.flock(descriptor, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
         except BlockingIOError:
@@ -84,10 +85,13 @@ def _locked(descriptor: int) -> Generator[None, None, None]:
         except OSError:
             # A file system without locks.
             break
-        else:
-            break
-    # Closing the file unlocks it.
-    yield
+        is_locked = True
+    try:
+        yield
+    finally:
+        # To close the file is not enough: a child of a fork has it, too.
+        with suppress(OSError):
+            _fcntl.flock(descriptor, _fcntl.LOCK_UN)
 
 
 class PipeWriter:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from snowplow_aio.exceptions import ConfigurationError
 from snowplow_aio.model.atomic import TEXT_LIMITS, TextCheck
 from snowplow_aio.model.fields import Wire
 from snowplow_aio.model.frozen_model import FrozenModel
@@ -50,6 +51,7 @@ class PrimitiveEvent(FrozenModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
+        cls._refuse_own_fields()
         cls.wire_fields = tuple((name, wire.key, wire.text) for name, wire in cls._wires())
         if hasattr(cls, "schema_key"):
             cls.schema_uri = str(cls.schema_key)
@@ -60,6 +62,18 @@ class PrimitiveEvent(FrozenModel):
         texts = {name: wire.key for name, wire in cls._wires() if wire.key in TEXT_LIMITS}
         schema = handler(source)
         return core_schema.no_info_after_validator_function(TextCheck(texts), schema) if texts else schema
+
+    @classmethod
+    def _refuse_own_fields(cls) -> None:
+        """Refuse a user's subclass with a field that no protocol field carries: it would be lost."""
+        if PrimitiveEvent in cls.__bases__:
+            # A class of the library's reads such a field itself.
+            return
+        wired = {name for name, _ in cls._wires()}
+        of_bases = {name for base in cls.__mro__[1:] for name in getattr(base, "__pydantic_fields__", ())}
+        if own := sorted(set(cls.__pydantic_fields__) - wired - of_bases):
+            rule = "has no place in this event: send it in an entity, or in a SelfDescribing event"
+            raise ConfigurationError(f"{cls.__name__}.{own[0]}: {rule}")
 
     @classmethod
     def _wires(cls) -> list[tuple[str, Wire]]:

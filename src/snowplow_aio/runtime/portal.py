@@ -38,8 +38,9 @@ class _Portal:
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
             while not self._ends.is_set():
-                # A hook may call `sys.exit`, which ends neither the program nor the other guests.
-                with suppress(SystemExit):
+                # A hook may call `sys.exit` or stop the loop. That ends neither the program nor the
+                # other guests.
+                with suppress(BaseException):
                     runner.run(_until(self._ends))
 
     def end(self) -> None:

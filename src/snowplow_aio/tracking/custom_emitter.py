@@ -15,6 +15,7 @@ from typing import Any
 from snowplow_aio.abc import AcceptingEmitter
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.outcomes import EmitterStats, FlushResult
+from snowplow_aio.runtime import losses
 from snowplow_aio.runtime.bounded_call import called_within, within
 from snowplow_aio.runtime.confirmations import Confirmations
 from snowplow_aio.runtime.foreign_text import events_text
@@ -175,6 +176,9 @@ class CustomEmitter(AcceptingEmitter):
                 raise
             except Exception as error:  # noqa: BLE001 - an emitter's fault must not reach the others
                 self._failed(payload, error)
+            except BaseException as error:
+                self._failed(payload, error)
+                raise
             else:
                 self._succeeded(payload)
 
@@ -209,8 +213,9 @@ class CustomEmitter(AcceptingEmitter):
         self._dropped.setdefault(reason, 0)
         self._dropped[reason] += 1
         self._confirmations.tell(payload, fault or reason)
+        message = "%s: events are dropped (%s)"
+        losses.say_once(reason, message, self.name, reason, count=1)
         if fault is None:
-            message = "%s: events are dropped (%s)"
             self._throttled.log(f"dropped:{reason}", logging.WARNING, message, self.name, reason)
 
     # --- flush and close

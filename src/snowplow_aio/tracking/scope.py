@@ -71,12 +71,14 @@ def current_subject() -> Subject | None:
     Return the subject that `use_subject`, or a web request, has bound for this task.
 
     Returns:
-        A subject; None if nothing is bound.
+        A subject; None if nothing is bound. Of a visitor who did not permit all, it has nothing.
     """
     scope, bound = bound_scope.get(), bound_subject.get()
     if scope is None:
         return bound
-    visitor = subject_with(scope.fields())
+    # Nothing of a visitor who said no, and no id of one who wants to be anonymous, is handed on.
+    permission = scope.permission()
+    visitor = subject_with(scope.fields() if permission == "all" else {})
     # A copy, because what is bound must not be changed.
     return visitor if bound is None else layered((visitor, bound))
 

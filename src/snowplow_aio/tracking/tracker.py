@@ -462,6 +462,11 @@ class Tracker(NeverCopied, TrackMethods):
                     await wait
                 await self.flush(wait=False)
                 faults = [(name, await settled) for name, settled in watched]
+        except TimeoutError as error:
+            if timeout is None or error.args:
+                raise
+            late = f"the event was not delivered within {timeout:g} s ({self.health()})"
+            raise TimeoutError(late) from None
         finally:
             for _, settled in watched:
                 settled.cancel()

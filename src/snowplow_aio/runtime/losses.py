@@ -1,0 +1,57 @@
+"""Saying that events are lost, once, to whoever has configured no logging. Others find it in their log."""
+
+from __future__ import annotations
+
+import warnings
+
+from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
+
+log: QuietLogger = quiet_logger("snowplow_aio.delivery")
+
+
+def announce(log: QuietLogger, message: str, *args: object) -> None:
+    """Log *message* with *args*; if logging is not set up, issue it as a RuntimeWarning."""
+    if log.logger.hasHandlers():
+        log.warning(message, *args)
+        return
+    try:
+        warnings.warn(message % args, RuntimeWarning, stacklevel=2)
+    except RuntimeWarning:
+        # The program makes errors of warnings, but no close may raise. Without
+        # handlers, Python itself writes to standard error.
+        log.logger.warning(message, *args)
+
+
+# How many events of each emitter's name and kind were lost after the one warning of that kind.
+_unsaid: dict[tuple[str, str], int] = {}
+
+
+def say_once(kind: str, message: str, name: str, *args: object, count: int = 0) -> None:
+    """
+    Issue *message* as a RuntimeWarning, once for each *name* and *kind*, if logging is not set up.
+
+    Args:
+        kind: The kind of loss, such as ``closed``.
+
+        message: The message; it is for whoever has not asked for logs.
+
+        name: The name of the emitter, and the first argument of the message.
+
+        args: Its other arguments.
+
+        count: Events that are lost. Those after the first message are said at the end of the interpreter.
+    """
+    if (name, kind) in _unsaid:
+        _unsaid[name, kind] += count
+    elif not log.logger.hasHandlers():
+        _unsaid[name, kind] = 0
+        announce(log, message, name, *args)
+
+
+def say_the_rest() -> None:
+    """Say how many events of each kind were lost after the one message about it."""
+    for (name, kind), count in _unsaid.items():
+        if count:
+            more = "1 more event was" if count == 1 else f"{count} more events were"
+            announce(log, "%s: %s lost (%s)", name, more, kind)
+            _unsaid[name, kind] = 0
