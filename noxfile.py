@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import nox
+from nox.virtualenv import HAS_UV, UV
 from packaging.requirements import Requirement
 
 nox.needs_version = ">=2026.2"
@@ -239,7 +240,8 @@ def run_alone(session: nox.Session, requirement: str, *program: str) -> None:
         command = (sys.executable, "-m", "virtualenv", "-q", "--python", interpreter, f"{directory}/venv")
         session.run(*command, external=True)
         python = f"{directory}/venv/bin/python"
-        install = ("uv", "pip", "install", "--python", python) if shutil.which("uv") else (python, *PIP)
+        # That of nox, which need not be on the path.
+        install = (UV, "pip", "install", "--python", python) if HAS_UV else (python, *PIP)
         session.run(*install, requirement, external=True, silent=True)
         # Isolated: neither this directory nor PYTHONPATH may lend a module.
         session.run(python, "-I", *program, external=True)

@@ -22,7 +22,7 @@ async def begin() -> None:
 
 
 asyncio.run(begin())
-# This event waits while the workers are forked. Afterwards nothing in the parent delivers it.
+# This event waits while the workers are forked. The parent delivers it when it ends.
 tracker.track_nowait(PARENT)
 
 app = Starlette(routes=routes, lifespan=lifespan(tracker))
