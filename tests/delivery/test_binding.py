@@ -320,3 +320,16 @@ def test_a_loop_that_stands_still_for_a_moment_is_no_reason_to_worry() -> None:
     assert tracker.health()
     loop.run_until_complete(tracker.aclose(0))
     loop.close()
+
+
+@pytest.mark.anyio
+async def test_a_loop_that_outlives_the_main_thread_goes_on_delivering() -> None:
+    """The hook for the end of the main thread comes while threads of the application still run."""
+    with LoopThread() as collector:
+        tracker = Tracker(emitter := HttpEmitter(collector.url, flush_interval=0.01))
+        async with tracker:
+            end = await asyncio.to_thread(emitter.at_exit, 0.0, ends=False)
+            assert end is not None
+            await asyncio.wrap_future(end[1])
+            await asyncio.to_thread(tracker.track_nowait, PAGE)
+            await until(lambda: collector.accepted.total() == 1)

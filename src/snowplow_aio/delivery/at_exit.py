@@ -37,12 +37,14 @@ class Owner(Protocol):
 
     name: str
 
-    def at_exit(self, spent: float) -> tuple[float, concurrent.futures.Future[None]] | None:
+    def at_exit(self, spent: float, *, ends: bool) -> tuple[float, concurrent.futures.Future[None]] | None:
         """
-        Have the portal deliver what is left, if the delivery runs there, and end there.
+        Have the loop that delivers deliver what is left; where there is none, the portal.
 
         Args:
             spent: Seconds that were waited for at the end of the interpreter so far.
+
+            ends: Whether nothing of the program runs any more.
 
         Returns:
             The seconds that this takes at most, and its end; None if there is nothing to wait for.
@@ -114,12 +116,12 @@ def _say_undelivered() -> None:
 # --- the hooks
 
 
-def _deliver() -> None:
-    """Wait until the portal has delivered what is left, within the bound."""
+def _deliver(*, ends: bool) -> None:
+    """Wait until what is left is delivered, within the bound; *ends* is that of `Owner.at_exit`."""
     global _spent  # noqa: PLW0603 - for both hooks together
     began = time.monotonic()
     try:
-        waits = [wait for owner in list(_owners) if (wait := owner.at_exit(_spent)) is not None]
+        waits = [wait for owner in list(_owners) if (wait := owner.at_exit(_spent, ends=ends)) is not None]
         seconds = max([seconds for seconds, _ in waits], default=0.0)
         concurrent.futures.wait([future for _, future in waits], timeout=seconds + _END_SECONDS)
     except KeyboardInterrupt:
@@ -135,7 +137,7 @@ def _is_multiprocessing() -> bool:
 
 
 def _when_main_thread_ends() -> None:
-    _deliver()
+    _deliver(ends=False)
     if _is_multiprocessing():
         # Such a process may end without the other hook.
         _say_undelivered()
@@ -143,7 +145,7 @@ def _when_main_thread_ends() -> None:
 
 @atexit.register
 def _when_interpreter_ends() -> None:
-    _deliver()
+    _deliver(ends=True)
     _say_undelivered()
     losses.say_the_rest()
 

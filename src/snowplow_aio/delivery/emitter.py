@@ -324,18 +324,20 @@ class BufferedEmitter(AcceptingEmitter):
 
     # --- at the end of the interpreter
 
-    def at_exit(self, spent: float) -> tuple[float, concurrent.futures.Future[None]] | None:
-        """Begin to deliver what is left; `spent` seconds were waited for. Return how long, and the end."""
+    def at_exit(self, spent: float, *, ends: bool) -> tuple[float, concurrent.futures.Future[None]] | None:
+        """Begin to deliver what is left, *spent* seconds late; return how long it takes, and its end."""
         if self._undelivered():
             self._binding.deliver_at_exit(self._job())
         loop = self._binding.running_loop if self._process_marker[0] else None
         if loop is None:
             return None
         seconds = max(0.0, min(self._drain_timeout, self.last_drain_seconds) - spent)
-        return seconds, asyncio.run_coroutine_threadsafe(self._deliver_last(seconds), loop)
+        # A thread of the application may go on with its loop after the main thread has ended.
+        leaves = ends or loop is self._binding.portal_loop
+        return seconds, asyncio.run_coroutine_threadsafe(self._deliver_last(seconds, leaves=leaves), loop)
 
-    async def _deliver_last(self, seconds: float) -> None:
-        """Deliver what is left, *seconds* at most, and leave the loop: the interpreter ends."""
+    async def _deliver_last(self, seconds: float, *, leaves: bool) -> None:
+        """Deliver what is left, *seconds* at most; then leave the loop, if that is wanted."""
         loop = asyncio.get_running_loop()
         if self._supervisor.loop is not loop or self._closing is not None:
             return
@@ -346,10 +348,11 @@ class BufferedEmitter(AcceptingEmitter):
                 await self._settled(window, None)
                 await self._hooks.settle()
         self._delivery.breaker.ends_at = None
-        # It closes its connections, of which Python would complain otherwise.
-        await self._supervisor.leave()
-        # Threads that a transport has started there, and that Python waits for, end with it.
-        loop.call_soon(self._binding.leave_portal)
+        if leaves:
+            # It closes its connections, of which Python would complain otherwise.
+            await self._supervisor.leave()
+            # Threads that a transport has started there, and that Python waits for, end with it.
+            loop.call_soon(self._binding.leave_portal)
 
     def newly_undelivered(self) -> tuple[int, str | None]:
         """Return the number of undelivered events, 0 if it was asked for before, and the last error."""

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from snowplow_aio.instrumentation.metrics import ObservedWorker, metrics
 from snowplow_aio.model.arguments import check_argument
+from snowplow_aio.runtime.relay import Relay
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 
 __all__ = ["HealthEndpoint", "metrics"]
@@ -68,9 +69,9 @@ class _Connections:
             connection.end("")
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(Relay):
     """
-    Passes a connection on to aiohttp, within bounds of time and size.
+    A connection within bounds of time and size.
 
     Args:
         connections: All that are open.
@@ -79,18 +80,15 @@ class _Connection(asyncio.Protocol):
     """
 
     def __init__(self, connections: _Connections, handler: web.RequestHandler) -> None:
+        super().__init__(handler)
         self._connections = connections
-        self._handler = handler
-        self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._received = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
-        self._transport = transport
         reason = f"no whole request within {CONNECTION_SECONDS:g} s"
         self._deadline = asyncio.get_running_loop().call_later(CONNECTION_SECONDS, self.end, reason)
-        self._handler.connection_made(transport)
+        super().connection_made(transport)
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -98,30 +96,19 @@ class _Connection(asyncio.Protocol):
         if self._received > MAX_REQUEST_BYTES:
             self.end(f"a request of more than {MAX_REQUEST_BYTES} bytes")
         else:
-            self._handler.data_received(data)
+            super().data_received(data)
 
-    def eof_received(self) -> None:
-        self._handler.eof_received()
-
-    def pause_writing(self) -> None:
-        self._handler.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._handler.resume_writing()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
         self._connections.discard(self)
-        self._handler.connection_lost(exc)
+        super().connection_lost(exc)
 
     def end(self, reason: str) -> None:
         """Close at once, and log the *reason* if there is one."""
         self._connections.discard(self)
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.abort()
-            if reason:
-                self._connections.said(reason)
+        if self.abort() and reason:
+            self._connections.said(reason)
 
 
 class HealthEndpoint:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from snowplow_aio.runtime.relay import Relay
+
 # An emitter has up to 16. A process of macOS may open 256 files.
 MAX_CONNECTIONS = 200
 
@@ -55,22 +57,19 @@ class Connections:
             connection.close()
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(Relay):
     def __init__(self, handler: web.RequestHandler, connections: Connections) -> None:
-        self._handler = handler
+        super().__init__(handler)
         self._connections = connections
-        self._transport: asyncio.Transport | None = None
         self._silence: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
-        self._transport = transport
-        self._handler.connection_made(transport)
+        super().connection_made(transport)
         self._is_heard()
 
     def data_received(self, data: bytes) -> None:
         self._is_heard()
-        self._handler.data_received(data)
+        super().data_received(data)
 
     def _is_heard(self) -> None:
         if self._silence is not None:
@@ -78,23 +77,13 @@ class _Connection(asyncio.Protocol):
         self._silence = asyncio.get_running_loop().call_later(MAX_SILENCE, self.close)
         self._connections.heard(self)
 
-    def eof_received(self) -> None:
-        self._handler.eof_received()
-
-    def pause_writing(self) -> None:
-        self._handler.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._handler.resume_writing()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         if self._silence is not None:
             self._silence.cancel()
         self._connections.forget(self)
-        self._handler.connection_lost(exc)
+        super().connection_lost(exc)
 
     def close(self) -> None:
         """Close the connection at once."""
         self._connections.forget(self)
-        if self._transport is not None:
-            self._transport.abort()
+        self.abort()

@@ -37,7 +37,7 @@ class _Portal:
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
-            while not self._ends.is_set():
+            while not self._ends.is_set() and not self.loop.is_closed():
                 # A hook may call `sys.exit` or stop the loop. That ends neither the program nor the
                 # other guests.
                 with suppress(BaseException):
