@@ -254,3 +254,21 @@ def test_a_file_is_free_for_others_although_a_forked_child_still_has_it(tmp_path
         os.close(other)
         os.close(copy)
     assert path.read_bytes() == b"{}\n"
+
+
+def test_nothing_is_written_while_another_process_has_locked_the_file(tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"{}\n")
+    own, other = os.open(path, os.O_RDWR | os.O_APPEND), os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(TimeoutError, match="another process has locked the file"):
+            append_lines(own, [b"[]\n"])
+        assert path.read_bytes() == b"{}\n"
+        fcntl.flock(other, fcntl.LOCK_UN)
+        append_lines(own, [b"[]\n"])
+    finally:
+        os.close(own)
+        os.close(other)
+    assert path.read_bytes() == b"{}\n[]\n"

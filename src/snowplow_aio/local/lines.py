@@ -74,8 +74,7 @@ def _locked(descriptor: int) -> Generator[None, None, None]:
         yield
         return
     ends_at = time.monotonic() + _PATIENCE_SECONDS
-    is_locked = False
-    while not is_locked:
+    while True:
         try:
             _fcntl.flock(descriptor, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
         except BlockingIOError:
@@ -85,7 +84,8 @@ def _locked(descriptor: int) -> Generator[None, None, None]:
         except OSError:
             # A file system without locks.
             break
-        is_locked = True
+        else:
+            break
     try:
         yield
     finally:
