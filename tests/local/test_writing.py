@@ -11,6 +11,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -171,6 +172,28 @@ async def test_a_console_that_nobody_reads_keeps_no_close_waiting(pipe: tuple[in
         assert result.delivered + result.dropped == tracked
         # The thread that writes gives up by itself.
         os.close(reading)
+
+
+async def test_a_write_that_was_given_up_touches_no_file_opened_since(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    other_end, other = os.pipe()
+    large = PageView(page_url=f"https://shop.example/{'x' * 900}")
+    with os.fdopen(os.dup(writing), "w", encoding="utf-8") as stream:
+        number = stream.fileno()
+        tracker = Tracker(ConsoleEmitter(stream, retry=SOON))
+        for _ in range(3_000):
+            await tracker.track(large)
+        assert (await tracker.aclose(0.1)).dropped > 0
+    os.dup2(other, number)
+    try:
+        os.close(reading)
+        await until(lambda: not any(thread.name == "snowplow_aio" for thread in threading.enumerate()))
+        os.set_blocking(other_end, False)
+        with pytest.raises(BlockingIOError):
+            os.read(other_end, 1)
+    finally:
+        for descriptor in (other_end, other, number):
+            os.close(descriptor)
 
 
 async def test_a_console_whose_reader_comes_late_gets_whole_lines_in_order(pipe: tuple[int, int]) -> None:

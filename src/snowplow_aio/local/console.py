@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -87,24 +88,44 @@ class ConsoleTransport(Transport):
 
     def _write(self, lines: Sequence[bytes]) -> None:
         stream = self._stream or sys.stdout
-        descriptor = _descriptor_of(stream)
+        descriptor = _copy_of_descriptor(stream)
         if descriptor is None:
             stream.write(b"".join(lines).decode())
             stream.flush()
             return
-        # Around the stream: its lock would be held for as long as nobody reads, and keep the
-        # interpreter from its end.
-        wait_for_room(descriptor)
-        stream.flush()
-        self._pipe.write(descriptor, lines)
+        try:
+            # Around the stream: its lock would be held for as long as nobody reads, and keep the
+            # interpreter from its end.
+            wait_for_room(descriptor)
+            stream.flush()
+            self._pipe.write(descriptor, lines)
+        finally:
+            os.close(descriptor)
 
 
-def _descriptor_of(stream: TextIO) -> int | None:
-    """Return the descriptor behind *stream* if the bytes of JSON can be written to it as they are."""
+def _copy_of_descriptor(stream: TextIO) -> int | None:
+    """
+    Return a copy of the descriptor behind *stream* if the bytes of JSON can be written to it as they are.
+
+    The stream may be closed while they are written, and another file then gets its number: events
+    would be written into that file.
+
+    Raises:
+        OSError: If the process has no descriptor left.
+        ValueError: If the stream is closed.
+    """
     if sys.platform == "win32" or type(stream) is not io.TextIOWrapper:
         return None
     try:
         is_utf_8 = codecs.lookup(stream.encoding).name == "utf-8"
-        return stream.fileno() if is_utf_8 else None
+        descriptor = stream.fileno() if is_utf_8 else None
     except (OSError, LookupError):
         return None
+    if descriptor is None:
+        return None
+    copy = os.dup(descriptor)
+    if stream.closed:
+        # Perhaps before the copy was made.
+        os.close(copy)
+        raise ValueError("the stream is closed")
+    return copy
