@@ -42,6 +42,13 @@ async def fault_of(emitter: HttpEmitter) -> str:
         return str(emitter.stats().last_error)
 
 
+def lasted(said: str, waited_for: str, seconds: float) -> bool:
+    """Return whether *said* is that *waited_for* was waited for at least *seconds*."""
+    # A busy machine is late.
+    match = re.fullmatch(re.escape(waited_for) + r" within (\d+(?:\.\d)?) s", said)
+    return match is not None and float(match[1]) >= seconds
+
+
 @pytest.fixture
 def swallowing() -> Iterator[str]:
     """A port of which nothing ever answers to a connection: its backlog is full."""
@@ -67,20 +74,20 @@ ON_LINUX = pytest.mark.skipif(
 async def test_without_a_connection_it_says_so_and_how_long(swallowing: str, session: str) -> None:
     async with aiohttp.ClientSession() as theirs:
         said = await fault_of(slow_to_retry(swallowing, session=theirs if session == "theirs" else None))
-    assert said == "ConnectionTimeoutError: no connection to 127.0.0.1 within 3 s"
+    assert lasted(said, "ConnectionTimeoutError: no connection to 127.0.0.1", 3)
 
 
 @ON_LINUX
 async def test_a_shorter_time_for_all_ends_the_wait_for_a_connection(swallowing: str) -> None:
     said = await fault_of(slow_to_retry(swallowing, request_timeout=0.2))
-    assert said == "TimeoutError: no connection to 127.0.0.1 within 0.2 s"
+    assert lasted(said, "TimeoutError: no connection to 127.0.0.1", 0.2)
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
 async def test_without_an_answer_it_says_so_and_how_long(collector: Collector, method: Any) -> None:
     collector.rule = lambda _request: Answer(hangs=True)
     said = await fault_of(slow_to_retry(collector.url, request_timeout=0.3, method=method))
-    assert said == "TimeoutError: no answer within 0.3 s"
+    assert lasted(said, "TimeoutError: no answer", 0.3)
 
 
 async def test_without_an_address_it_names_the_name_service() -> None:
@@ -88,16 +95,14 @@ async def test_without_an_address_it_names_the_name_service() -> None:
     with mock.patch("socket.getaddrinfo", side_effect=lambda *_, **__: answered.wait()):
         said = await fault_of(slow_to_retry("https://collector.invalid", request_timeout=0.2))
         answered.set()
-    assert said == "TimeoutError: no address of collector.invalid from the name service within 0.2 s"
+    assert lasted(said, "TimeoutError: no address of collector.invalid from the name service", 0.2)
 
 
 async def test_a_proxy_without_a_connection_is_named(collector: Collector) -> None:
     collector.rule = lambda _request: Answer(hangs=True)
     # A server of events is a proxy that opens no tunnel.
     emitter = slow_to_retry("https://collector.invalid", proxy=collector.url, request_timeout=0.3)
-    assert re.fullmatch(
-        r"TimeoutError: no connection to the proxy 127\.0\.0\.1 within 0\.3 s", await fault_of(emitter)
-    )
+    assert lasted(await fault_of(emitter), "TimeoutError: no connection to the proxy 127.0.0.1", 0.3)
 
 
 @ON_LINUX
