@@ -185,3 +185,30 @@ async def test_no_task_has_the_context_of_its_starter(collector: Collector) -> N
         await tracker.track(PAGE)
         request_of.reset(token)
     assert seen == [None, None]
+
+
+async def test_a_delivery_that_begins_in_a_request_does_not_belong_to_its_task(
+    collector: Collector, factory: Callable[..., Any]
+) -> None:
+    loop = asyncio.get_running_loop()
+    makers: list[asyncio.Task[Any] | None] = []
+
+    def named_after_the_current_task(*arguments: Any, **options: Any) -> asyncio.Task[Any]:
+        """Note whose child each task is, as New Relic does."""
+        makers.append(asyncio.current_task(loop))
+        task: asyncio.Task[Any] = factory(*arguments, **options)
+        return task
+
+    tracker = Tracker(HttpEmitter(collector.url, flush_interval=0.01))
+
+    async def request() -> None:
+        await tracker.track(PAGE)
+        await collector.requested(1)
+
+    of_request = asyncio.Task(request(), loop=loop)
+    loop.set_task_factory(named_after_the_current_task)
+    await of_request
+    await tracker.aclose()
+    assert len(collector.accepted) == 1
+    assert makers
+    assert of_request not in makers
