@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.neighbours import page
-from tests.neighbours.neighbour import ALL, answers
+from tests.neighbours.neighbour import ALL
 
 # The others need what only the session `neighbours` installs.
 _QUICK = {"test_instruments.py", "test_page.py"}
@@ -23,6 +23,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write", action="store_true", help=help_text)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    # The page is about to be made; every other run compares it.
+    is_ignored = collection_path.name == "test_page.py" and config.getoption("--write")
+    return True if is_ignored else None
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "neighbour(name): what stands beside the library in this test")
     config.addinivalue_line("markers", "answers(*questions): what the test finds out about it")
@@ -33,10 +39,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.name == "test_pyinstaller.py":
-            # All of it is about one neighbour.
-            item.add_marker(pytest.mark.neighbour("PyInstaller"))
-            item.add_marker(answers("arrives", "closes"))
         neighbour, questions = item.get_closest_marker("neighbour"), item.get_closest_marker("answers")
         if neighbour is not None and questions is not None:
             item.user_properties.append((_PROPERTY, (neighbour.args[0], *questions.args)))
@@ -63,4 +65,11 @@ class _Answers:
                     self._passed.setdefault(neighbour, set()).update(questions)
 
     def pytest_sessionfinish(self) -> None:
-        page.write({name: passed - self._failed.get(name, set()) for name, passed in self._passed.items()})
+        nothing: set[str] = set()
+        # One that failed in every test answers nothing; its row of an earlier run must not stay.
+        page.write(
+            {
+                name: self._passed.get(name, nothing) - self._failed.get(name, nothing)
+                for name in self._passed.keys() | self._failed.keys()
+            }
+        )

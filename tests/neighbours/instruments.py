@@ -11,7 +11,7 @@ from tests.neighbours.neighbour import Neighbour
 EVENTS = 10
 
 _PROGRAM = """
-import asyncio, json, os, sys
+import asyncio, json, os, sys, time
 
 case, url, agent = sys.argv[1:]
 os.environ.update(@VARIABLES@, DD_TRACE_AGENT_URL=agent)
@@ -27,7 +27,8 @@ def make_tracker():
     emitter = RedisEmitter(url) if case == "redis" else HttpEmitter(
         url, batch_size=5, drain_timeout=30, retry=Retry(initial_delay=0.01, max_delay=0.05)
     )
-    return Tracker(emitter, app_id="shop")
+    # freezegun replaces the name of the function: it is to be looked up for each event.
+    return Tracker(emitter, app_id="shop", clock=lambda: time.time_ns())
 
 async def answer(tracker):
     await tracker.track(PAGE)
@@ -264,6 +265,113 @@ _DATADOG_VARIABLES = {
     "DD_TRACE_STATS_COMPUTATION_ENABLED": "false",
 }
 
+# It is told of nothing: in this mode its agent asks nobody.
+_NEW_RELIC_VARIABLES = {
+    "NEW_RELIC_APP_NAME": "shop",
+    "NEW_RELIC_DEVELOPER_MODE": "true",
+    "NEW_RELIC_HOST": "127.0.0.1",
+    "NEW_RELIC_LICENSE_KEY": "0" * 40,
+}
+
+_NEW_RELIC = """
+import newrelic.agent
+
+newrelic.agent.initialize()
+newrelic.agent.register_application(timeout=30)
+
+async def own_task():
+    return newrelic.agent.current_transaction()
+
+@newrelic.agent.background_task(name="request")
+async def own_work(tracker):
+    transaction = newrelic.agent.current_transaction()
+    assert transaction is not None
+    await answer(tracker)
+    assert newrelic.agent.current_transaction() is transaction
+    assert await asyncio.create_task(own_task()) is transaction
+    own.setdefault("traces", []).append(newrelic.agent.current_trace_id())
+"""
+
+_ELASTIC = """
+import elasticapm
+from elasticapm.traces import execution_context
+
+# Sends nothing, and asks no cloud where it is.
+client = elasticapm.Client(
+    service_name="shop", disable_send=True, central_config=False, cloud_provider="none",
+    metrics_interval="0s", transport_class="elasticapm.transport.base.Transport",
+)
+elasticapm.instrument()
+
+async def own_task():
+    return execution_context.get_transaction()
+
+async def own_work(tracker):
+    transaction = client.begin_transaction("request")
+    await answer(tracker)
+    assert execution_context.get_transaction() is transaction
+    assert await asyncio.create_task(own_task()) is transaction
+    client.end_transaction("request")
+    own.setdefault("traces", []).append(transaction.trace_parent.trace_id)
+"""
+
+_NESTED = """
+import nest_asyncio
+
+nest_asyncio.apply()
+
+async def own_work(tracker):
+    # As in the cell of a notebook: a loop within the one that runs.
+    asyncio.run(answer(tracker))
+    assert asyncio.run(asyncio.sleep(0, "slept")) == "slept"
+"""
+
+_FREEZEGUN = """
+import freezegun
+
+async def own_work(tracker):
+    # Otherwise the clock of the loop would stand still too.
+    with freezegun.freeze_time("2030-01-01", real_asyncio=True):
+        await answer(tracker)
+        own["dtm"] = str(time.time_ns() // 1_000_000)
+"""
+
+_TIME_MACHINE = """
+import time_machine
+
+async def own_work(tracker):
+    with time_machine.travel("2030-01-01T00:00Z", tick=False):
+        await answer(tracker)
+        own["dtm"] = str(time.time_ns() // 1_000_000)
+"""
+
+# The first moment of 2030, in milliseconds.
+FROZEN = "1893456000000"
+
+# A busy machine is no slow callback.
+_DEBUG = """
+asyncio.get_running_loop().set_debug(True)
+asyncio.get_running_loop().slow_callback_duration = 1000
+"""
+
+_BLOCKBUSTER_INSIDE = """
+from blockbuster import BlockBuster
+BlockBuster().activate()
+"""
+
+_BLOCKBUSTER = """
+import time
+from blockbuster import BlockingError
+
+async def own_work(tracker):
+    await answer(tracker)
+    try:
+        time.sleep(0)
+    except BlockingError:
+        return
+    raise AssertionError
+"""
+
 _SENTRY_OPTIONS: dict[str, Any] = {"before": _SENTRY, "inside": _SENTRY_INSIDE, "after": _SENTRY_AFTER}
 
 _EAGER_SENTRY_OPTIONS: dict[str, Any] = {
@@ -292,6 +400,13 @@ INSTRUMENTS = {
         after=_OPENTELEMETRY_AFTER,
         variables={"OTEL_PYTHON_ASYNCIO_COROUTINE_NAMES_TO_TRACE": "own_task"},
     ),
+    "New Relic": Instrument(packages=("newrelic",), before=_NEW_RELIC, variables=_NEW_RELIC_VARIABLES),
+    "Elastic APM": Instrument(packages=("elastic-apm",), before=_ELASTIC, after="client.close()"),
     "uvloop": Instrument(packages=("uvloop",), run=_UVLOOP),
+    "nest_asyncio": Instrument(packages=("nest-asyncio",), before=_NESTED),
+    "blockbuster": Instrument(packages=("blockbuster",), before=_BLOCKBUSTER, inside=_BLOCKBUSTER_INSIDE),
+    "freezegun": Instrument(packages=("freezegun",), before=_FREEZEGUN),
+    "time-machine": Instrument(packages=("time-machine",), before=_TIME_MACHINE),
+    "asyncio's debug mode": Instrument(inside=_DEBUG),
     "eager tasks": Instrument(since=(3, 12), inside=_EAGER),
 }

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.neighbours.celery_apps import IN_CELERY
+from tests.neighbours.freezers import FREEZERS
 from tests.neighbours.instruments import INSTRUMENTS
 from tests.neighbours.loops import LOOPS
 from tests.neighbours.neighbour import QUESTIONS, Neighbour
@@ -31,6 +32,7 @@ NEIGHBOURS: Mapping[str, Mapping[str, Neighbour]] = {
     "Celery": IN_CELERY,
     "Redis and its kin": REDIS_SERVERS | FAKES,
     "Plugins of pytest": SUITES,
+    "Frozen programs": FREEZERS,
 }
 
 

@@ -99,7 +99,12 @@ SERVERS = {
         variables=_DATADOG,
     ),
     "OpenTelemetry in FastAPI": Serving(
-        packages=("opentelemetry-instrumentation-asyncio", "fastapi", "uvicorn"),
+        packages=(
+            "opentelemetry-instrumentation-asyncio",
+            "opentelemetry-instrumentation-aiohttp-client",
+            "fastapi",
+            "uvicorn",
+        ),
         server=Server(f"-m uvicorn --port {{port}} {_INSTRUMENTED}"),
         variables={"SHOP_INSTRUMENT": "OpenTelemetry"},
     ),

@@ -18,7 +18,7 @@ from aiohttp.test_utils import TestServer
 
 from tests.collector import Answer, Collector, Request
 from tests.faults.programs import Ended, end_of, started
-from tests.neighbours.instruments import EVENTS, INSTRUMENTS
+from tests.neighbours.instruments import EVENTS, FROZEN, INSTRUMENTS
 from tests.neighbours.neighbour import answers, each
 from tests.redis.servers import RedisServer
 
@@ -69,6 +69,11 @@ def traces_of(requests: list[Request]) -> set[str]:
     }
 
 
+def assert_no_request_is_named(collector: Collector, own: dict[str, Any]) -> None:
+    # One sending has the events of many visitors: it is not named after the request of one of them.
+    assert traces_of(collector.requests) & set(own.get("traces", [])) == set()
+
+
 @answers("arrives", "own")
 @under_each
 async def test_each_event_arrives_once_and_the_application_is_seen_as_it_is(
@@ -80,16 +85,20 @@ async def test_each_event_arrives_once_and_the_application_is_seen_as_it_is(
     assert own["restarts"] == 0
     # Its own requests are not tracked, sent and seen again without end.
     assert len(collector.requests) <= 2 * EVENTS
-    # One sending has the events of many visitors: it is not named after the request of one of them.
-    assert traces_of(collector.requests) & set(own.get("traces", [])) == set()
+    assert_no_request_is_named(collector, own)
     assert own.get("errors", []) == []
+    if "dtm" in own:
+        # Where the application's time stands still, so does that of its events.
+        assert own["dtm"] == FROZEN
+        assert {event["dtm"] for request in collector.requests for event in request.events} == {FROZEN}
 
 
 @answers("arrives")
 @under_each
 async def test_a_program_that_just_ends_sends_its_events(collector: Collector, name: str) -> None:
-    ended, _ = await run(name, "ends", collector.url)
+    ended, own = await run(name, "ends", collector.url)
     assert ended.said == ""
+    assert_no_request_is_named(collector, own)
     # The end of the loop may cut off an answer; then its events are sent again.
     assert len(collector.accepted) == EVENTS
 
@@ -97,9 +106,11 @@ async def test_a_program_that_just_ends_sends_its_events(collector: Collector, n
 @answers("arrives")
 @under_each
 async def test_a_delivery_that_somebody_cancels_goes_on(collector: Collector, name: str) -> None:
-    await run(name, "is cancelled", collector.url)
+    _, own = await run(name, "is cancelled", collector.url)
     # Likewise.
     assert len(collector.accepted) == 2 * EVENTS
+    # It has been started again within a request.
+    assert_no_request_is_named(collector, own)
 
 
 @answers("arrives")

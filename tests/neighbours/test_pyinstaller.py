@@ -10,11 +10,14 @@ import pytest
 
 from tests.faults.celery.worker import environment
 from tests.faults.server import CollectorProcess
+from tests.neighbours.freezers import FREEZERS
+from tests.neighbours.neighbour import answers, each
 
-pytest.importorskip("PyInstaller")
-
-# The first build reads the bytecode of everything that is imported.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [
+    # The first build reads the bytecode of everything that is imported.
+    pytest.mark.timeout(600),
+    pytest.mark.parametrize("name", each(FREEZERS)),
+]
 
 _PROGRAM = """
 import asyncio
@@ -51,7 +54,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "dist" / "shop" / "shop"
 
 
-def test_a_frozen_program_tracks(program: Path, tmp_path: Path) -> None:
+@answers("arrives", "closes")
+def test_a_frozen_program_tracks(program: Path, tmp_path: Path, name: str) -> None:
     with CollectorProcess(seed=1) as collector:
         run = subprocess.run(
             [str(program), collector.url],
