@@ -14,8 +14,8 @@ from tests.neighbours.freezers import FREEZERS
 from tests.neighbours.neighbour import answers, each
 
 pytestmark = [
-    # The first build reads the bytecode of everything that is imported.
-    pytest.mark.timeout(600),
+    # The first build reads the bytecode of everything that is imported, which keeps a core for minutes.
+    pytest.mark.timeout(3000),
     pytest.mark.parametrize("name", each(FREEZERS)),
 ]
 
