@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tests.faults.servers.servers import STOPS, Server
+from tests.faults.servers.servers import GUNICORN, STOPS, Server
 from tests.neighbours.neighbour import Neighbour
 
 FASTAPI = "tests.faults.servers.served.fastapi_app:app"
@@ -14,8 +14,7 @@ _DJANGO = "tests.neighbours.served.django_app"
 _FLASK = "tests.neighbours.served.flask_app:app"
 
 _VIEWS = ("/awaited", "/threaded")
-# The control socket would be in the home directory.
-_GUNICORN = "-m gunicorn --no-control-socket -b 127.0.0.1:{port}"
+_GUNICORN = f"{GUNICORN} -b 127.0.0.1:{{port}}"
 _GRANIAN = "-m granian --host 127.0.0.1 --port {port} --interface"
 _DAPHNE = "-m daphne -b 127.0.0.1 -p {port}"
 # Nothing is told to anybody; the agent is one that nobody runs.

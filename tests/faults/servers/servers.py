@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import itertools
 import os
 import re
@@ -65,8 +66,11 @@ def _served(application: str) -> str:
     return f"tests.faults.servers.served.{application}"
 
 
-# The control socket would be in the home directory.
-_GUNICORN = "-m gunicorn --no-control-socket -k uvicorn_worker.UvicornWorker -w 2 -b 127.0.0.1:{port}"
+# The control socket would be in the home directory. Before 25.1 there was none, and no such option.
+_HAS_CONTROL_SOCKET = tuple(map(int, importlib.metadata.version("gunicorn").split(".")[:2])) >= (25, 1)
+GUNICORN = "-m gunicorn --no-control-socket" if _HAS_CONTROL_SOCKET else "-m gunicorn"
+
+_GUNICORN = f"{GUNICORN} -k uvicorn_worker.UvicornWorker -w 2 -b 127.0.0.1:{{port}}"
 
 # A shell that runs the tests in the background makes them and their children ignore interrupts.
 _HEARING = """
