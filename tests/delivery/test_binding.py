@@ -108,7 +108,7 @@ def test_opening_takes_the_delivery_back_from_a_loop_that_has_ended() -> None:
     with LoopThread() as collector:
         tracker = Tracker(HttpEmitter(collector.url, flush_interval=60, hooks=[threads]))
         track(tracker, 3)
-        assert len(portals()) == 1
+        wait_until(lambda: len(portals()) == 1, portals)
         asyncio.run(opened())
         assert (collector.accepted.total(), max(collector.accepted.values())) == (4, 1)
     assert threads.names == ["MainThread"] * 4
@@ -147,6 +147,44 @@ def test_a_loop_that_has_nothing_left_to_deliver_starts_no_thread() -> None:
         asyncio.run(tracker.aclose())
 
 
+def test_a_loop_that_ends_does_not_wait_until_another_thread_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_start = threading.Event()
+    start = threading.Thread.start
+
+    def start_late(thread: threading.Thread) -> None:
+        if thread.name == "snowplow_aio portal":
+            may_start.wait()
+        start(thread)
+
+    with LoopThread() as collector:
+        monkeypatch.setattr(threading.Thread, "start", start_late)
+        tracker = Tracker(HttpEmitter(collector.url, flush_interval=0.01))
+        for _ in range(3):
+            track(tracker)
+        assert tracker.health()
+        may_start.set()
+        wait_until(lambda: tracker.stats()["http"].delivered == 3)
+        asyncio.run(tracker.aclose())
+
+
+def test_what_an_ended_loop_leaves_is_delivered_where_no_second_thread_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = threading.Thread.start
+
+    def start_no_portal(thread: threading.Thread) -> None:
+        if thread.name == "snowplow_aio portal":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with LoopThread() as collector:
+        monkeypatch.setattr(threading.Thread, "start", start_no_portal)
+        tracker = Tracker(HttpEmitter(collector.url, flush_interval=0.01))
+        track(tracker)
+        wait_until(lambda: tracker.stats()["http"].delivered == 1)
+        asyncio.run(tracker.aclose())
+
+
 def test_a_loop_that_lasts_takes_the_delivery_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(binding, "_CLAIM_SECONDS", 0.01)
     threads = Threads()
@@ -170,9 +208,7 @@ def test_a_delivery_with_nothing_to_do_leaves_no_thread_behind(monkeypatch: pyte
     with LoopThread() as collector:
         tracker = Tracker(HttpEmitter(collector.url, flush_interval=0.01))
         track(tracker)
-        while ending := portals():
-            ending[0].join(20)
-        assert tracker.stats()["http"].delivered == 1
+        wait_until(lambda: tracker.stats()["http"].delivered == 1 and not portals(), portals)
         # And it comes back.
         track(tracker)
         asyncio.run(tracker.aclose())

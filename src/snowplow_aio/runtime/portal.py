@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextvars
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from snowplow_aio.runtime import fork
 
-# The thread ends within a millisecond once it is told to, unless a guest blocks it or the machine is busy.
+# The thread ends within a millisecond once it runs and is told to, unless a guest blocks it or the machine
+# is busy.
 _END_SECONDS = 0.3
+
+# The work of the thread begins so long after the call that needed it. Until then the call has returned, for
+# which it would compete with the thread.
+_START_SECONDS = 0.01
 
 
 class _Portal:
@@ -26,29 +33,45 @@ class _Portal:
         self._ends = asyncio.Event()
         # A daemon: the end of the program waits for the guests, within a bound, and not for the thread.
         self._thread = threading.Thread(target=self._run, name="snowplow_aio portal", daemon=True)
+        self._thread_id = 0
+        self._has_ended = threading.Event()
 
     def start(self) -> None:
+        """Have the thread start in a moment."""
         try:
-            # No context of the application, such as that of a request, lives on in it.
-            contextvars.Context().run(self._thread.start)
+            # `Thread.start` waits until the thread runs. On a busy machine that takes milliseconds, so
+            # another thread waits instead.
+            _thread.start_new_thread(self._start_thread, ())
         except RuntimeError:
             self.loop.close()
             raise
 
+    def _start_thread(self) -> None:
+        time.sleep(_START_SECONDS)
+        try:
+            # No context of the application, such as that of a request, lives on in it.
+            contextvars.Context().run(self._thread.start)
+        except RuntimeError:
+            # There is no room for another thread, or the interpreter ends meanwhile.
+            contextvars.Context().run(self._run)
+
     def _run(self) -> None:
+        self._thread_id = threading.get_ident()
         with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
             while not self._ends.is_set() and not self.loop.is_closed():
                 # A hook may call `sys.exit` or stop the loop. That ends neither the program nor the
                 # other guests.
                 with suppress(BaseException):
                     runner.run(_until(self._ends))
+        self._has_ended.set()
 
     def end(self) -> None:
         """End the thread; wait for that, unless it is the caller itself."""
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self._ends.set, context=contextvars.Context())
-        if threading.current_thread() is not self._thread:
-            self._thread.join(_END_SECONDS)
+        if threading.get_ident() != self._thread_id and self._has_ended.wait(_END_SECONDS):
+            with suppress(RuntimeError):
+                self._thread.join(_END_SECONDS)
 
 
 _portal: _Portal | None = None

@@ -1,4 +1,4 @@
-"""Event ids: random UUIDs, made of random bytes that are read 16 kB at a time."""
+"""Event ids: random UUIDs, made of random bytes that are read up to 16 kB at a time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from snowplow_aio.runtime import fork
 
 # Making so many takes a tenth of a millisecond, for which one `track` in a thousand waits.
 _POOL_SIZE: Final = 1024
+
+# In a process that has just begun it takes half a millisecond. So the first pool is small, and
+# each is twice as large as the one before.
+_FIRST_POOL_SIZE: Final = 16
 
 # The bits of a UUID that tell its version (RFC 9562, version 4), for a whole pool
 # at once, which takes no longer than for one.
@@ -34,6 +38,7 @@ class EventIds:
     def _begin(self) -> None:
         """Begin with an empty pool, in this process."""
         self._pool: Iterator[str] = iter(())
+        self._size = _FIRST_POOL_SIZE
         # Set last: a thread that sees it must not find the pool of the parent process.
         self._process_marker = fork.process_marker()
 
@@ -54,9 +59,13 @@ class EventIds:
         return new
 
     def _refill(self) -> None:
-        chance = int.from_bytes(os.urandom(16 * _POOL_SIZE)) & _CHANCE
-        digits = (chance | _KIND).to_bytes(16 * _POOL_SIZE).hex().encode()
-        ids = bytearray(b"-") * (_LENGTH * _POOL_SIZE)
+        size = self._size
+        self._size = min(2 * size, _POOL_SIZE)
+        # The same bits again and again: those of fewer ids are the end of them.
+        unused = 128 * (_POOL_SIZE - size)
+        chance = int.from_bytes(os.urandom(16 * size)) & (_CHANCE >> unused)
+        digits = (chance | (_KIND >> unused)).to_bytes(16 * size).hex().encode()
+        ids = bytearray(b"-") * (_LENGTH * size)
         # A slice with a step sets one digit of all ids at a time.
         places = [place for place in range(_LENGTH) if place not in _HYPHENS]
         for digit, place in enumerate(places):
