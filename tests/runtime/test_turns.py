@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from snowplow_aio import MemoryStore, PageView, Tracker
+from snowplow_aio import MemoryStore, PageView, SelfDescribingJson, Tracker
 from snowplow_aio.abc import Response, Transport
 from snowplow_aio.delivery.emitter import BufferedEmitter
 from snowplow_aio.model.payload import Payload
@@ -41,6 +41,7 @@ class Turns:
 
     def __init__(self, counts: list[int]) -> None:
         self.largest = 0
+        self.number = 0
         self._counts = counts
         self._watching = asyncio.create_task(self._watch())
 
@@ -49,6 +50,7 @@ class Turns:
         while True:
             await asyncio.sleep(0)
             now = sum(self._counts)
+            self.number += 1
             self.largest, before = max(self.largest, now - before), now
 
     async def end(self) -> None:
@@ -65,9 +67,11 @@ async def turns_until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it never came to that")
 
 
-async def track_on(tracker: Tracker, counts: list[int], number: int) -> None:
+async def track_on(
+    tracker: Tracker, counts: list[int], number: int, event: PageView | SelfDescribingJson = PAGE
+) -> None:
     while True:
-        await tracker.track(PAGE)
+        await tracker.track(event)
         counts[number] += 1
 
 
@@ -91,6 +95,39 @@ async def test_tasks_that_track_without_a_pause_share_the_turns_of_the_loop(trac
     for tracker in made:
         await tracker.aclose()
     assert sum(stats.accepted for tracker in made for stats in tracker.stats().values()) >= sum(counts)
+
+
+async def turns_by_a_clock_of_events(
+    monkeypatch: pytest.MonkeyPatch, tasks: int, seconds: float, event: PageView | SelfDescribingJson
+) -> Turns:
+    """Return the turns in which each of *tasks* has tracked 200 times; an event takes *seconds*."""
+    counts, loop = [0] * tasks, asyncio.get_running_loop()
+    tracker, began = new_tracker(), loop.time()
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "time", lambda: began + sum(counts) * seconds)
+        turns = Turns(counts)
+        tracking = [asyncio.create_task(track_on(tracker, counts, n, event)) for n in range(tasks)]
+        await turns_until(lambda: min(counts) >= 200)
+        for task in tracking:
+            task.cancel()
+        await asyncio.wait(tracking)
+        await turns.end()
+    await tracker.aclose()
+    return turns
+
+
+async def test_a_turn_of_many_tasks_is_as_long_as_one_of_a_single_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each that goes on does much before it rests: short turns would cost, and send small batches."""
+    turns = await turns_by_a_clock_of_events(monkeypatch, TASKS, 0.000_01, PAGE)
+    assert turns.number < 200 * TASKS / 50
+
+
+async def test_a_turn_of_large_events_has_fewer_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    event = SelfDescribingJson("iglu:com.acme/large/jsonschema/1-0-0", {"text": "x" * 100_000})
+    turns = await turns_by_a_clock_of_events(monkeypatch, 1, 0.001, event)
+    assert turns.largest <= 4
 
 
 async def test_a_task_that_is_cancelled_while_it_rests_keeps_no_other_from_going_on() -> None:

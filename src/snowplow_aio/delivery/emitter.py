@@ -47,7 +47,7 @@ _NO_LOOP = "no event loop runs the delivery"
 
 # For each event: names of a module are read faster than members of a class.
 _RUNNING, _STOPPED = LifeCycle.RUNNING, LifeCycle.STOPPED
-_TURNS = turns.TURNS
+_TURNS, _PIECE_BYTES = turns.TURNS, turns.PIECE_BYTES
 
 
 class BufferedEmitter(AcceptingEmitter):
@@ -141,8 +141,7 @@ class BufferedEmitter(AcceptingEmitter):
         self._process_marker = fork.process_marker()
         self._counters = Counters()
         self._delivery = self.new_delivery(self._store, self._counters)
-        failure = "%s: the delivery failed and starts again"
-        self._supervisor = Supervisor(self.name, log=log, failure=failure)
+        self._supervisor = Supervisor(self.name, log=log, failure="%s: the delivery failed and starts again")
         self._binding = Binding(self._supervisor)
         # Events that were leased in a loop that is gone: they wait again once the delivery runs.
         self._taken_over: Sequence[StoredEvent] = ()
@@ -209,7 +208,8 @@ class BufferedEmitter(AcceptingEmitter):
         self._take(payloads, now)
         if is_elsewhere and not self._supervisor.has_loop:
             self._wait_for_loop(loop)
-        _TURNS.left -= len(payloads)
+        for payload in payloads:
+            _TURNS.left -= 1 + len(payload.tail) // _PIECE_BYTES
         return None if _TURNS.left > 0 or _TURNS.has_time(loop, now) else self._breathe(loop)
 
     def _take(self, payloads: Sequence[Payload], now: float) -> None:

@@ -14,11 +14,14 @@ import contextvars
 from collections import deque
 from weakref import WeakKeyDictionary
 
-# Pieces of work between two looks at the clock, and at who else waits.
+# Pieces of work between two looks at the clock.
 PIECES = 16
 
-# The longest work of one turn, with the piece that goes over it. It is the longest wait of
-# a busy `track`, and with the slow ones right after it hits fewer than one in a hundred.
+# The part of an event that counts as one piece more.
+PIECE_BYTES = 4096
+
+# The longest work of one turn, with the pieces that go over it. With one task it is the longest wait
+# of a busy `track`, and with the slow ones right after it hits fewer than one in a hundred.
 TURN_SECONDS = 0.002
 
 
@@ -26,8 +29,8 @@ class Turns:
     """
     Shares the turns of event loops.
 
-    The caller counts `left` down, by one for each piece of its work. When nothing is
-    left, it asks `has_time`; and if there is none, it awaits `rest`.
+    The caller counts `left` down, by one for each piece of its work. A large event is several. When
+    nothing is left, it asks `has_time`; and if there is none, it awaits `rest`.
 
     Attributes:
         left: Pieces of work until somebody has to ask again. All loops share it, as it is only a guide.
@@ -69,7 +72,8 @@ class _LoopTurns:
     def has_time(self, loop: asyncio.AbstractEventLoop, now: float) -> bool:
         if not self._is_under_way:
             self._begin(loop, now)
-        return not self._resting and now < self._ends_at
+        # Also while others rest: a turn that ends early costs as much as a long one, and smaller batches.
+        return now < self._ends_at
 
     def _begin(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
         self._is_under_way = True

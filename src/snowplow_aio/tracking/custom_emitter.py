@@ -21,7 +21,7 @@ from snowplow_aio.runtime.confirmations import Confirmations
 from snowplow_aio.runtime.foreign_text import events_text
 from snowplow_aio.runtime.tasks import start_task
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
-from snowplow_aio.runtime.turns import TURNS
+from snowplow_aio.runtime.turns import PIECE_BYTES, TURNS
 
 log: QuietLogger = quiet_logger("snowplow_aio.tracking")
 
@@ -91,7 +91,8 @@ class CustomEmitter(AcceptingEmitter):
         task = self._hand_over(payloads) if self._take(payloads) else None
         if task is not None:
             return _ended(task)
-        TURNS.left -= len(payloads)
+        for payload in payloads:
+            TURNS.left -= 1 + len(payload.tail) // PIECE_BYTES
         return None if TURNS.left > 0 or TURNS.has_time(loop, loop.time()) else TURNS.rest(loop)
 
     def accept_nowait(self, payloads: Sequence[Payload]) -> None:  # noqa: D102 - see AcceptingEmitter
