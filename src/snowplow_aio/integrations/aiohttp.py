@@ -17,7 +17,7 @@ from snowplow_aio.exceptions import ConfigurationError
 from snowplow_aio.integrations.life_cycle import TrackerSource
 from snowplow_aio.integrations.page_views import PageViews, template_of, track_page_view
 from snowplow_aio.integrations.request_head import RequestHead
-from snowplow_aio.integrations.request_scope import RequestScope
+from snowplow_aio.integrations.request_scope import RequestScope, tracker_for
 from snowplow_aio.integrations.setup_options import Setup, SetupOptions
 from snowplow_aio.integrations.visitor import VisitorPolicy
 from snowplow_aio.model.arguments import check_argument
@@ -136,8 +136,10 @@ def tracker_of(request: web.Request | web.Application) -> Tracker:
     """
     Return the tracker of an application.
 
-    Given a request, it also binds the visitor: the task, or the thread, that calls it tracks
-    about this visitor from then on, and only what this visitor permits.
+    Given a request, it tracks about the visitor of this one, and only what this visitor permits,
+    wherever it is called: also in a thread, and in code of another visitor's request. It binds
+    nothing: what is tracked with another tracker is not affected. Keep the result no longer
+    than the request.
 
     Args:
         request: A request, or the application.
@@ -145,16 +147,12 @@ def tracker_of(request: web.Request | web.Application) -> Tracker:
     Raises:
         ConfigurationError: If the application has no tracker.
     """
-    config: Any = request
-    if isinstance(request, web.Request):
-        config = request.config_dict
-        request_scope = _request_scope(request)
-        if request_scope is not None and bound_scope.get() is not request_scope:
-            bound_scope.set(request_scope)
+    is_request = isinstance(request, web.Request)
+    config: Any = request.config_dict if is_request else request
     found: Tracker | None = config.get(TRACKER)
     if found is None:
         raise ConfigurationError("request: there is no tracker: call `setup` for the application first")
-    return found
+    return tracker_for(_request_scope(request), found) if is_request else found
 
 
 def page_url_of(request: web.Request) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from typing import Any, Unpack
 from urllib.parse import quote
 
@@ -22,11 +23,11 @@ from snowplow_aio.integrations.page_views import (
     track_page_view,
 )
 from snowplow_aio.integrations.request_head import RequestHead
-from snowplow_aio.integrations.request_scope import RequestScope
+from snowplow_aio.integrations.request_scope import RequestScope, tracker_for
 from snowplow_aio.integrations.setup_options import Setup, SetupOptions
 from snowplow_aio.integrations.visitor import VisitorPolicy
 from snowplow_aio.model.arguments import check_argument
-from snowplow_aio.tracking.scope import bound_scope
+from snowplow_aio.tracking.scope import Outside, ScopeOfTask, bound_scope, current_scope
 from snowplow_aio.tracking.tracker import Tracker
 
 Scope = MutableMapping[str, Any]
@@ -127,10 +128,11 @@ def tracker_of(connection: Any) -> Tracker:
     """
     Return the tracker of the application.
 
-    Given a request or WebSocket, it also binds the visitor: the task, or the thread, that
-    calls it tracks about this visitor from then on, and only what this visitor permits. So
-    call it where you track, also where no middleware is around: in the handler of any
-    exception, in a thread of your own, in the ``finally`` of a response body.
+    Given a request or WebSocket, it tracks about the visitor of this one, and only what this
+    visitor permits, wherever it is called: in the handler of any exception, in a thread, in the
+    ``finally`` of a response body, in code of another visitor's request. It binds nothing: what
+    is tracked with another tracker is not affected. Call it where you track, and keep the
+    result no longer than the request.
 
     Args:
         connection: A request or WebSocket of the framework, its ASGI scope, or the application.
@@ -142,11 +144,8 @@ def tracker_of(connection: Any) -> Tracker:
     scope = getattr(connection, "scope", connection)
     if not isinstance(scope, dict | Mapping):
         return _checked(_kept(connection))
-    request_scope = _request_scope(scope)
-    if request_scope is not None and bound_scope.get() is not request_scope:
-        bound_scope.set(request_scope)
     found: Tracker | None = scope.get(_OWN_TRACKER)
-    return found if found is not None else _tracker_in(scope)
+    return tracker_for(_request_scope(scope), found if found is not None else _tracker_in(scope))
 
 
 def page_url_of(connection: Any) -> str:
@@ -254,21 +253,21 @@ class RequestMiddleware:
         request_scope = scope[_REQUEST] = RequestScope(self.policy, _head(scope), scope, outer)
         if self.policy.has_async_hooks:
             await request_scope.prefetch()
+        outside = Outside()
+        receive, send = partial(outside.call, receive), partial(outside.call, send)
         if self._page_views is not None and kind == "http":
             send = _tracking_page_view(self._page_views, request_scope, scope, send)
-        before = bound_scope.get()
+        before = current_scope()
         bound_scope.set(request_scope)
-        # After an error whoever handles it outside tracks about the same visitor. Then it is the
-        # server's task that ends, unless this one belongs to another request.
+        # After an error whoever handles it outside, in this task, tracks about the same visitor.
         is_left = before is not None
         try:
             await self.app(scope, receive, send)
             is_left = True
         finally:
-            if is_left:
-                bound_scope.set(before)
-                if outer is not None:
-                    scope[_REQUEST] = outer
+            bound_scope.set(before if is_left else ScopeOfTask(request_scope))
+            if is_left and outer is not None:
+                scope[_REQUEST] = outer
             request_scope.close()
 
 

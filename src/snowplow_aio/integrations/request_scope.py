@@ -8,7 +8,9 @@ from typing import Any
 from snowplow_aio.integrations.page_address import local_target, mended, page_address
 from snowplow_aio.integrations.request_head import RequestHead
 from snowplow_aio.integrations.visitor import VisitorPolicy, as_user_id, strictest
-from snowplow_aio.tracking.scope import Permission, TrackingScope
+from snowplow_aio.tracking.scope import Permission, TrackingScope, current_scope
+from snowplow_aio.tracking.scoped import scoped
+from snowplow_aio.tracking.tracker import Tracker
 
 
 class RequestScope(TrackingScope):
@@ -56,6 +58,10 @@ class RequestScope(TrackingScope):
         self._user_id: str | None = None
         self._fields: Mapping[str, str] | None = None
         self._page: Mapping[str, str] | None = None
+
+    def is_in(self, other: RequestScope) -> bool:
+        """Return whether this is *other*, or the same request in an application that is mounted there."""
+        return self is other or (self._outer is not None and self._outer.is_in(other))
 
     async def prefetch(self) -> None:
         """Ask the hooks that are coroutine functions, before the application sees the request."""
@@ -124,6 +130,14 @@ class RequestScope(TrackingScope):
         if self._origin is None:
             self._origin = self.policy.proxies.seen_by(self._head)
         return self._origin
+
+
+def tracker_for(scope: RequestScope | None, tracker: Tracker) -> Tracker:
+    """Return *tracker* for the request of *scope*, whatever request the caller's task belongs to."""
+    here = current_scope()
+    if scope is None or here is scope or (isinstance(here, RequestScope) and here.is_in(scope)):
+        return tracker
+    return scoped(tracker, scope)
 
 
 def _page(head: RequestHead, scheme: str, host: str) -> Mapping[str, str]:

@@ -9,6 +9,9 @@ from typing import Generic, TypeVar
 _Layer = TypeVar("_Layer")
 _Value = TypeVar("_Value")
 
+Layers = tuple[tuple[object, _Layer], ...]
+"""Layers with their keys; a later one goes before."""
+
 
 class Bindings(Generic[_Layer, _Value]):
     """
@@ -32,7 +35,7 @@ class Bindings(Generic[_Layer, _Value]):
 
     def __init__(self, name: str, combine: Callable[[Sequence[_Layer]], _Value]) -> None:
         self.current: ContextVar[_Value | None] = ContextVar(name, default=None)
-        self._layers: ContextVar[tuple[tuple[object, _Layer], ...]] = ContextVar(f"{name}.layers", default=())
+        self._layers: ContextVar[Layers[_Layer]] = ContextVar(f"{name}.layers", default=())
         self._combine = combine
 
     def bind(self, key: object, layer: _Layer) -> _Value:
@@ -43,12 +46,25 @@ class Bindings(Generic[_Layer, _Value]):
         self.current.set(value)
         return value
 
+    def layers(self) -> Layers[_Layer]:
+        """Return the layers that are bound, each with its key, for `swap`."""
+        return self._layers.get()
+
+    def swap(self, layers: Layers[_Layer]) -> Layers[_Layer]:
+        """Bind *layers* instead of those that are bound, which are returned."""
+        before = self._layers.get()
+        if layers is not before:
+            self._put(layers)
+        return before
+
     def unbind(self, key: object) -> None:
         """Take away the topmost layer with this *key*; do nothing where there is none."""
         layers = self._layers.get()
         for i in reversed(range(len(layers))):
             if layers[i][0] is key:
-                rest = layers[:i] + layers[i + 1 :]
-                self._layers.set(rest)
-                self.current.set(self._combine([bound for _, bound in rest]) if rest else None)
+                self._put(layers[:i] + layers[i + 1 :])
                 return
+
+    def _put(self, layers: Layers[_Layer]) -> None:
+        self._layers.set(layers)
+        self.current.set(self._combine([bound for _, bound in layers]) if layers else None)

@@ -9,18 +9,22 @@ an event is tracked, so a request without events costs next to nothing.
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import chain
-from typing import Literal, Unpack
+from typing import Any, Literal, TypeVar, Unpack
+from weakref import ref
 
 from snowplow_aio.exceptions import InvalidEventError
 from snowplow_aio.model.old_names import refuse_unknown
 from snowplow_aio.model.subject import Subject, SubjectFields, layered, subject_with
 from snowplow_aio.runtime.bindings import Bindings
 from snowplow_aio.tracking.global_contexts import ContextSource, GlobalContext, Rules
+
+_Result = TypeVar("_Result")
 
 Permission = Literal["all", "anonymous", "nothing"]
 """What may be tracked within a scope: events, anonymous events, or nothing."""
@@ -48,7 +52,74 @@ class TrackingScope(ABC):
         """Return ``url`` and ``refr``, as far as they are known, for events without a page of their own."""
 
 
+class ScopeOfTask(TrackingScope):
+    """
+    A scope that holds in the task that binds it. Everywhere else it is as if none were bound.
+
+    Args:
+        scope: The scope; None after `end`.
+    """
+
+    __slots__ = ("_scope", "_task")
+
+    def __init__(self, scope: TrackingScope) -> None:
+        task = _running_task()
+        self._scope: TrackingScope | None = scope
+        # Contexts with this scope may live as long as a connection, and keep no task alive.
+        self._task: ref[asyncio.Task[Any]] | None = None if task is None else ref(task)
+
+    def here(self) -> TrackingScope | None:
+        """Return the scope if the caller is its task, else None."""
+        task = _running_task()
+        is_here = task is None if self._task is None else task is not None and self._task() is task
+        return self._scope if is_here else None
+
+    def end(self) -> None:
+        """Hold nowhere any more."""
+        self._scope = None
+
+    def permission(self) -> Permission:  # noqa: D102 - see TrackingScope
+        scope = self.here()
+        return "all" if scope is None else scope.permission()
+
+    def fields(self) -> Mapping[str, str]:  # noqa: D102 - see TrackingScope
+        scope = self.here()
+        return {} if scope is None else scope.fields()
+
+    def page(self) -> Mapping[str, str]:  # noqa: D102 - see TrackingScope
+        scope = self.here()
+        return {} if scope is None else scope.page()
+
+
+def _running_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        # A thread without a loop.
+        return None
+
+
 bound_scope: ContextVar[TrackingScope | None] = ContextVar("snowplow_aio.scope", default=None)
+
+
+def current_scope() -> TrackingScope | None:
+    """Return the scope that holds here, or None."""
+    scope = bound_scope.get()
+    return scope.here() if isinstance(scope, ScopeOfTask) else scope
+
+
+@contextmanager
+def held(scope: TrackingScope) -> Generator[None]:
+    """Bind *scope* for a block, in which nothing else of the task runs."""
+    before = bound_scope.get()
+    bound_scope.set(scope)
+    try:
+        yield
+    finally:
+        # A block that awaits may be closed in another context.
+        if bound_scope.get() is scope:
+            bound_scope.set(before)
+
 
 _subjects: Bindings[Subject, Subject] = Bindings("snowplow_aio.subject", layered)
 
@@ -73,7 +144,7 @@ def current_subject() -> Subject | None:
     Returns:
         A subject; None if nothing is bound. Of a visitor who did not permit all, it has nothing.
     """
-    scope, bound = bound_scope.get(), bound_subject.get()
+    scope, bound = current_scope(), bound_subject.get()
     if scope is None:
         return bound
     # Nothing of a visitor who said no, and no id of one who wants to be anonymous, is handed on.
@@ -165,3 +236,41 @@ def use_context(
         yield
     finally:
         _contexts.unbind(key)
+
+
+class Outside:
+    """
+    What was bound where this object was made, to go back to it for a while.
+
+    A server may start the next request of a connection in the context in which the response of this one
+    is sent: uvicorn and daphne do so with requests that are pipelined, and after bodies for which they
+    had paused. What a request has bound must not get there.
+    """
+
+    __slots__ = ("_contexts", "_subjects")
+
+    def __init__(self) -> None:
+        self._subjects = _subjects.layers()
+        self._contexts = _contexts.layers()
+
+    async def call(self, function: Callable[..., Awaitable[_Result]], *given: object) -> _Result:
+        """
+        Call *function* with subjects and entities as they were outside, and await it.
+
+        The scope holds on, but in the current task only: other middleware may track there.
+        """
+        scope = bound_scope.get()
+        if scope is None:
+            return await function(*given)
+        here = ScopeOfTask(scope)
+        bound_scope.set(here)
+        subjects, contexts = _subjects.swap(self._subjects), _contexts.swap(self._contexts)
+        try:
+            return await function(*given)
+        finally:
+            # A call that nobody has awaited to its end is closed in any context.
+            if bound_scope.get() is here:
+                bound_scope.set(scope)
+                _subjects.swap(subjects)
+                _contexts.swap(contexts)
+            here.end()
