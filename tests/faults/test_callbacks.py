@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -249,3 +250,82 @@ async def test_a_callback_that_never_ends_does_not_keep_a_close_waiting(collecto
         await tracker.aclose(0.2)
     # Generous: the machine may be busy. Without a bound it would never end.
     assert time.monotonic() - began < 10
+
+
+# --- a plain function that blocks for ever
+
+
+@pytest.fixture
+def blocking() -> Iterator[Callable[..., None]]:
+    released = threading.Event()
+    yield lambda *_: (released.wait(), None)[1]
+    released.set()
+
+
+@pytest.mark.parametrize("given_as", ["hook", "on_success", "on_failure"])
+@pytest.mark.parametrize("answer", [OK, Answer(400), Answer(503)], ids=["taken", "refused", "given up"])
+async def test_a_callback_that_blocks_for_ever_does_not_keep_a_close_waiting(
+    collector: Collector,
+    blocking: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
+    answer: Answer,
+    given_as: str,
+) -> None:
+    collector.rule = lambda _request: answer
+    told: list[Any] = []
+    options: dict[str, Any] = {} if given_as == "hook" else {given_as: blocking}
+    hooks = [blocking, told.append] if given_as == "hook" else [told.append]
+    tracker = Tracker(emitter_for(collector, hooks=hooks, flush_interval=None, **options))
+    await tracker.track(PAGE)
+    result = await tracker.aclose(0.2)
+    stats = tracker.stats()["http"]
+    assert (result.pending, balance(stats), stats.state) == (0, 0, "closed")
+    # Whoever comes after it hears of everything.
+    assert told
+    is_called = {"hook": True, "on_success": answer is OK, "on_failure": answer is not OK}[given_as]
+    assert (stats.hook_errors > 0) is is_called
+    said = [record for record in caplog.records if "takes too long" in record.getMessage()]
+    assert len(said) == is_called
+
+
+async def test_a_close_that_is_cancelled_waits_for_no_callback_that_blocks(
+    collector: Collector, blocking: Callable[..., None]
+) -> None:
+    collector.rule = lambda _request: Answer(503)
+    tracker = Tracker(emitter_for(collector, on_failure=blocking))
+    await tracker.track(PAGE)
+    closing = asyncio.create_task(tracker.aclose(3600))
+    await until(lambda: bool(collector.requests))
+    closing.cancel()
+    await asyncio.wait([closing])
+    assert closing.cancelled()
+    stats = tracker.stats()["http"]
+    assert (stats.state, stats.dropped["closed"], stats.hook_errors) == ("closed", 1, 1)
+
+
+@pytest.mark.parametrize("loop_factory", [None, "uvloop"])
+def test_a_callback_of_a_close_may_use_the_loop(loop_factory: str | None) -> None:
+    """It finds the loop running, and what it starts there is done there."""
+    heard: asyncio.Queue[int] = asyncio.Queue()
+    threads: list[threading.Thread] = []
+
+    def hear(_sent: int, unsent: list[dict[str, str]]) -> None:
+        heard.put_nowait(len(unsent))
+        asyncio.get_running_loop().create_task(later())
+
+    async def later() -> None:
+        threads.append(threading.current_thread())
+        heard.put_nowait(-1)
+
+    async def main() -> list[int]:
+        first = asyncio.create_task(heard.get())
+        tracker = Tracker(HttpEmitter("http://127.0.0.1:9", on_failure=hear))
+        await tracker.track(PAGE)
+        await asyncio.sleep(0)
+        await tracker.aclose(0)
+        return [await first, await heard.get()]
+
+    factory = None if loop_factory is None else pytest.importorskip(loop_factory).new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        assert runner.run(main()) == [1, -1]
+    assert threads == [threading.current_thread()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
@@ -300,6 +301,24 @@ async def test_hooks_are_done_when_run_returns(server: RedisServer, collector: C
         await until(lambda: collector.accepted)
     assert told == [10]
     assert internal_tasks() == []
+
+
+async def test_a_hook_that_blocks_for_ever_does_not_keep_a_stop_waiting(
+    server: RedisServer, rdb: Any, collector: Collector, mode: Any
+) -> None:
+    released = threading.Event()
+    await put(server.url, 10, mode=mode)
+    options = {"hooks": [lambda _outcome: released.wait() and None], "flush_interval": 60}
+    worker = worker_of(server, collector, mode, drain_timeout=0.5, sending=options)
+    try:
+        async with working(worker):
+            # Nothing is sent before the stop.
+            await until(lambda: worker.stats().accepted == 10)
+        assert worker.stats().hook_errors == 1
+    finally:
+        released.set()
+    assert len(collector.accepted) == 10
+    assert await stored_ids(rdb) == []
 
 
 # --- faults

@@ -21,7 +21,7 @@ from snowplow_aio.delivery import at_exit
 from snowplow_aio.delivery.back_pressure import BackPressure
 from snowplow_aio.delivery.binding import Binding, Job
 from snowplow_aio.delivery.counters import Counters
-from snowplow_aio.delivery.hooks import Hooks, OnFailure, OnSuccess, failure_hook, success_hook
+from snowplow_aio.delivery.hooks import Hooks, OnFailure, OnSuccess, hooks_of
 from snowplow_aio.delivery.loop import DeliveryLoop
 from snowplow_aio.delivery.memory_store import MemoryStore
 from snowplow_aio.delivery.supervisor import LifeCycle, Supervisor
@@ -130,9 +130,7 @@ class BufferedEmitter(AcceptingEmitter):
         self._store = store if store is not None else MemoryStore()
         self._waits_for_room = self._store.waits_for_room
         self._drain_timeout = drain_timeout
-        given = [success_hook(on_success)] if on_success else []
-        given += [failure_hook(on_failure)] if on_failure else []
-        self._hooks = Hooks([*given, *hooks])
+        self._hooks = hooks_of(on_success, on_failure, hooks)
         self._forgotten: weakref.finalize[[], BufferedEmitter] | None = None
         self._begin()
 
@@ -461,12 +459,14 @@ class BufferedEmitter(AcceptingEmitter):
     def _cut_short(self) -> None:
         """End the part of the close that is under way; if it has not begun, nothing is sent any more."""
         self._is_cut_short = True
+        self._hooks.hurry(0.0)
         if self._phase is not None:
             self._phase.cancel()
 
     async def _close(self, seconds: float) -> FlushResult:
         """Drain, end and count. A cancellation ends the phase in which it comes."""
         deadline = asyncio.get_running_loop().time() + seconds
+        self._hooks.hurry(0.0 if self._is_cut_short else seconds)
         with suppress(asyncio.CancelledError):
             # An eager task gets here before it is known as the one that closes.
             await asyncio.sleep(0)

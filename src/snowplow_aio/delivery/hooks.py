@@ -10,6 +10,10 @@ Second, a close waits for the hooks (`settle`) and then cancels those that take
 too long (`end`). If the close is called by a hook, each would wait for the
 other. `release_closers` notices that at the call of `aclose`: from then on
 neither `settle` nor `end` waits for hooks, also not on behalf of other callers.
+
+A plain function cannot be cancelled, and one that blocks, blocks the loop. During
+a close (`hurry`) it is therefore called in a thread, for which the loop waits no
+longer than the close may take.
 """
 
 from __future__ import annotations
@@ -18,11 +22,17 @@ import asyncio
 import contextvars
 import inspect
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
 
 from snowplow_aio.abc import Hook
 from snowplow_aio.outcomes import Delivered, Dropped, Outcome, Rejected
+from snowplow_aio.runtime import losses
+from snowplow_aio.runtime.bounded_call import called_in_place
 from snowplow_aio.runtime.tasks import start_task
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 
@@ -32,6 +42,9 @@ log: QuietLogger = quiet_logger("snowplow_aio.delivery")
 # events, which they keep in memory. A single call with more is made all the same.
 _MOST_STARTED = 1_000
 _MOST_BYTES = 8 * 2**20
+
+# A plain function has a moment during a close even if there is no time left at all.
+_LEAST_SECONDS = 0.1
 
 OnSuccess = Callable[[int], Awaitable[None] | None]
 OnFailure = Callable[[int, "Unsent"], Awaitable[None] | None]
@@ -73,6 +86,13 @@ def failure_hook(on_failure: OnFailure) -> Hook:
     return hook
 
 
+def hooks_of(on_success: OnSuccess | None, on_failure: OnFailure | None, hooks: Iterable[Hook]) -> Hooks:
+    """Return the `Hooks` of an emitter with these callbacks, which are called first."""
+    given = [success_hook(on_success)] if on_success else []
+    given += [failure_hook(on_failure)] if on_failure else []
+    return Hooks([*given, *hooks])
+
+
 # The hooks that are running: set while one runs, and so in all tasks that it starts.
 _hooks_running: contextvars.ContextVar[Hooks | None] = contextvars.ContextVar(
     "snowplow_aio.delivery.hooks", default=None
@@ -98,6 +118,10 @@ class Hooks:
         self._runner: asyncio.Task[None] | None = None
         self._is_awaiting_closers = False
         self._released: asyncio.Future[None] | None = None
+        # The end of a close that is under way, by the monotonic clock, and the calls by hook that were
+        # left alone because they took longer.
+        self._ends_at: float | None = None
+        self._left_alone: dict[int, Future[Any]] = {}
         self._throttled = ThrottledLog(log)
         self.errors: int = 0
 
@@ -118,7 +142,7 @@ class Hooks:
 
     def _call(self, hook: Hook, outcome: Outcome, size: int) -> None:
         try:
-            result = hook(outcome)
+            result = hook(outcome) if self._ends_at is None else self._result_in_time(hook, outcome)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever the application does
             # A plain function cannot be cancelled: it has asked for the result of a task that was.
             self._failed(error)
@@ -127,6 +151,24 @@ class Hooks:
                 self._started.append((result, size))
                 self._started_bytes += size
                 self._skip_oldest()
+
+    def _result_in_time(self, hook: Hook, outcome: Outcome) -> Any:
+        """Return what *hook* returns, or None where it blocks the close."""
+        loop = asyncio._get_running_loop()  # noqa: SLF001 - public in C, and does not raise
+        # A loop in debug mode can only be used in its own thread.
+        if loop is None or loop.get_debug() or inspect.iscoroutinefunction(hook):
+            return hook(outcome)
+        left_alone = self._left_alone.get(id(hook))
+        if left_alone is None or left_alone.done():
+            seconds = max(_LEAST_SECONDS, (self._ends_at or 0.0) - time.monotonic())
+            called = self._left_alone[id(hook)] = called_in_place(seconds, partial(hook, outcome))
+            if called.done():
+                return called.result()
+        self.errors += 1
+        message = "%s: a hook takes too long: the close goes on without it"
+        self._throttled.log("blocks", logging.ERROR, message, outcome.emitter)
+        losses.say_once("hook", message, outcome.emitter)
+        return None
 
     def _skip_oldest(self) -> None:
         """Give up the calls that have waited longest, as far as too much waits."""
@@ -178,6 +220,10 @@ class Hooks:
             except Exception as error:  # noqa: BLE001 - whatever the application does
                 self._failed(error)
 
+    def hurry(self, seconds: float) -> None:
+        """From now on until `end`, wait for a plain function no longer than until *seconds* have passed."""
+        self._ends_at = time.monotonic() + seconds
+
     def release_closers(self) -> None:
         """If a hook is the caller, let `settle` and `end` return at once from now on."""
         if self.are_calling():
@@ -198,6 +244,7 @@ class Hooks:
 
     async def end(self) -> None:
         """Cancel the hook that is running and forget those that wait, unless one waits for the caller."""
+        self._ends_at = None
         if self._is_awaiting_closers:
             return
         while self._started:
@@ -210,7 +257,8 @@ class Hooks:
         """Forget all calls that were started: they belong to a parent process or a dead loop."""
         self._started.clear()
         self._started_bytes = 0
-        self._runner = None
+        self._runner = self._ends_at = None
+        self._left_alone.clear()
         self._throttled = ThrottledLog(log)
 
 

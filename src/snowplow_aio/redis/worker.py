@@ -376,6 +376,7 @@ class RedisWorker:
         self._store.stop_taking()
         self._ends_at = loop.time() + self._drain_timeout
         seconds = self._drain_timeout - min(_GIVE_BACK_SECONDS, self._drain_timeout * _GIVE_BACK_PART)
+        self._hooks.hurry(seconds)
         window, settled = self._counters.window, asyncio.Event()
         log.info("%s: stopping; %s", self.name, self.stats().summary)
 

@@ -7,7 +7,7 @@ import contextvars
 import inspect
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from functools import partial
 from typing import Any, TypeVar
 
@@ -42,6 +42,31 @@ def start_thread(function: Callable[[], _Result]) -> Future[_Result]:
 
     threading.Thread(target=run, name="snowplow_aio", daemon=True).start()
     return future
+
+
+def called_in_place(seconds: float, call: Callable[[], _Result]) -> Future[_Result]:
+    """
+    Call *call* while the running loop stands still, as if it were called here, for *seconds* at most.
+
+    It runs in a thread of its own, which stands in for that of the loop: the loop is the running one
+    there too, and as it does nothing else meanwhile, *call* may start tasks and use what belongs
+    to it. When the time is over, the loop goes on, and the call is left alone.
+
+    Returns:
+        The call, which has ended or not.
+
+    Raises:
+        RuntimeError: If no thread can be started.
+    """
+    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+
+    def calling() -> _Result:
+        asyncio._set_running_loop(loop)  # noqa: SLF001 - the thread of a call that is left alone ends with it
+        return context.run(call)
+
+    called = start_thread(calling)
+    wait([called], timeout=seconds)
+    return called
 
 
 async def called_within(seconds: float, call: Callable[[], Any]) -> Any:
