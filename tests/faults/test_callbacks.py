@@ -308,10 +308,11 @@ def test_a_callback_of_a_close_may_use_the_loop(loop_factory: str | None) -> Non
     """It finds the loop running, and what it starts there is done there."""
     heard: asyncio.Queue[int] = asyncio.Queue()
     threads: list[threading.Thread] = []
+    tasks: list[asyncio.Task[None]] = []
 
     def hear(_sent: int, unsent: list[dict[str, str]]) -> None:
         heard.put_nowait(len(unsent))
-        asyncio.get_running_loop().create_task(later())
+        tasks.append(asyncio.get_running_loop().create_task(later()))
 
     async def later() -> None:
         threads.append(threading.current_thread())

@@ -304,11 +304,12 @@ async def test_the_next_request_of_a_connection_knows_nothing_of_the_one_before(
         event["se_ac"]: (event.get("tnuid"), event.get("uid"), "cx" in event) for event in trackers.events
     }
     nobody = (None, None, False)
-    after = {"handler of the error": ("ada", None, False)} if fails else {}
-    if not fails:
-        after = {"inside, after the answer": ("ada", "ada", True)}
+    by_ada = ("ada", "ada", True)
+    after: dict[str, object] = {"inside, after the answer": by_ada}
+    if fails:
+        after = {"handler of the error": ("ada", None, False)}
     assert known == {
-        "inside": ("ada", "ada", True),
+        "inside": by_ada,
         **after,
         "outside": nobody,
         "outside, in a task": nobody,

@@ -161,7 +161,12 @@ class Hooks:
         left_alone = self._left_alone.get(id(hook))
         if left_alone is None or left_alone.done():
             seconds = max(_LEAST_SECONDS, (self._ends_at or 0.0) - time.monotonic())
-            called = self._left_alone[id(hook)] = called_in_place(seconds, partial(hook, outcome))
+            try:
+                called = called_in_place(seconds, partial(hook, outcome))
+            except RuntimeError:
+                # No thread can be started, as at the very end of the interpreter.
+                return hook(outcome)
+            self._left_alone[id(hook)] = called
             if called.done():
                 return called.result()
         self.errors += 1

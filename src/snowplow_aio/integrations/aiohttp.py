@@ -147,12 +147,11 @@ def tracker_of(request: web.Request | web.Application) -> Tracker:
     Raises:
         ConfigurationError: If the application has no tracker.
     """
-    is_request = isinstance(request, web.Request)
-    config: Any = request.config_dict if is_request else request
+    config: Any = request.config_dict if isinstance(request, web.Request) else request
     found: Tracker | None = config.get(TRACKER)
     if found is None:
         raise ConfigurationError("request: there is no tracker: call `setup` for the application first")
-    return tracker_for(_request_scope(request), found) if is_request else found
+    return tracker_for(_request_scope(request), found) if isinstance(request, web.Request) else found
 
 
 def page_url_of(request: web.Request) -> str:

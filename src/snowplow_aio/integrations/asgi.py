@@ -253,8 +253,9 @@ class RequestMiddleware:
         request_scope = scope[_REQUEST] = RequestScope(self.policy, _head(scope), scope, outer)
         if self.policy.has_async_hooks:
             await request_scope.prefetch()
-        outside = Outside()
-        receive, send = partial(outside.call, receive), partial(outside.call, send)
+        if kind == "http":
+            outside = Outside()
+            receive, send = partial(outside.call, receive), _ending_outside(outside, send)
         if self._page_views is not None and kind == "http":
             send = _tracking_page_view(self._page_views, request_scope, scope, send)
         before = current_scope()
@@ -314,6 +315,18 @@ def _head(scope: Scope) -> RequestHead:
     if query:
         target = f"{target}?{query.decode('latin-1')}"
     return RequestHead(scope["headers"], client[0] if client else None, scope.get("scheme", "http"), target)
+
+
+def _ending_outside(outside: Outside, send: Send) -> Send:
+    """Return *send* in a wrapper that gives the server the end of a response *outside* of the request."""
+
+    # A plain function, because most messages are only passed on.
+    def sending(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start" or message.get("more_body"):
+            return send(message)
+        return outside.call(send, message)
+
+    return sending
 
 
 def _tracking_page_view(page_views: PageViews, request_scope: RequestScope, scope: Scope, send: Send) -> Send:

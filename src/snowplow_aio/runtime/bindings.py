@@ -29,42 +29,34 @@ class Bindings(Generic[_Layer, _Value]):
 
     Attributes:
         current: The variable; None if no layer is bound. It is only read.
+
+        layers: The variable of the layers with their keys. It is only read.
     """
 
-    __slots__ = ("_combine", "_layers", "current")
+    __slots__ = ("_combine", "current", "layers")
 
     def __init__(self, name: str, combine: Callable[[Sequence[_Layer]], _Value]) -> None:
         self.current: ContextVar[_Value | None] = ContextVar(name, default=None)
-        self._layers: ContextVar[Layers[_Layer]] = ContextVar(f"{name}.layers", default=())
+        self.layers: ContextVar[Layers[_Layer]] = ContextVar(f"{name}.layers", default=())
         self._combine = combine
 
     def bind(self, key: object, layer: _Layer) -> _Value:
         """Put *layer* on top of the others, and return the value that they make."""
-        layers = (*self._layers.get(), (key, layer))
-        self._layers.set(layers)
+        layers = (*self.layers.get(), (key, layer))
+        self.layers.set(layers)
         value = self._combine([bound for _, bound in layers])
         self.current.set(value)
         return value
 
-    def layers(self) -> Layers[_Layer]:
-        """Return the layers that are bound, each with its key, for `swap`."""
-        return self._layers.get()
-
-    def swap(self, layers: Layers[_Layer]) -> Layers[_Layer]:
-        """Bind *layers* instead of those that are bound, which are returned."""
-        before = self._layers.get()
-        if layers is not before:
-            self._put(layers)
-        return before
+    def put(self, layers: Layers[_Layer]) -> None:
+        """Bind *layers*, which were bound somewhere, instead of those that are."""
+        self.layers.set(layers)
+        self.current.set(self._combine([bound for _, bound in layers]) if layers else None)
 
     def unbind(self, key: object) -> None:
         """Take away the topmost layer with this *key*; do nothing where there is none."""
-        layers = self._layers.get()
+        layers = self.layers.get()
         for i in reversed(range(len(layers))):
             if layers[i][0] is key:
-                self._put(layers[:i] + layers[i + 1 :])
+                self.put(layers[:i] + layers[i + 1 :])
                 return
-
-    def _put(self, layers: Layers[_Layer]) -> None:
-        self._layers.set(layers)
-        self.current.set(self._combine([bound for _, bound in layers]) if layers else None)

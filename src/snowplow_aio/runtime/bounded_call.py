@@ -23,9 +23,14 @@ class CancelledByItself(Exception):  # noqa: N818 - no error of ours
     """What was awaited has raised `asyncio.CancelledError` although nobody had cancelled it."""
 
 
-def start_thread(function: Callable[[], _Result]) -> Future[_Result]:
+def start_thread(function: Callable[[], _Result], name: str = "snowplow_aio") -> Future[_Result]:
     """
     Call *function* in a thread of its own, which keeps no interpreter from its end.
+
+    Args:
+        function: The function.
+
+        name: The name of the thread.
 
     Raises:
         RuntimeError: If no thread can be started.
@@ -40,7 +45,7 @@ def start_thread(function: Callable[[], _Result]) -> Future[_Result]:
         except BaseException as error:  # noqa: BLE001 - raised where it is awaited
             future.set_exception(error)
 
-    threading.Thread(target=run, name="snowplow_aio", daemon=True).start()
+    threading.Thread(target=run, name=name, daemon=True).start()
     return future
 
 
@@ -64,7 +69,8 @@ def called_in_place(seconds: float, call: Callable[[], _Result]) -> Future[_Resu
         asyncio._set_running_loop(loop)  # noqa: SLF001 - the thread of a call that is left alone ends with it
         return context.run(call)
 
-    called = start_thread(calling)
+    # With the name of the other, so that what is logged in the call reads as ever.
+    called = start_thread(calling, threading.current_thread().name)
     wait([called], timeout=seconds)
     return called
 

@@ -63,8 +63,8 @@ class ScopeOfTask(TrackingScope):
     __slots__ = ("_scope", "_task")
 
     def __init__(self, scope: TrackingScope) -> None:
-        task = _running_task()
         self._scope: TrackingScope | None = scope
+        task = _running_task()
         # Contexts with this scope may live as long as a connection, and keep no task alive.
         self._task: ref[asyncio.Task[Any]] | None = None if task is None else ref(task)
 
@@ -250,8 +250,8 @@ class Outside:
     __slots__ = ("_contexts", "_subjects")
 
     def __init__(self) -> None:
-        self._subjects = _subjects.layers()
-        self._contexts = _contexts.layers()
+        self._subjects = _subjects.layers.get()
+        self._contexts = _contexts.layers.get()
 
     async def call(self, function: Callable[..., Awaitable[_Result]], *given: object) -> _Result:
         """
@@ -264,13 +264,18 @@ class Outside:
             return await function(*given)
         here = ScopeOfTask(scope)
         bound_scope.set(here)
-        subjects, contexts = _subjects.swap(self._subjects), _contexts.swap(self._contexts)
+        subjects, contexts = _subjects.layers.get(), _contexts.layers.get()
+        is_bound = subjects is not self._subjects or contexts is not self._contexts
+        if is_bound:
+            _subjects.put(self._subjects)
+            _contexts.put(self._contexts)
         try:
             return await function(*given)
         finally:
             # A call that nobody has awaited to its end is closed in any context.
             if bound_scope.get() is here:
                 bound_scope.set(scope)
-                _subjects.swap(subjects)
-                _contexts.swap(contexts)
+                if is_bound:
+                    _subjects.put(subjects)
+                    _contexts.put(contexts)
             here.end()
