@@ -36,6 +36,20 @@ def balance(stats: EmitterStats) -> int:
     return stats.accepted - stats.pending - stats.leased - ends
 
 
+@pytest.mark.anyio
+async def test_the_last_line_does_not_call_rejected_events_delivered(
+    collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "snowplow_aio.delivery")
+    collector.rule = lambda request: Answer(422 if rejected in request.event_ids else 200)
+    async with Tracker(HttpEmitter(collector.url)) as tracker:
+        rejected = await tracker.track(PAGE)
+        await tracker.track(PAGE)
+    line = caplog.records[-1].getMessage()
+    assert line.startswith("http: closed; 0 waiting; 1 delivered")
+    assert line.endswith("; 1 rejected (refused)")
+
+
 # --- flush
 
 

@@ -171,19 +171,22 @@ def _deliver(
     except Exception as error:  # noqa: BLE001
         # A fault of ours or of the settings. The events wait until somebody has mended it.
         _complain("a batch cannot be delivered and is kept", error)
-    delivered = len(payloads) - len(rest) - len(given_up)
+    delivered = _said_of(len(payloads) - len(rest) - len(given_up), len(letters) + len(given_up))
     events: list[Any] = [payload.fields() for payload in rest]
     events += _put_aside(task, thread, letters + given_up, anonymous=anonymous)
     if not events:
-        log.info("%s delivered", events_text(delivered))
+        log.info("%s", delivered)
         return
     countdown = _countdown(task.request.retries)
     left = f"{len(events)} {'is' if len(events) == 1 else 'are'} left"
-    message = "%s delivered, %s; next attempt in %.0f s"
-    log.warning(message, events_text(delivered), left, countdown)
+    log.warning("%s, %s; next attempt in %.0f s", delivered, left, countdown)
     details = {"anonymous": anonymous}
     with task.app.producer_or_acquire() as producer:
         publish_again(task.app, producer, task.request, events, details, countdown=countdown, **_RETRY)
+
+
+def _said_of(delivered: int, refused: int) -> str:
+    return f"{events_text(delivered)} delivered" + (f", {refused} refused" if refused else "")
 
 
 def _try_again(

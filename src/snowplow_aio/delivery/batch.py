@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from snowplow_aio.abc import Response
 from snowplow_aio.delivery.verdict import BatchState
@@ -35,6 +35,15 @@ class Batch:
     def next_part(self) -> Sequence[StoredEvent]:
         """Return the events of the next request; an empty sequence when nothing is left to send."""
         return self._parts[-1] if self._parts else ()
+
+    def put_first(self, is_wanted: Callable[[StoredEvent], bool]) -> Sequence[StoredEvent]:
+        """Make a part of the events for which *is_wanted* is true, before the rest; return its events."""
+        part = self.next_part()
+        wanted = [event for event in part if is_wanted(event)]
+        if wanted:
+            rest = [event for event in part if not is_wanted(event)]
+            self._parts[-1:] = [rest, wanted] if rest else [wanted]
+        return wanted
 
     def state(self) -> BatchState:
         """Return the batch's state as a value; there is a next part."""

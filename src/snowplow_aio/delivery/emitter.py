@@ -523,7 +523,9 @@ class BufferedEmitter(AcceptingEmitter):
             log.warning(message, *said)
             if not self._is_loss_told:
                 losses.say_once("closed", message, *said, count=lost)
-        elif result.dropped == 0:
+        elif result.dropped or result.rejected:
+            log.info("%s: %s", self.name, self.stats().summary)
+        else:
             log.info("%s: closed, everything is delivered", self.name)
 
     def __del__(self) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import assert_never
 
 from snowplow_aio.abc import EventStore, Response, Transport
@@ -221,22 +221,12 @@ class DeliveryLoop:
                 max_bytes=self.batching.byte_limit - self._transport.request_bytes,
                 event_bytes=self._transport.event_bytes,
             )
-            if fresh := await self._drop_expired(leased, loop.time()):
-                await self._settle(Batch(fresh))
+            if leased:
+                await self._settle(Batch(leased))
             # An eager task gets here before it is in the set.
             others = self._senders - {asyncio.current_task()}
             if not self._is_due(loop.time(), in_flight=len(others)):
                 return
-
-    async def _drop_expired(self, leased: Sequence[StoredEvent], now: float) -> Sequence[StoredEvent]:
-        """Drop the events of *leased* that are too old; return the others."""
-        max_age = self._retry.max_age
-        if max_age is None or all(now - event.accepted_at <= max_age for event in leased):
-            return leased
-        expired = [event for event in leased if now - event.accepted_at > max_age]
-        await self._store.give_up(expired, reason="expired", status=None)
-        self.reporter.dropped(expired, "expired")
-        return [event for event in leased if now - event.accepted_at <= max_age]
 
     # At the end of the interpreter modules are gone that compiled code needs.
     _is_ending = staticmethod(sys.is_finalizing)
@@ -245,6 +235,7 @@ class DeliveryLoop:
         """Send *batch* and settle its events; whatever ends this, the others wait again."""
         self._in_hand.add(batch)
         try:
+            await self._drop_expired(batch)
             await self._send_parts(batch)
         finally:
             self._in_hand.discard(batch)
@@ -252,6 +243,18 @@ class DeliveryLoop:
             is_over = self._is_abandoned or self._is_ending()
             if (unsettled := batch.unsettled()) and not is_over:
                 await self._store.release(unsettled)
+
+    async def _drop_expired(self, batch: Batch) -> None:
+        """Drop the events of *batch* that are too old; none of it was sent yet."""
+        max_age, now = self._retry.max_age, asyncio.get_running_loop().time()
+        if max_age is None or not (expired := batch.put_first(lambda one: now - one.accepted_at > max_age)):
+            return
+
+        def record() -> None:
+            batch.settle()
+            self.reporter.dropped(expired, "expired")
+
+        await self._end(self._store.give_up(expired, reason="expired", status=None), record)
 
     async def _send_parts(self, batch: Batch) -> None:
         """Send *batch* in one request, or in as many as refusals ask for."""
@@ -304,9 +307,12 @@ class DeliveryLoop:
 
     async def _settle_part(self, batch: Batch, settlement: Settle, response: Response) -> None:
         part = batch.next_part()
-        await self._remove(part, settlement, response)
-        batch.settle()
-        self._record(part, settlement, response)
+
+        def record() -> None:
+            batch.settle()
+            self._record(part, settlement, response)
+
+        await self._end(self._removal(part, settlement, response), record)
         if settlement.ending is Ending.DELIVERED:
             await self._reject_suspects(batch)
 
@@ -314,17 +320,36 @@ class DeliveryLoop:
         """Reject the events that were set aside: the destination has taken another one of *batch*."""
         batch.is_proven = True
         while batch.suspects:
-            event, response = batch.suspects[-1]
-            await self._remove([event], rejection(response), response)
-            batch.suspects.pop()
-            self._record([event], rejection(response), response)
+            await self._reject_suspect(batch, *batch.suspects[-1])
 
-    async def _remove(self, events: Sequence[StoredEvent], settlement: Settle, response: Response) -> None:
-        """Remove settled *events* from the store."""
+    async def _reject_suspect(self, batch: Batch, event: StoredEvent, response: Response) -> None:
+        settlement = rejection(response)
+
+        def record() -> None:
+            batch.suspects.pop()
+            self._record([event], settlement, response)
+
+        await self._end(self._removal([event], settlement, response), record)
+
+    async def _end(self, removal: Awaitable[None], record: Callable[[], None]) -> None:
+        """Await the *removal* of settled events from the store, and *record* their end."""
+        try:
+            await removal
+        except asyncio.CancelledError:
+            # The destination has answered, and the store completes what it has begun.
+            if not self._is_abandoned:
+                record()
+            raise
+        if not self._is_abandoned:
+            record()
+
+    def _removal(
+        self, events: Sequence[StoredEvent], settlement: Settle, response: Response
+    ) -> Awaitable[None]:
+        """Return what removes settled *events* from the store, once it is awaited."""
         if settlement.ending is Ending.DELIVERED:
-            await self._store.ack(events)
-        else:
-            await self._store.give_up(events, reason=settlement.reason, status=response.status or None)
+            return self._store.ack(events)
+        return self._store.give_up(events, reason=settlement.reason, status=response.status or None)
 
     def _record(self, events: Sequence[StoredEvent], settlement: Settle, response: Response) -> None:
         """Record the end of *events*, which are out of the store; no cancellation can come between."""

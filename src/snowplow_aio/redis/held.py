@@ -167,13 +167,10 @@ class HeldEvents:
         self._count_as_leased(len(leased), size_of(leased))
         return leased
 
-    def release(self, event: StoredEvent) -> bool:
-        """Put a leased *event* back in front. Return False, and change nothing, if it is settled already."""
-        if self._events.get(event.handle) is not event:
-            return False
+    def release(self, event: StoredEvent) -> None:
+        """Put a leased *event* back in front."""
         self._waiting.appendleft(event)
         self._count_as_leased(-1, -event.size)
-        return True
 
     def _count_as_leased(self, count: int, size: int) -> None:
         self.pending -= count

@@ -160,6 +160,11 @@ class RedisStore(SharedStore):
         """How many events waited in Redis when it was last asked."""
         return sum(held.queue_length for held in self._held.values())
 
+    @property
+    def unacknowledged(self) -> int:
+        """How many settled events Redis does not know to be settled."""
+        return sum(len(held.unacknowledged) for held in self._held.values())
+
     async def put(self, payloads: Sequence[Payload]) -> Response:
         """
         Make one attempt to store all of *payloads* or none, as `RedisWriter.put` does.
@@ -351,24 +356,22 @@ class RedisStore(SharedStore):
 
     async def release(self, events: Sequence[StoredEvent]) -> None:
         for event in reversed(events):
-            held = self._held[event.payload.anonymous]
-            if not held.release(event):
-                # It is settled, and the call that settled it was cancelled before it could be counted.
-                held.count_out((event,))
-                self._gone(1)
+            self._held[event.payload.anonymous].release(event)
 
     async def ack(self, events: Sequence[StoredEvent]) -> None:
-        for event in events:
-            self._held[event.payload.anonymous].settle(event, None)
-        await self._acknowledge()
-        self._count_out(events)
+        await self._settle([(event, None) for event in events])
 
     async def give_up(self, events: Sequence[StoredEvent], *, reason: str, status: int | None) -> None:
-        for event in events:
-            letter = dead_letter(event.payload, reason, status)
+        await self._settle([(event, dead_letter(event.payload, reason, status)) for event in events])
+
+    async def _settle(self, settled: Sequence[tuple[StoredEvent, bytes | None]]) -> None:
+        """Hold settled events no more, each with its dead letter or None; also when cancelled."""
+        for event, letter in settled:
             self._held[event.payload.anonymous].settle(event, letter)
-        await self._acknowledge()
-        self._count_out(events)
+        try:
+            await self._acknowledge()
+        finally:
+            self._count_out([event for event, _ in settled])
 
     def _count_out(self, events: Sequence[StoredEvent]) -> None:
         """Count settled *events* as leased no more, in one step with the caller's counters."""
@@ -384,6 +387,8 @@ class RedisStore(SharedStore):
         except asyncio.CancelledError:
             self._trouble.notify()
             raise
+        except Exception:  # noqa: BLE001 - `maintain` meets it as well, and the worker says it
+            self._trouble.notify()
 
     async def _send_acknowledgements(self, held: HeldEvents) -> float:
         """Tell Redis which events of one key are settled; return the seconds until the next attempt, or 0."""

@@ -316,9 +316,9 @@ class RedisWorker:
         finally:
             with suppress(asyncio.CancelledError), move_on_after(_LAST_SECONDS, shield=True):
                 await self._store.aclose()
+            log.info("%s: stopped; %s", self.name, self.stats().summary)
             self._run, self._is_told = None, False
             self._delivery.breaker.ends_at = None
-            log.info("%s: stopped; %s", self.name, self._delivery.stats(self._loop.time()).summary)
 
     def _take_back(self, count: int) -> None:
         """Count *count* events as not accepted after all: other workers have them."""
@@ -399,20 +399,31 @@ class RedisWorker:
         try:
             given = await self._store.give_back()
         finally:
-            held = self._store.statistics().pending
             if given:
                 log.info("%s: gave %s back", self.name, events_text(given))
-            if held:
-                reason = self._store.failures.latest or "Redis does not answer"
-                message = "%s: %s left to be taken over: %s"
-                log.warning(message, self.name, events_text(held), reason)
+            self._say_what_is_left()
+
+    def _say_what_is_left(self) -> None:
+        """Log how many events stay noted in Redis as those of this worker."""
+        reason = self._store.failures.latest or "Redis does not answer"
+        held, settled = self._store.statistics(), self._store.unacknowledged
+        if held.pending:
+            log.warning("%s: %s left to be taken over: %s", self.name, events_text(held.pending), reason)
+        if held.leased:
+            message = "%s: %s left to be taken over: the request with them has not ended"
+            log.warning(message, self.name, events_text(held.leased))
+        if settled:
+            message = "%s: %s settled, but noted in Redis: another worker delivers them once more: %s"
+            log.warning(message, self.name, events_text(settled), reason)
 
     async def _summarise(self) -> None:
         """Log a summary once a minute, if there was something to do."""
-        requests = -1
+        latest: tuple[int, int] | None = None
         while True:
             await asyncio.sleep(_SUMMARY_SECONDS)
             stats = self.stats()
-            if stats.requests != requests or stats.pending:
-                requests = stats.requests
+            # An entry that is no event is taken, and not sent.
+            done = (stats.requests, stats.accepted)
+            if done != latest or stats.pending:
+                latest = done
                 log.info("%s: %s", self.name, self.summary)

@@ -143,7 +143,7 @@ def test_refused_events_are_put_aside_with_the_reason_and_the_others_delivered(
     track(broker.url, *pages)
     worker = new_worker(_settings(broker, collector), "--pool=solo")
 
-    worker.wait_for("29 events delivered")
+    worker.wait_for("29 events delivered, 1 refused")
     wait_for_acknowledgement(broker, worker)
     (letter,) = messages(broker, "snowplow.dead")
     (events,), details, _ = letter["body"]
