@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -19,7 +20,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import ExponentialBackoff
 from redis.crc import key_slot
 
-from snowplow_aio import ConfigurationError, RedisEmitter, Tracker
+from snowplow_aio import ConfigurationError, RedisEmitter, RedisListStore, RedisStreamStore, Tracker
 from snowplow_aio.redis.connections import beside
 from snowplow_aio.redis.worker import RedisWorker
 from snowplow_aio.settings import Settings
@@ -160,6 +161,90 @@ def test_what_cannot_be_used_is_refused_at_once_and_no_password_is_shown(source:
         with pytest.raises(ConfigurationError, match=complaint) as caught:
             make(source)
         assert "hunter2" not in str(caught.value)
+
+
+PORT, DATABASE = "with a port from 1 to 65535", "with a number from 0 as its database"
+
+
+@pytest.mark.parametrize(
+    ("source", "rule", "shown"),
+    [
+        ("redis://h:0", PORT, "'0'"),
+        ("rediss://h:0/0", PORT, "'0'"),
+        ("redis://h:65536/0", PORT, "'65536'"),
+        ("redis://h:port/0", PORT, "'***'"),
+        ("redis://:123456", PORT, "'***'"),
+        ("redis://:hunter2@h:0/0", PORT, "'***'"),
+        ("redis://:hunter2/x@h:6379/0", PORT, "'***'"),
+        ("redis://h/name", DATABASE, "'name'"),
+        ("redis://h/-1", DATABASE, "'-1'"),
+        ("redis://h/1/2", DATABASE, "'1/2'"),
+        ("redis://h/99999999999", DATABASE, "'99999999999'"),
+        ("redis://h?db=-1", DATABASE, "'-1'"),
+        ("redis://h?db=", DATABASE, "''"),
+        ("redis://h?db=1&db=2", DATABASE, "'1, 2'"),
+        ("unix:///run/redis.sock?db=name", DATABASE, "'name'"),
+        ("redis://user:hunter2@h/name", DATABASE, "'***'"),
+        ("redis://h/0?socket_timeout=-1", "with one socket_timeout that redis-py can read", "'-1'"),
+        ("redis://h/0?socket_timeout=nan", "with one socket_timeout that redis-py can read", "'nan'"),
+        ("redis://h/0?retry_on_timeout=maybe", "with one retry_on_timeout that", "'maybe'"),
+        ("rediss://h/0?ssl_check_hostname=maybe", "with one ssl_check_hostname that", "'maybe'"),
+        ("redis://h/0?retry_on_error=x", "without this parameter", "'retry_on_error'"),
+        ("redis://h/0?port=6379", "without this parameter", "'port'"),
+        ("unix://", "with the path of a socket", "'***'"),
+        ("unix://run/redis.sock", "with the path of a socket", "'***'"),
+        ("redis://h:6379/0#1", "without a '#'", "'***'"),
+        ("redis://h h/0", "without spaces", "'***'"),
+        ("redis://h/0\n", "must be a URL like", "'***'"),
+        ("http://h:6379", "must be a URL like", "'***'"),
+        ("", "must be a URL like", "'***'"),
+    ],
+)
+def test_a_url_that_redis_py_would_take_for_another_place_is_refused_at_the_call(
+    source: str, rule: str, shown: str
+) -> None:
+    for make in (
+        RedisEmitter,
+        RedisListStore,
+        RedisStreamStore,
+        lambda client: RedisWorker(sending("http://127.0.0.1:1"), client=client),
+    ):
+        with pytest.raises(ConfigurationError, match=rf"^client: .*{re.escape(rule)}") as caught:
+            make(source)
+        assert str(caught.value).endswith(f"got {shown}")
+        assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("client", "complaint"),
+    [
+        (redis.asyncio.Redis(port=0), "with a port from 1 to 65535, got 0"),
+        (redis.asyncio.Redis(port=65_536), "with a port from 1 to 65535, got 65536"),
+        (redis.asyncio.Redis(db=-1), "with a number from 0 as its database, got -1"),
+        (redis.asyncio.Redis(db="name"), "with a number from 0 as its database, got 'name'"),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    ],
+)
+def test_a_client_of_an_impossible_server_is_refused_at_the_call(client: Any, complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^client: must be for a server {complaint}$"):
+        RedisEmitter(client)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "redis://",
+        "redis:///1",
+        "redis://h",
+        "redis://h:6379/",
+        "redis://[::1]:6379/15",
+        "rediss://user:p%40ss@h:6380/2?ssl_cert_reqs=none",
+        "unix:///run/my redis.sock?db=3",
+        "unix://user:secret@/run/redis.sock",
+        "redis://h?db=1&socket_timeout=0.5&retry_on_timeout=yes&client_name=shop&decode_responses=true",
+    ],
+)
+def test_every_url_that_means_something_is_taken(source: str) -> None:
+    RedisEmitter(source)
 
 
 async def test_no_password_is_shown_in_errors_logs_health_and_settings(

@@ -16,12 +16,13 @@ from typing import Any
 import redis
 import redis.asyncio as aioredis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.asyncio.connection import ConnectionPool, SSLConnection, parse_url
+from redis.asyncio.connection import ConnectionPool, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
 from snowplow_aio.exceptions import ConfigurationError
+from snowplow_aio.redis.urls import check_place, settings_of_url
 from snowplow_aio.runtime.foreign_text import shown
 
 # Makes one private client, with connections of its own. The type is Any because a client for one server and
@@ -29,8 +30,6 @@ from snowplow_aio.runtime.foreign_text import shown
 NewClient = Callable[[], Any]
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
-
-_SCHEMES = ("redis://", "rediss://", "unix://")
 
 _CONNECT_TIMEOUT = 2.0
 
@@ -63,7 +62,7 @@ def client_factory(source: object, command_timeout: float) -> NewClient:
     if source is None:
         source = DEFAULT_URL
     if isinstance(source, str):
-        return _for_server(_settings_of_url(source), command_timeout)
+        return _for_server(settings_of_url(source), command_timeout)
     if isinstance(source, RedisCluster):
         return _like_cluster(source, command_timeout)
     if isinstance(source, aioredis.Redis):
@@ -78,22 +77,8 @@ def client_factory(source: object, command_timeout: float) -> NewClient:
     raise ConfigurationError(f"client: {rule}, got a {kind.__module__}.{kind.__qualname__}")
 
 
-# --- a URL
-
-
-def _settings_of_url(url: str) -> Mapping[str, Any]:
-    try:
-        # redis-py accepts a scheme without slashes, and then connects to the default host.
-        if url.startswith(_SCHEMES):
-            return parse_url(url)
-    except (ValueError, TypeError):
-        pass
-    rule = "must be a URL like 'redis://host:6379/0', 'rediss://...' or 'unix:///path'"
-    # The URL is not shown: it can have a password in it.
-    raise ConfigurationError.about("client", "***", rule)
-
-
 def _for_server(settings: Mapping[str, Any], command_timeout: float) -> NewClient:
+    check_place(settings)
     ours: dict[str, Any] = _without_repeats(settings, command_timeout) | {"max_connections": _MAX_CONNECTIONS}
     try:
         # Without connecting: redis-py looks at most settings only when it makes a connection.

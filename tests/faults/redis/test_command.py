@@ -252,6 +252,16 @@ async def test_a_redis_that_comes_later_is_waited_for(
         ([], 1, "snowplow-aio worker: collector: must be given, as --collector or SNOWPLOW_COLLECTOR"),
         (["--collector", "ftp://c"], 1, "snowplow-aio worker: endpoint: must be"),
         (["--collector", "c", "--redis-url", "redis:/hush"], 1, "snowplow-aio worker: client: must be a URL"),
+        (
+            ["--collector", "c", "--redis-url", "redis://:hush@h:0"],
+            1,
+            "snowplow-aio worker: client: must be a URL",
+        ),
+        (
+            ["--collector", "c", "--redis-url", "redis://h/name"],
+            1,
+            "snowplow-aio worker: client: must be a URL",
+        ),
         (["--collector", "c", "--key", "a}b"], 1, "snowplow-aio worker: key: must be a string"),
         (["--collector", "c", "--takeover-after", "-1"], 1, "snowplow-aio worker: takeover_after: must be"),
         (
