@@ -480,7 +480,7 @@ class BufferedEmitter(AcceptingEmitter):
         await self._bounded(self._hooks.end(), self.close_seconds)
         # The result includes events that came during the drain.
         self._closed = self._counters.report(self._counters.close_window())
-        self._warn_of_loss(self._closed)
+        self._say_what_became()
         return self._closed
 
     async def _bounded(self, phase: Coroutine[Any, Any, None], seconds: float) -> None:
@@ -515,7 +515,7 @@ class BufferedEmitter(AcceptingEmitter):
         """Drop the events in the store; also when a sender that outlives the close gives its events back."""
         self._delivery.reporter.dropped(self._store.withdraw(), "closed")
 
-    def _warn_of_loss(self, result: FlushResult) -> None:
+    def _say_what_became(self) -> None:
         lost = self._counters.dropped["closed"]
         if lost:
             message = "%s: closed with %s undelivered (last error: %s)"
@@ -523,10 +523,7 @@ class BufferedEmitter(AcceptingEmitter):
             log.warning(message, *said)
             if not self._is_loss_told:
                 losses.say_once("closed", message, *said, count=lost)
-        elif result.dropped or result.rejected:
-            log.info("%s: %s", self.name, self.stats().summary)
-        else:
-            log.info("%s: closed, everything is delivered", self.name)
+        log.info("%s: %s", self.name, self.stats().summary)
 
     def __del__(self) -> None:
         if getattr(self, "_warned_of", None) is None:

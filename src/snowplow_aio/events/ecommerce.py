@@ -117,12 +117,16 @@ class EcommerceTransaction(PrimitiveEvent):
 
     @model_validator(mode="after")
     def _read_items(self) -> Self:
-        self._followers = tuple(self._follower(i, item) for i, item in enumerate(self.items or ()))
+        self._followers = self._read_followers()
         return self
+
+    def _read_followers(self) -> tuple[Follower, ...]:
+        return tuple(self._follower(i, item) for i, item in enumerate(self.items or ()))
 
     def followers(self) -> tuple[Follower, ...]:
         """Return the events of the items, each with its entities."""
-        return self._followers
+        # A model that was made without any check has items that nobody has read.
+        return self._followers if self._followers or not self.items else self._read_followers()
 
     def alone(self) -> Self:
         """Return the transaction without its items."""

@@ -52,7 +52,7 @@ class PrimitiveEvent(FrozenModel):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         cls._refuse_own_fields()
-        cls.wire_fields = tuple((name, wire.key, wire.text) for name, wire in cls._wires())
+        cls.wire_fields = tuple((name, wire.key, _text_of(wire)) for name, wire in cls._wires())
         if hasattr(cls, "schema_key"):
             cls.schema_uri = str(cls.schema_key)
         cls.has_followers = cls.followers is not PrimitiveEvent.followers
@@ -96,3 +96,14 @@ class PrimitiveEvent(FrozenModel):
 
 Follower = tuple[PrimitiveEvent, Sequence[Any] | None]
 """An event that is tracked with another one, and its entities."""
+
+
+def _text_of(wire: Wire) -> Callable[[Any], str]:
+    """Return what makes text of a value; nothing else than text can be the text of a field of texts."""
+    return _same_text if wire.key in TEXT_LIMITS and wire.text is str else wire.text
+
+
+def _same_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"must be a string, not {type(value).__name__}")
+    return str(value)

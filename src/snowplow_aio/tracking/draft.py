@@ -157,7 +157,7 @@ def changed(model: _Model, /, **fields: Any) -> _Model:
     values = {
         name: value
         for name in kind.model_fields
-        if (value := getattr(model, name)) is not None or name in model.model_fields_set
+        if (value := getattr(model, name, None)) is not None or name in model.model_fields_set
     }
     copy: _Model = kind.model_validate(_without_cleared({**values, **fields}))
     return copy

@@ -34,6 +34,7 @@ from snowplow_aio.tracking.enrichers import Enricher
 from snowplow_aio.tracking.global_contexts import GlobalContext, WrongResultError
 from snowplow_aio.tracking.payload_builder import PayloadBuilder, PendingPayloads, ResolvedCall
 from snowplow_aio.tracking.scope import bound_contexts
+from snowplow_aio.tracking.unchecked import fault_in, fault_of_call
 
 log: QuietLogger = quiet_logger("snowplow_aio.tracking")
 
@@ -181,7 +182,15 @@ class EnricherChain:
         probe = Draft(
             event=_PROBE, context=context.entities, subject=Subject(), anonymous=False, event_id=_PROBE_ID
         )
-        self._builder.build(probe, _PROBE_TIMES)
+        try:
+            self._builder.build(probe, _PROBE_TIMES)
+        except InvalidEventError:
+            raise
+        except Exception:
+            fault = fault_in(context.entities, "context")
+            if fault is None:
+                raise
+            raise fault from None
         contexts = [function for function in self.functions if isinstance(function, GlobalContext)]
         self.functions = (*contexts, context, *self.functions[len(contexts) :])
 
@@ -210,12 +219,21 @@ class EnricherChain:
 
         The arguments are those of `Tracker.track`, and it raises the same errors.
         """
-        if not self.functions and _bound_contexts() is None:
-            return self._builder.payloads(
-                event, context, tstamp, true_timestamp, subject, event_id, anonymous
+        try:
+            if not self.functions and _bound_contexts() is None:
+                return self._builder.payloads(
+                    event, context, tstamp, true_timestamp, subject, event_id, anonymous
+                )
+            return self.run(
+                self._builder.resolve(event, context, tstamp, true_timestamp, subject, event_id, anonymous)
             )
-        call = self._builder.resolve(event, context, tstamp, true_timestamp, subject, event_id, anonymous)
-        return self.run(call)
+        except InvalidEventError:
+            raise
+        except Exception:
+            fault = fault_of_call(event, context)
+            if fault is None:
+                raise
+            raise fault from None
 
     def run(self, call: ResolvedCall) -> PendingPayloads:
         """
@@ -284,7 +302,7 @@ class EnricherChain:
         except Exception:  # noqa: BLE001 - whatever the functions have made up
             try:
                 self._builder.build_all(call)
-            except InvalidEventError:
+            except Exception:
                 if is_last:
                     raise
                 return

@@ -27,6 +27,7 @@ from snowplow_aio.exceptions import InvalidEventError
 from snowplow_aio.model.atomic import MAX_JSON_DEPTH, decimal_text, is_unicode
 from snowplow_aio.model.fields import OMITTED
 from snowplow_aio.model.self_describing import SelfDescribingJson
+from snowplow_aio.tracking.unchecked import fault_in
 
 JSONDefault = Callable[[Any], Any]
 
@@ -147,7 +148,8 @@ def _unsent(value: Any, levels: int = _MAX_DATA_DEPTH) -> dict[Any, Any]:
         given = value.__pydantic_fields_set__
         kind: Any = type(value)
         for name, field in kind.__pydantic_fields__.items():
-            member = value.__dict__.get(name)
+            # An error where it was never given: pydantic itself would leave it out.
+            member = value.__dict__[name]
             if member is None:
                 if name not in given or OMITTED in field.metadata:
                     found[name] = True
@@ -299,7 +301,8 @@ class _Walk:
         except InvalidEventError:
             raise
         except Exception as error:
-            raise InvalidEventError.about(path, value, str(error) or type(error).__name__) from error
+            rule = str(error) or type(error).__name__
+            raise (fault_in(value, path) or InvalidEventError.about(path, value, rule)) from error
 
 
 def _key(key: Any, path: str) -> str:
