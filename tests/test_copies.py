@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -32,12 +32,15 @@ from snowplow_aio import (
     HttpEmitter,
     InvalidEventError,
     MemoryEmitter,
+    MemoryStore,
     MobileScreenView,
     Overflow,
     PagePing,
     PageView,
     Payload,
     RedisEmitter,
+    RedisListStore,
+    RedisStreamStore,
     Rejected,
     Retried,
     Retry,
@@ -50,12 +53,17 @@ from snowplow_aio import (
     Tracker,
     TrueTimestamp,
 )
+from snowplow_aio.abc import Response, Transport
 from snowplow_aio.entities.client_hints import Brand, HttpClientHints
 from snowplow_aio.entities.user import User
 from snowplow_aio.entities.web_page import WebPage
+from snowplow_aio.instrumentation.health import HealthEndpoint
+from snowplow_aio.micro import Micro
 from snowplow_aio.policies import Batching
+from snowplow_aio.registry import TrackerRegistry
 from snowplow_aio.settings import Settings
 from snowplow_aio.tracking.enricher_chain import EnrichmentStats
+from snowplow_aio.worker import RedisWorker
 
 URI = "iglu:com.acme/game/jsonschema/1-0-0"
 VIEW = PageView(page_url="https://example.com/")
@@ -65,6 +73,15 @@ OUTCOME: dict[str, Any] = {"emitter": "http", "payloads": (PAYLOAD,), "attempts"
 
 class Game(SelfDescribing, schema=URI):
     level: int = 1
+
+
+class OwnTransport(Transport):
+    async def send(self, payloads: Sequence[Payload]) -> Response:
+        raise NotImplementedError
+
+
+class OwnStore(MemoryStore):
+    pass
 
 
 ITEM = {"sku": "s", "price": 1, "quantity": 1, "context": [User(id_="u")]}
@@ -169,6 +186,15 @@ def test_a_copied_transaction_still_has_its_items(copied: Callable[[Any], Any]) 
         ConsoleEmitter,
         RedisEmitter,
         MemoryEmitter,
+        MemoryStore,
+        RedisListStore,
+        RedisStreamStore,
+        lambda: RedisWorker(HttpEmitter("c.example")),
+        lambda: HealthEndpoint(RedisWorker(HttpEmitter("c.example"))),
+        TrackerRegistry,
+        Micro,
+        OwnTransport,
+        OwnStore,
     ],
     ids=[
         "Tracker",
@@ -178,6 +204,15 @@ def test_a_copied_transaction_still_has_its_items(copied: Callable[[Any], Any]) 
         "ConsoleEmitter",
         "RedisEmitter",
         "MemoryEmitter",
+        "MemoryStore",
+        "RedisListStore",
+        "RedisStreamStore",
+        "RedisWorker",
+        "HealthEndpoint",
+        "TrackerRegistry",
+        "Micro",
+        "OwnTransport",
+        "OwnStore",
     ],
 )
 def test_what_events_wait_in_says_that_it_cannot_be_copied(

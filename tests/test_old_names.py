@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 import pydoc
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,8 +27,12 @@ from snowplow_aio import (
     InvalidEventError,
     LinkClick,
     MemoryEmitter,
+    MemoryStore,
     PageView,
     RedisEmitter,
+    RedisListStore,
+    RedisStreamStore,
+    Retry,
     ScreenView,
     SelfDescribing,
     Subject,
@@ -34,7 +41,10 @@ from snowplow_aio import (
     use_subject,
 )
 from snowplow_aio.entities.user import User
-from snowplow_aio.model.old_names import ARGUMENTS, METHODS, PACKAGE_NAMES
+from snowplow_aio.instrumentation.health import HealthEndpoint
+from snowplow_aio.micro import Micro
+from snowplow_aio.model.old_names import ARGUMENTS, METHODS, PACKAGE_NAMES, SETTINGS
+from snowplow_aio.worker import RedisWorker
 
 pytestmark = pytest.mark.anyio
 
@@ -139,6 +149,123 @@ def test_an_argument_of_another_tracker_is_answered_with_the_one_here(
 ) -> None:
     with pytest.raises(TypeError, match=said):
         call()
+
+
+WORKER: Any = partial(RedisWorker, HttpEmitter("c.example"))
+SETTING_ROWS: Mapping[Any, Mapping[str, str]] = {
+    Retry: {
+        "max_retries": "max_age, the seconds for which an event is tried again, or Retry.never()",
+        "attempts": "max_age",
+        "backoff": "factor",
+        "base_delay": "initial_delay",
+        "max_backoff": "max_delay",
+        "status_codes": "retry_codes",
+        "maxDelay": "max_delay",
+        "timeout": "request_timeout of HttpEmitter",
+        "buffer_size": "batch_size of the emitter",
+    },
+    MemoryStore: {
+        "max_size": "capacity",
+        "buffer_size": "capacity",
+        "buffer_capacity": "capacity",
+        "max_bytes": "capacity_bytes",
+        "on_full": "overflow",
+        "timeout": "wait_timeout",
+    },
+    partial(HttpEmitter, "c.example"): {
+        "max_retries": "retry=Retry(max_age=...)",
+        "retries": "retry=Retry(max_age=...)",
+        "backoff": "retry=Retry(factor=...)",
+        "timeout": "request_timeout",
+        "flush_timeout": "flush_interval",
+        "url": "endpoint",
+        "max_queue_size": "store=MemoryStore(capacity=...)",
+        "on_error": "on_failure",
+        "verify_ssl": "ssl",
+        "https": 'protocol="https"',
+        "concurrency": "max_connections",
+    },
+    RedisEmitter: {"url": "client", "timeout": "command_timeout", "maxlen": "max_length", "queue": "key"},
+    CeleryEmitter: {
+        "timeout": "publish_timeout",
+        "broker_url": "app",
+        "max_retries": "retry=Retry(max_age=...)",
+    },
+    partial(FileEmitter, "f"): {"filename": "path", "max_size": "store=MemoryStore(capacity=...)"},
+    ConsoleEmitter: {"buffer_size": "batch_size"},
+    RedisListStore: {"redis_url": "client", "stream_key": "key"},
+    RedisStreamStore: {"timeout": "command_timeout"},
+    WORKER: {"url": "client", "concurrency": "max_connections", "batch": "batch_size", "queue": "key"},
+    partial(Tracker, MemoryEmitter()): {"appid": "app_id", "timeout": "request_timeout of HttpEmitter"},
+    Micro: {"hostname": "host", "max_events": "capacity"},
+}
+
+
+@pytest.mark.parametrize(
+    ("make", "old", "new"),
+    [
+        pytest.param(make, old, new, id=f"{getattr(make, 'func', make).__name__}({old})")
+        for make, names in SETTING_ROWS.items()
+        for old, new in names.items()
+    ],
+)
+def test_a_usual_name_of_a_setting_is_answered_with_the_one_here(make: Any, old: str, new: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        make(**{old: 1})
+    name = getattr(make, "func", make).__name__
+    assert str(caught.value).startswith(f"{name}() has no argument '{old}': use {new}")
+
+
+@pytest.mark.parametrize("kind", [Retry, MemoryStore, RedisListStore, Micro])
+def test_a_setting_that_nobody_knows_is_named_with_its_class(kind: Any) -> None:
+    with pytest.raises(TypeError, match=rf"^{kind.__name__}\(\) has no argument 'walrus'$"):
+        kind(walrus=1)
+
+
+def test_a_setting_by_position_is_answered_with_the_names() -> None:
+    with pytest.raises(
+        TypeError, match=r"^Retry\(\) takes nothing by position; .* by name: initial_delay=, "
+    ):
+        UNTYPED.Retry(5)
+    with pytest.raises(
+        TypeError, match=r"^MemoryStore\(\) takes nothing by position; .* by name: capacity=, "
+    ):
+        UNTYPED.MemoryStore(1000)
+
+
+def test_an_advice_leads_to_a_setting_that_exists() -> None:
+    kinds: list[Any] = [
+        Retry,
+        MemoryStore,
+        HttpEmitter,
+        RedisEmitter,
+        CeleryEmitter,
+        FileEmitter,
+        Tracker,
+        Micro,
+    ]
+    known = {name for kind in kinds for name in inspect.signature(kind).parameters} | {"host"}
+    for names in SETTINGS.values():
+        for name in names:
+            assert re.split(r"\W", name, maxsplit=1)[0] in known
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [tracker(), Micro(), HealthEndpoint(RedisWorker(HttpEmitter("c.example")))],
+    ids=["Tracker", "Micro", "HealthEndpoint"],
+)
+def test_a_plain_with_is_answered_with_async_with(thing: Any) -> None:
+    name = type(thing).__name__
+    with (
+        pytest.raises(
+            TypeError, match=rf"^{name} is an asynchronous context manager: use 'async with {name}"
+        ),
+        thing,
+    ):
+        pytest.fail("it was entered")
+    with pytest.raises(TypeError, match="use 'async with"), ExitStack() as stack:
+        stack.enter_context(thing)
 
 
 async def test_track_and_confirm_and_track_once_know_old_arguments_too() -> None:

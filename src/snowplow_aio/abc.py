@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from snowplow_aio.model.old_names import OldAttributes, explains_arguments
+from snowplow_aio.model.old_names import OldArguments, OldAttributes
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.model.stored_event import StoredEvent
 from snowplow_aio.outcomes import EmitterStats, FlushResult, Outcome
@@ -69,7 +69,7 @@ class NewId(Protocol):
         ...
 
 
-class Emitter(OldAttributes, ABC):
+class Emitter(OldArguments, OldAttributes, ABC):
     """
     Takes events from a tracker and brings them to a destination.
 
@@ -90,13 +90,6 @@ class Emitter(OldAttributes, ABC):
     """
 
     name: str
-
-    def __init_subclass__(cls, **kwargs: object) -> None:
-        super().__init_subclass__(**kwargs)
-        if "__init__" in cls.__dict__:
-            # An argument that another tracker's emitter has is answered with its name here.
-            # An assignment would be a declaration for type checkers.
-            setattr(cls, "__init__", explains_arguments(cls.__dict__["__init__"]))  # noqa: B010
 
     @abstractmethod
     async def input(self, payload: Mapping[str, str]) -> None:
@@ -275,7 +268,7 @@ class Response:
     is_misconfigured: bool = False
 
 
-class EventStore(ABC):
+class EventStore(NeverCopied, OldArguments, ABC):
     """
     Keeps events until they are settled. This is the side that the delivery loop uses.
 
@@ -482,7 +475,7 @@ class SharedStore(EventStore):
         """Give what is held, and not leased, to others. Returns how many events that were."""
 
 
-class Transport(ABC):
+class Transport(NeverCopied, OldArguments, ABC):
     """
     Brings events to a destination, one attempt at a time.
 
@@ -522,10 +515,10 @@ class Transport(ABC):
             TransportError: If there was no answer.
         """
 
-    def abandon(self) -> None:  # noqa: B027 - most transports hold nothing
+    def abandon(self) -> None:
         """Forget open connections without touching them: they belong to a parent process or a dead loop."""
 
-    def discard(self) -> None:  # noqa: B027 - most transports hold nothing
+    def discard(self) -> None:
         """
         Close open connections silently: the emitter was forgotten, and says so itself.
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Self
 
 from snowplow_aio.model.arguments import check_argument, check_count, check_seconds
+from snowplow_aio.model.old_names import explain_constructor
 from snowplow_aio.runtime.copies import CopiedByFields
 
 # A collector that asks for a longer pause, in seconds, is tried after this one
@@ -37,6 +38,7 @@ class Overflow(Enum):
     """`track` raises `QueueFullError`."""
 
 
+@explain_constructor
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry(CopiedByFields):
     """
@@ -118,6 +120,7 @@ class Retry(CopiedByFields):
         return pause if retry_after is None else max(pause, min(retry_after, MAX_RETRY_AFTER))
 
 
+@explain_constructor
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batching:
     """

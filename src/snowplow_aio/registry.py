@@ -16,10 +16,11 @@ from snowplow_aio.abc import Emitter
 from snowplow_aio.exceptions import ConfigurationError
 from snowplow_aio.model.arguments import check_argument, check_seconds
 from snowplow_aio.outcomes import FlushResult
+from snowplow_aio.runtime.copies import NeverCopied
 from snowplow_aio.tracking.tracker import Tracker
 
 
-class TrackerRegistry:
+class TrackerRegistry(NeverCopied):
     """
     Trackers by namespace. Every method is safe from any thread.
 

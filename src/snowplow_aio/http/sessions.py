@@ -17,6 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from snowplow_aio.http.names import new_resolver
 from snowplow_aio.runtime import fork
+from snowplow_aio.runtime.copies import NeverCopied
 from snowplow_aio.runtime.tasks import start_task
 
 # Below the idle time-out of the usual load balancers (60 s) and servers.
@@ -43,7 +44,7 @@ class Progress:
         self.is_reused: bool = False
 
 
-class Sessions:
+class Sessions(NeverCopied):
     """
     Makes a session for each event loop, and closes it there.
 

@@ -12,6 +12,8 @@ from aiohttp import web
 
 from snowplow_aio.instrumentation.metrics import ObservedWorker, metrics
 from snowplow_aio.model.arguments import check_argument
+from snowplow_aio.model.old_names import OldArguments, OnlyAsync
+from snowplow_aio.runtime.copies import NeverCopied
 from snowplow_aio.runtime.relay import Relay
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 
@@ -111,7 +113,7 @@ class _Connection(Relay):
             self._connections.said(reason)
 
 
-class HealthEndpoint:
+class HealthEndpoint(NeverCopied, OldArguments, OnlyAsync):
     """
     Answers ``/health``, ``/ready`` and ``/metrics`` while its context is open.
 

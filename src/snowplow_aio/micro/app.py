@@ -26,6 +26,8 @@ from snowplow_aio.micro.server_log import ServerLog
 from snowplow_aio.micro.storage import Storage
 from snowplow_aio.micro.visitors import Visitors
 from snowplow_aio.model.arguments import check_count
+from snowplow_aio.model.old_names import OldArguments, OnlyAsync
+from snowplow_aio.runtime.copies import NeverCopied
 from snowplow_aio.runtime.foreign_text import events_text
 
 log: logging.Logger = logging.getLogger("snowplow_aio.micro")
@@ -37,7 +39,7 @@ _SERVER_LIMIT_BYTES = 1 << 20
 _LAST_REQUESTS_TIMEOUT = 1.0
 
 
-class Micro:
+class Micro(NeverCopied, OldArguments, OnlyAsync):
     """
     A collector on this machine that gives the pipeline's verdict on every event.
 

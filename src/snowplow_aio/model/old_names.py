@@ -13,10 +13,11 @@ import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import wraps
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_T = TypeVar("_T")
 
 _SUBJECT_SETTERS = (
     "ip_address", "useragent", "domain_user_id", "network_user_id", "user_id", "screen_resolution",
@@ -45,18 +46,6 @@ PACKAGE_NAMES: Final[Mapping[str, str]] = MappingProxyType(
 
 ARGUMENTS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        # of emitters
-        "buffer_size": "batch_size",
-        "buffer_capacity": "store=MemoryStore(capacity=...)",
-        "event_store": "store",
-        "thread_count": "max_connections",
-        "max_retry_delay_seconds": "retry=Retry(max_delay=...)",
-        "custom_retry_codes": "retry=Retry(retry_codes=...)",
-        "timeout": "request_timeout",
-        "flush_timer": "flush_interval",
-        "https": 'protocol="https"',
-        "rdb": "client",
-        "dbr": "client",
         # of trackers and tracking methods
         "emitter": "emitters, the first argument",
         "base64": "encode_base64",
@@ -77,7 +66,71 @@ ARGUMENTS: Final[Mapping[str, str]] = MappingProxyType(
         "self_describing_json": "event_json",
     }
 )
-"""Arguments of emitters, trackers, events and tracking methods."""
+"""Arguments of trackers, events and tracking methods."""
+
+_ENDPOINT = ("endpoint", "client", "host", "endpoint, the first argument of HttpEmitter")
+_CLIENT = ("client", "client of RedisEmitter")
+_APP = ("app", "app of CeleryEmitter")
+_KEY = ("key", "queue", "key of RedisEmitter")
+_BATCH_SIZE = ("batch_size", "capacity", "batch_size of the emitter")
+_CAPACITY = ("capacity", "max_length", "store=MemoryStore(capacity=...)")
+_OVERFLOW = ("overflow", "store=MemoryStore(overflow=...)")
+_INTERVAL = ("flush_interval", "flush_interval of the emitter")
+_CONNECTIONS = ("max_connections", "max_connections of the emitter")
+_AGE = (
+    "max_age, the seconds for which an event is tried again, or Retry.never()",
+    "retry=Retry(max_age=...)",
+)
+_FACTOR = ("factor", "retry=Retry(factor=...)")
+_FIRST_DELAY = ("initial_delay", "retry=Retry(initial_delay=...)")
+_LAST_DELAY = ("max_delay", "retry=Retry(max_delay=...)")
+_CODES = ("retry_codes", "retry=Retry(retry_codes=...)")
+_SSL = ("ssl", "ssl of HttpEmitter")
+_SESSION = ("session", "session of HttpEmitter")
+
+SETTINGS: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
+    {
+        **dict.fromkeys(("url", "uri"), ("endpoint", "client", "app", "endpoint of HttpEmitter")),
+        **dict.fromkeys(("host", "hostname", "server", "collector"), _ENDPOINT),
+        **dict.fromkeys(("collector_url", "collector_uri", "endpoint_url", "collector_endpoint"), _ENDPOINT),
+        **dict.fromkeys(("rdb", "dbr", "redis", "redis_client", "redis_url", "connection"), _CLIENT),
+        **dict.fromkeys(("broker", "broker_url", "celery", "celery_app"), _APP),
+        **dict.fromkeys(("queue", "queue_name", "key_name", "list_key", "stream_key", "stream"), _KEY),
+        **dict.fromkeys(("buffer_size", "batch", "max_batch_size", "flush_at"), _BATCH_SIZE),
+        **dict.fromkeys(("buffer_capacity", "max_size", "maxsize", "size", "max_events", "limit"), _CAPACITY),
+        **dict.fromkeys(("max_queue_size", "queue_size", "maxlen", "max_len"), _CAPACITY),
+        **dict.fromkeys(("max_bytes", "byte_capacity"), ("capacity_bytes", "byte_limit")),
+        **dict.fromkeys(("on_full", "policy", "overflow_policy", "strategy", "drop_old", "block"), _OVERFLOW),
+        **dict.fromkeys(("flush_timer", "flush_timeout", "flush_interval_seconds", "interval"), _INTERVAL),
+        **dict.fromkeys(("linger", "flush_every", "flush_seconds"), _INTERVAL),
+        **dict.fromkeys(("thread_count", "concurrency", "max_concurrency", "max_workers"), _CONNECTIONS),
+        **dict.fromkeys(("workers", "connections", "pool_size"), _CONNECTIONS),
+        **dict.fromkeys(("max_retries", "retries", "max_attempts", "attempts", "max_tries", "tries"), _AGE),
+        **dict.fromkeys(("retry_count", "max_elapsed_time", "deadline"), _AGE),
+        **dict.fromkeys(("backoff", "backoff_factor", "multiplier", "exponential_base"), _FACTOR),
+        **dict.fromkeys(("delay", "base_delay", "retry_delay", "min_delay", "initial_backoff"), _FIRST_DELAY),
+        **dict.fromkeys(("max_backoff", "max_wait", "max_interval", "max_delay_seconds"), _LAST_DELAY),
+        "max_retry_delay_seconds": _LAST_DELAY,
+        **dict.fromkeys(("custom_retry_codes", "status_codes", "retry_statuses", "status_forcelist"), _CODES),
+        "timeout": (
+            "request_timeout", "command_timeout", "publish_timeout", "wait_timeout", "drain_timeout",
+            "request_timeout of HttpEmitter",
+        ),
+        "event_store": ("store",),
+        "https": ('protocol="https"',),
+        **dict.fromkeys(("verify", "verify_ssl", "ssl_verify", "ssl_context", "cert"), _SSL),
+        **dict.fromkeys(("client_session", "http_client", "http_session"), _SESSION),
+        **dict.fromkeys(("on_error", "on_fail", "callback", "error_callback"), ("on_failure",)),
+        **dict.fromkeys(("file", "filename", "file_path", "filepath"), ("path", "path of FileEmitter")),
+        **dict.fromkeys(("tracker_name", "tracker_namespace"), ("namespace", "namespace of Tracker")),
+        **dict.fromkeys(("app", "appid", "application_id"), ("app_id", "app_id of Tracker")),
+    }
+)  # fmt: skip
+"""
+Arguments of constructors. The first that the constructor has is meant, or else the last.
+
+Besides those of other trackers these are the names that libraries for retries, queues and HTTP have.
+"""
 
 METHODS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -106,23 +159,50 @@ def new_name(old: str, table: Mapping[str, str], known: Container[str] = ()) -> 
 
         known: The names that can be used where it was written.
     """
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", old).lower()
+    words = _words(old)
     for name in (words, f"{words}_"):
         if name != old and name in known:
             return name
     return table.get(old) or table.get(words)
 
 
-def refuse_unknown(function: str, given: Iterable[str], known: Container[str]) -> None:
+def _words(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def new_setting(old: str, known: Container[str]) -> str | None:
+    """Return what to use instead of *old*, an argument of a constructor that has the *known* ones, or None."""
+    words = _words(old)
+    for name in SETTINGS.get(words, ()):
+        if re.split(r"\W", name, maxsplit=1)[0] in known:
+            return name
+    return new_name(old, ARGUMENTS, known) or next(reversed(SETTINGS.get(words, ())), None)
+
+
+def refuse_unknown(
+    function: str,
+    given: Iterable[str],
+    known: Container[str],
+    advise: Callable[[str], str | None] | None = None,
+) -> None:
     """
     Refuse arguments that *function* does not have.
+
+    Args:
+        function: The name of the function.
+
+        given: The names of the arguments.
+
+        known: The names that it has.
+
+        advise: Returns what to use instead of a name, or None; by default for a tracking method.
 
     Raises:
         TypeError: If an argument in *given* is not *known*. The error says the name here if it is an old one.
     """
     for name in given:
         if name not in known:
-            advice = new_name(name, ARGUMENTS, known)
+            advice = advise(name) if advise is not None else new_name(name, ARGUMENTS, known)
             raise TypeError(f"{function}() has no argument {name!r}{f': use {advice}' if advice else ''}")
 
 
@@ -147,16 +227,57 @@ def _explain(
 ) -> None:
     parameters = inspect.signature(function).parameters
     # A constructor is known by the class that is made.
-    name = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
+    is_constructor = function.__name__ == "__init__"
+    name = type(args[0]).__name__ if is_constructor else function.__name__
     takes_others = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    # A keyword that a method passes on is wrong if it has another name there.
-    old = [word for word in kwargs if not takes_others or new_name(word, ARGUMENTS, parameters) in parameters]
-    refuse_unknown(name, old, parameters)
+
+    def advise(word: str) -> str | None:
+        return new_setting(word, parameters) if is_constructor else new_name(word, ARGUMENTS, parameters)
+
+    def is_wrong(word: str) -> bool:
+        # A keyword that a method passes on is wrong if it has another name there.
+        return not takes_others or re.split(r"\W", advise(word) or "", maxsplit=1)[0] in parameters
+
+    refuse_unknown(name, filter(is_wrong, kwargs), parameters, advise)
     first = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if not was_called and len(args) > len(first):
         named = ", ".join(f"{p.name}=" for p in parameters.values() if p.kind is p.KEYWORD_ONLY)
         taken = " and ".join(first[1:]) or "nothing"
         raise TypeError(f"{name}() takes {taken} by position; everything else is given by name: {named}")
+
+
+class OldArguments:
+    """Has the constructor of each subclass say which arguments it takes, and the name here of an old one."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            explain_constructor(cls)
+
+
+def explain_constructor(kind: type[_T]) -> type[_T]:
+    """Have the constructor of *kind*, a class, do what `explains_arguments` says; return the class."""
+    # An assignment would be a declaration for type checkers.
+    setattr(kind, "__init__", explains_arguments(kind.__dict__["__init__"]))  # noqa: B010
+    return kind
+
+
+class OnlyAsync:
+    """Has a ``with`` statement say that ``async with`` is meant."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+        # A type checker would take the statement.
+
+        def __enter__(self) -> NoReturn:
+            name = type(self).__name__
+            raise TypeError(f"{name} is an asynchronous context manager: use 'async with {name}(...)'")
+
+        def __exit__(self, *_error: object) -> None:
+            """Never called: Python asks for both methods before it calls one."""
 
 
 class OldAttributes:

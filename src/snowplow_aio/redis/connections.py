@@ -21,11 +21,12 @@ from snowplow_aio.redis.clients import client_factory
 from snowplow_aio.redis.errors import Refusal, translate
 from snowplow_aio.redis.scripts import Script, Word
 from snowplow_aio.runtime import fork
+from snowplow_aio.runtime.copies import NeverCopied
 
 COMMAND_TIMEOUT = 5.0
 
 
-class Connections:
+class Connections(NeverCopied):
     """
     Sends commands to Redis over connections of its own, which it opens when they are needed.
 

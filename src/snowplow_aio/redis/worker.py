@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import inspect
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
@@ -23,6 +24,7 @@ from snowplow_aio.delivery.options import BatchingOptions
 from snowplow_aio.delivery.supervisor import Supervisor, Work
 from snowplow_aio.exceptions import ConfigurationError
 from snowplow_aio.model.arguments import check_argument, check_seconds
+from snowplow_aio.model.old_names import OldArguments, new_setting, refuse_unknown
 from snowplow_aio.outcomes import EmitterStats, State
 from snowplow_aio.policies import Batching, Retry
 from snowplow_aio.redis.entries import Mode, check_mode
@@ -30,6 +32,7 @@ from snowplow_aio.redis.errors import Refusal
 from snowplow_aio.redis.list_store import RedisListStore
 from snowplow_aio.redis.store import RedisStore
 from snowplow_aio.redis.stream_store import RedisStreamStore
+from snowplow_aio.runtime.copies import NeverCopied
 from snowplow_aio.runtime.foreign_text import events_text, shown
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 
@@ -61,7 +64,7 @@ def store_class(mode: Mode) -> type[RedisStore]:
     return RedisListStore if mode == "list" else RedisStreamStore
 
 
-class RedisWorker:
+class RedisWorker(NeverCopied, OldArguments):
     """
     Delivers the events that emitters have put into Redis.
 
@@ -165,6 +168,8 @@ class RedisWorker:
         retry: Retry | None,
         hooks: Iterable[Hook],
     ) -> tuple[Hooks, DeliveryLoop]:
+        known = {*inspect.signature(RedisWorker).parameters, *BatchingOptions.__annotations__}
+        refuse_unknown("RedisWorker", batching, known, partial(new_setting, known=known))
         rule = "must be a sequence of functions"
         check_argument(isinstance(hooks, Iterable), "hooks", hooks, rule)
         hooks = tuple(hooks)

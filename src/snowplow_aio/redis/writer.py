@@ -30,6 +30,7 @@ from snowplow_aio.redis.entries import STREAM_FIELD, Mode, check_mode
 from snowplow_aio.redis.errors import Refusal
 from snowplow_aio.redis.scripts import Script, Word
 from snowplow_aio.runtime import fork
+from snowplow_aio.runtime.copies import NeverCopied
 
 # A fence must outlive the longest time for which Redis cannot be reached: a week.
 _FENCE_SECONDS = 7 * 24 * 3600
@@ -142,7 +143,7 @@ class _Target:
                 del self._stored[payload.tail]
 
 
-class RedisWriter:
+class RedisWriter(NeverCopied):
     """
     Writes events into a list or a stream, anonymous events into one of their own.
 

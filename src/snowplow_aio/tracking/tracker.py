@@ -15,7 +15,7 @@ from uuid import UUID
 from snowplow_aio.abc import AcceptingEmitter, Clock, Emitter, NewId
 from snowplow_aio.exceptions import DeliveryError, InvalidEventError
 from snowplow_aio.model.arguments import check_argument, check_flush_timeout, check_seconds
-from snowplow_aio.model.old_names import explains_arguments, refuse_unknown
+from snowplow_aio.model.old_names import OnlyAsync, explains_arguments, refuse_unknown
 from snowplow_aio.model.payload import Event, Payload
 from snowplow_aio.model.subject import Subject, platform_code, protocol_text
 from snowplow_aio.model.timestamps import TrueTimestamp
@@ -46,7 +46,7 @@ log: QuietLogger = quiet_logger("snowplow_aio.tracking")
 TRACKER_VERSION = f"pyaio-{__version__}"
 
 
-class Tracker(NeverCopied, TrackMethods):
+class Tracker(NeverCopied, OnlyAsync, TrackMethods):
     """
     Tracks events: builds their payloads and hands them to its emitters.
 
