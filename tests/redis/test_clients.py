@@ -221,7 +221,7 @@ def test_a_url_that_redis_py_would_take_for_another_place_is_refused_at_the_call
         (redis.asyncio.Redis(port=0), "with a port from 1 to 65535, got 0"),
         (redis.asyncio.Redis(port=65_536), "with a port from 1 to 65535, got 65536"),
         (redis.asyncio.Redis(db=-1), "with a number from 0 as its database, got -1"),
-        (redis.asyncio.Redis(db="name"), "with a number from 0 as its database, got 'name'"),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        (redis.asyncio.Redis(db="name"), "with a number from 0 as its database, got 'name'"),  # pyright: ignore[reportArgumentType]
     ],
 )
 def test_a_client_of_an_impossible_server_is_refused_at_the_call(client: Any, complaint: str) -> None:

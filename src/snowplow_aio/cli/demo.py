@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from snowplow_aio.cli.stop_signals import stop_signals
+
 # The packages of the extra `demo`.
 _EXTRAS = frozenset({"fastapi", "starlette", "uvicorn", "rich", "jsonschema", "referencing"})
 
@@ -35,4 +37,4 @@ def run(_args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
-    return run_demo()
+    return run_demo(stop_signals)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from snowplow_aio.cli import demo, micro, worker
+from snowplow_aio.cli.stop_signals import interrupts
 from snowplow_aio.version import __version__
 
 # The exit status that a shell reports for a program that Ctrl+C ended.
@@ -29,10 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     run: Callable[[argparse.Namespace], int] = args.run
-    try:
-        return run(args)
-    except KeyboardInterrupt:
-        return _INTERRUPTED
+    with interrupts(to_the_end=argv is None):
+        try:
+            return run(args)
+        except KeyboardInterrupt:
+            return _INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import dataclasses
 import logging
-import os
 import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -121,18 +120,9 @@ def _worker(settings: Settings) -> RedisWorker:
 async def _serve(worker: RedisWorker, settings: Settings) -> None:
     from snowplow_aio.instrumentation.health import HealthEndpoint  # noqa: PLC0415 - loads a web server
 
-    received: list[int] = []
-
-    def stop(signum: int) -> None:
-        if received:
-            # Not with the signal itself, which cannot end the first process of a container. The held
-            # events stay noted in Redis, and other workers take them over.
-            os._exit(128 + signum)
-        received.append(signum)
-        worker.stop()
-
     async with AsyncExitStack() as stack:
-        stack.enter_context(stop_signals(stop))
+        # After a second signal the held events stay noted in Redis, and other workers take them over.
+        stack.enter_context(stop_signals(lambda _number: worker.stop()))
         if settings.health_port is not None:
             endpoint = HealthEndpoint(worker, host=settings.health_host, port=settings.health_port)
             await stack.enter_async_context(endpoint)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 
 import uvicorn
 from fastapi import FastAPI
@@ -19,17 +19,42 @@ from snowplow_aio.http.emitter import HttpEmitter
 from snowplow_aio.micro import Micro
 from snowplow_aio.tracking.tracker import Tracker
 
+StopSignals = Callable[[Callable[[int], None]], contextlib.AbstractContextManager[None]]
+
 _LOCALHOST = "127.0.0.1"
 
 # In seconds. It is shorter than usual, so that several batches leave during the visits.
 _FLUSH_INTERVAL = 0.2
 
 
-def run_demo() -> int:
-    """Run the demo, print its results, and return the exit code."""
+def run_demo(stop_signals: StopSignals | None = None) -> int:
+    """
+    Run the demo, print its results, and return the exit code.
+
+    Args:
+        stop_signals: Makes a context in which a signal that asks the program to end calls a function
+            with its number; None for no such signals.
+    """
     start = time.perf_counter()
     display = Display(console_for_output(), VISITORS)
-    report = asyncio.run(walk_through_shop(display))
+    signals: list[int] = []
+
+    async def walk() -> Report:
+        walking = asyncio.current_task()
+        assert walking is not None  # noqa: S101 - for the type checker
+
+        def stop(number: int) -> None:
+            signals.append(number)
+            walking.cancel()
+
+        with stop_signals(stop) if stop_signals is not None else contextlib.nullcontext():
+            return await walk_through_shop(display)
+
+    try:
+        report = asyncio.run(walk())
+    except asyncio.CancelledError:
+        # The exit status that a shell reports for a program that a signal ended.
+        return 128 + signals[0]
     display.finish(report, time.perf_counter() - start)
     return report.exit_code
 

@@ -171,7 +171,7 @@ def _words(name: str) -> str:
 
 
 def new_setting(old: str, known: Container[str]) -> str | None:
-    """Return what to use instead of *old*, an argument of a constructor that has the *known* ones, or None."""
+    """Return what to use instead of *old* in a constructor that has the *known* arguments, or None."""
     words = _words(old)
     for name in SETTINGS.get(words, ()):
         if re.split(r"\W", name, maxsplit=1)[0] in known:
