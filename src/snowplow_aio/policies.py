@@ -85,6 +85,7 @@ class Retry(CopiedByFields):
         number = isinstance(self.factor, int | float) and not isinstance(self.factor, bool)
         check_argument(number, "factor", self.factor, "must be a number from 1")
         check_argument(self.factor >= 1, "factor", self.factor, "must be at least 1")
+        check_argument(isinstance(self.gives_up, bool), "gives_up", self.gives_up, "must be True or False")
         rule = "must map HTTP statuses to True or False"
         check_argument(isinstance(self.retry_codes, Mapping), "retry_codes", self.retry_codes, rule)
         for code, is_retried in self.retry_codes.items():

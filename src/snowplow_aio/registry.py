@@ -76,6 +76,8 @@ class TrackerRegistry(NeverCopied):
         Raises:
             ConfigurationError: If there is no such tracker.
         """
+        if namespace is not None:
+            check_argument(isinstance(namespace, str), "namespace", namespace, "must be a string")
         with self._lock:
             found = self._trackers.get(namespace if namespace is not None else self._default or "")
         if found is None:

@@ -11,7 +11,7 @@ from typing import Self
 from aiohttp import web
 
 from snowplow_aio.instrumentation.metrics import ObservedWorker, metrics
-from snowplow_aio.model.arguments import check_argument
+from snowplow_aio.model.arguments import check_argument, check_host, check_port
 from snowplow_aio.model.old_names import OldArguments, OnlyAsync
 from snowplow_aio.runtime.copies import NeverCopied
 from snowplow_aio.runtime.relay import Relay
@@ -133,7 +133,7 @@ class HealthEndpoint(NeverCopied, OldArguments, OnlyAsync):
         port: The port, 0 to 65535; 0 for a free one.
 
     Raises:
-        ConfigurationError: If *port* is not a port.
+        ConfigurationError: If an argument is something else.
 
     Example:
         >>> async with HealthEndpoint(worker, port=8080):
@@ -141,8 +141,10 @@ class HealthEndpoint(NeverCopied, OldArguments, OnlyAsync):
     """
 
     def __init__(self, worker: ObservedWorker, *, host: str = "127.0.0.1", port: int = 0) -> None:
-        valid = isinstance(port, int) and not isinstance(port, bool) and 0 <= port <= 65_535
-        check_argument(valid, "port", port, "must be a port from 0 to 65535")
+        is_worker = callable(getattr(worker, "stats", None)) and not isinstance(worker, type)
+        check_argument(is_worker, "worker", worker, "must be a worker, like a RedisWorker")
+        check_host("host", host)
+        check_port("port", port)
         self._worker = worker
         self._host = host
         self._port = port

@@ -25,7 +25,7 @@ from snowplow_aio.micro.pipeline import process
 from snowplow_aio.micro.server_log import ServerLog
 from snowplow_aio.micro.storage import Storage
 from snowplow_aio.micro.visitors import Visitors
-from snowplow_aio.model.arguments import check_count
+from snowplow_aio.model.arguments import check_count, check_function, check_host, check_list, check_port
 from snowplow_aio.model.old_names import OldArguments, OnlyAsync
 from snowplow_aio.runtime.copies import NeverCopied
 from snowplow_aio.runtime.foreign_text import events_text
@@ -109,6 +109,12 @@ class Micro(NeverCopied, OldArguments, OnlyAsync):
     ) -> None:
         check_count("capacity", capacity)
         check_count("capacity_bytes", capacity_bytes)
+        check_host("host", host)
+        check_port("port", port)
+        for argument, values in (("schemas", schemas), ("answers", answers), ("origins", origins)):
+            check_list(argument, values)
+        check_function("record", record, optional=True)
+        check_function("on_event", on_event, optional=True)
         self._visitors = Visitors(host, origins)
         self._host = host
         self._port = port

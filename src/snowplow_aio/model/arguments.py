@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Iterable
 
 from snowplow_aio.exceptions import ConfigurationError
 
@@ -73,3 +75,47 @@ def check_count(argument: str, value: object, *, most: int | None = None) -> Non
     valid = isinstance(value, int) and not isinstance(value, bool) and value >= 1
     rule = "must be a whole number from 1" + (f" to {most}" if most else "")
     check_argument(valid and (most is None or value <= most), argument, value, rule)  # type: ignore[operator]
+
+
+def check_function(argument: str, value: object, *, optional: bool = False) -> None:
+    """
+    Check a function that is called and not awaited.
+
+    Raises:
+        ConfigurationError: If it is none, or is a coroutine function.
+    """
+    valid = callable(value) and not inspect.iscoroutinefunction(value)
+    rule = f"must be a function, not a coroutine function{', or None' if optional else ''}"
+    check_argument(valid or (optional and value is None), argument, value, rule)
+
+
+def check_list(argument: str, value: object) -> None:
+    """
+    Check values that are given as a list or something else that has them one after the other.
+
+    Raises:
+        ConfigurationError: If it is none, or a text.
+    """
+    valid = isinstance(value, Iterable) and not isinstance(value, str | bytes)
+    check_argument(valid, argument, value, "must be a list")
+
+
+def check_host(argument: str, value: object) -> None:
+    """
+    Check the name or address that something listens on.
+
+    Raises:
+        ConfigurationError: If it is no string, or empty.
+    """
+    check_argument(isinstance(value, str) and value != "", argument, value, "must be a host or an address")
+
+
+def check_port(argument: str, value: object) -> None:
+    """
+    Check a port to listen on.
+
+    Raises:
+        ConfigurationError: If it is no whole number from 0 to 65535.
+    """
+    valid = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65_535
+    check_argument(valid, argument, value, "must be a port from 0 to 65535")

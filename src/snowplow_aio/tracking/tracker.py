@@ -14,7 +14,7 @@ from uuid import UUID
 
 from snowplow_aio.abc import AcceptingEmitter, Clock, Emitter, NewId
 from snowplow_aio.exceptions import DeliveryError, InvalidEventError
-from snowplow_aio.model.arguments import check_argument, check_flush_timeout, check_seconds
+from snowplow_aio.model.arguments import check_argument, check_flush_timeout, check_function, check_seconds
 from snowplow_aio.model.old_names import OnlyAsync, explains_arguments, refuse_unknown
 from snowplow_aio.model.payload import Event, Payload
 from snowplow_aio.model.subject import Subject, platform_code, protocol_text
@@ -112,10 +112,9 @@ class Tracker(NeverCopied, OnlyAsync, TrackMethods):
             **names,
             "p": platform_code("platform", "pc" if platform is None else platform),
         }
-        is_default = json_default is None or callable(json_default)
-        check_argument(is_default, "json_default", json_default, "must be a function")
-        check_argument(callable(clock), "clock", clock, "must be a function")
-        check_argument(callable(new_id), "new_id", new_id, "must be a function")
+        check_function("json_default", json_default, optional=True)
+        check_function("clock", clock)
+        check_function("new_id", new_id)
         rule = "must be True or False"
         check_argument(isinstance(encode_base64, bool), "encode_base64", encode_base64, rule)
         check_argument(isinstance(anonymous, bool), "anonymous", anonymous, rule)
