@@ -95,7 +95,8 @@ def _runs(executable: str) -> bool:
 PYTHONS = present_pythons()
 
 # What `nox` alone runs. `newest` shares one environment among sessions: each would take ten seconds.
-ON_EACH = [f"tests-{version}" for version in PYTHONS[:-1] or PYTHONS]
+OLDER = PYTHONS[:-1] or PYTHONS
+ON_EACH = [f"older-{version}" for version in OLDER]
 nox.options.sessions = ["lint", "types", "imports", "build", *ON_EACH, "newest"]
 
 # The Python whose tests run compiled, and for which the wheel is built.
@@ -123,6 +124,11 @@ def conformance() -> dict[str, str]:
     return {}
 
 
+def without(*paths: str) -> tuple[str, ...]:
+    """Return the options with which pytest leaves out the tests at *paths*."""
+    return tuple(f"--ignore={path}" for path in paths)
+
+
 # The second tier: servers, kills and simulations. `chaos` has its full numbers.
 FAULTS = "tests/faults"
 
@@ -132,13 +138,27 @@ COMPAT = ("tests/compat", "docs", "README.md")
 # With SNOWPLOW_CHAOS=full, these play all their seeds, products and generated examples.
 FULL = (FAULTS, "tests/compat/schemas", "tests/compat/original")
 
+# What these run of the package, the rooms cover: traced, they would take twice as long and add nothing.
+UNMEASURED = ("tests/compat/fuzz", "tests/compat/original", "tests/compat/schemas")
+
 BENCHMARKS = "tests/benchmarks"
 
 # What stands beside the library in a program. All but a few are installed by a session of their own.
 NEIGHBOURS = "tests/neighbours"
 
 # The first tier: every room by itself.
-UNIT = ("tests", *(f"--ignore={path}" for path in (FAULTS, COMPAT[0], BENCHMARKS, NEIGHBOURS)))
+UNIT = ("tests", *without(FAULTS, COMPAT[0], BENCHMARKS, NEIGHBOURS))
+
+# The two lists save `nox` a tenth of its time. The sessions `tests`, and so the matrix on GitHub, play
+# everything on each Python.
+#
+# The collector and the demo run on a developer's machine, as the same plain Python everywhere. And Celery
+# does not go with the lowest redis-py, which the oldest Python has.
+NEWEST_ONLY = ("tests/celery", "tests/demo", "tests/micro")
+# Beside web frameworks, and clients and servers of Redis, the oldest Python with the lowest versions and the
+# newest with the latest say what one between them would say. That one is there for what is compiled and for
+# the extra `speed`, and the other rooms reach those.
+ENDS_ONLY = ("tests/integrations", "tests/redis/test_clients.py", "tests/redis/test_rights.py")
 
 DATA = ROOT / ".coverage"
 
@@ -272,11 +292,23 @@ def tests(session: nox.Session) -> None:
     The oldest Python has the lowest version of each core dependency. The others have the
     package compiled and with the extra `speed`, as users do.
     """
+    test_rooms(session)
+
+
+@nox.session(python=OLDER)
+def older(session: nox.Session) -> None:
+    """Do what `tests` does, without the rooms for which the newest Python is enough, or the two ends are."""
+    left_out = NEWEST_ONLY if session.python == PYTHONS[0] else NEWEST_ONLY + ENDS_ONLY
+    test_rooms(session, *without(*left_out))
+
+
+def test_rooms(session: nox.Session, *options: str) -> None:
+    """Install what the tests of the rooms need, and run them."""
     if session.python == SUPPORTED[0]:
         pins = lowest_pins(PYPROJECT["project"]["dependencies"])
         install_pinned(session, pins, *group("tests"), *group("arq"), PACKAGE)
         # Celery's client of its broker asks for a newer redis-py than this library does.
-        run_pytest(session, *UNIT, "--ignore=tests/celery")
+        run_pytest(session, *UNIT, *options, *without("tests/celery"))
         # Here is the redis-py that arq takes.
         run_pytest(session, "tests/compat/patterns", "-k", "arq", "-n", "0")
     else:
@@ -284,7 +316,7 @@ def tests(session: nox.Session) -> None:
         is_built = bool(fresh_wheels) and session.python == COMPILED_PYTHON
         package = f"{fresh_wheels[0]}{FAST_EXTRAS}" if is_built else FAST_PACKAGE
         session.install(*group("tests"), package, env=COMPILED | BYTECODE)
-        run_pytest(session, *UNIT)
+        run_pytest(session, *UNIT, *options)
 
 
 def install_pinned(
@@ -304,8 +336,11 @@ def newest(session: nox.Session) -> None:
     """Do what `coverage`, `faults`, `smoke` and `seeded_bugs` do, in one environment."""
     session.install(*group("tests"), *group("bench"), PACKAGE, env=PURE | BYTECODE)
     measure_coverage(session)
-    run_pytest(session, FAULTS, NEIGHBOURS)
-    run_side_by_side(lambda: run_pytest(session, BENCHMARKS), lambda: seed_bugs(session))
+    # At once: the tests of faults mostly wait, and the others mostly compute.
+    run_side_by_side(
+        lambda: run_pytest(session, FAULTS, NEIGHBOURS, *UNMEASURED, BENCHMARKS),
+        lambda: seed_bugs(session),
+    )
 
 
 @nox.session(python=PYTHONS[-1])
@@ -313,6 +348,7 @@ def coverage(session: nox.Session) -> None:
     """Run the tests of rooms and of `compat`, and report what they cover of the package as Python."""
     session.install(*group("tests"), PACKAGE, env=PURE | BYTECODE)
     measure_coverage(session)
+    run_pytest(session, *UNMEASURED)
 
 
 def measure_coverage(session: nox.Session) -> None:
@@ -320,7 +356,7 @@ def measure_coverage(session: nox.Session) -> None:
     session.run("coverage", "erase")
     run_pytest(session, *UNIT, measured=True)
     # The commands and the demo are covered here.
-    run_pytest(session, *COMPAT, measured=True)
+    run_pytest(session, *COMPAT, *without(*UNMEASURED), measured=True)
     session.run("coverage", "combine", "-q")
     session.run("coverage", "report")
 
