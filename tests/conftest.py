@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, settings
 
 from snowplow_aio.delivery.emitter import BufferedEmitter
 from snowplow_aio.micro import Micro
+from snowplow_aio.redis import worker
 from snowplow_aio.redis.writer import RedisWriter
+from tests import left
 from tests.collector import Collector, running_collector
 from tests.conformance.oracle import NO_PUBLIC_SCHEMAS, Oracle, public_schemas
 from tests.redis.servers import Proxy, RedisServer, proxy_to
@@ -36,6 +38,15 @@ def no_certificates() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", os.devnull)
         yield
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Fail the test that leaves a thread of ours or a descriptor behind, and not one that comes later."""
+    before = left.descriptors()
+    yield
+    left.no_thread()
+    left.no_descriptor(before)
 
 
 @pytest.fixture
@@ -98,11 +109,14 @@ def time_to_tidy_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Let an emitter that closes take its time to remove its fences, which expire anyway.
 
+    And a worker that stops, to give events back, which others take over anyway.
+
     For tests that look at all keys afterwards. The others keep the short time that an application has.
     """
     defaults = RedisWriter.__init__.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "tidy_timeout", 2.0)
+    monkeypatch.setattr(worker, "_GIVE_BACK_SECONDS", 2.0)
     monkeypatch.setattr(BufferedEmitter, "close_seconds", 3.0)
 
 

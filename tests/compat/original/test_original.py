@@ -430,6 +430,11 @@ def differences(seen: Seen) -> Iterator[Difference]:
             yield allowed[0]
 
 
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> None:
+    """The two sides of a module open their connections with the first event, and keep them to its end."""
+
+
 @pytest.fixture(scope="module", params=["post", "get"])
 def both(request: pytest.FixtureRequest) -> Iterator[Both]:
     with both_by(request.param) as made:
