@@ -15,7 +15,8 @@ from snowplow_aio import Delivered, HttpEmitter, MemoryStore, Overflow, PageView
 from snowplow_aio.outcomes import Outcome
 from tests.collector import Answer, Collector
 
-pytestmark = pytest.mark.anyio
+# On Python 3.11 aiohttp closes a session in a task; where that is cancelled before it begins, Python warns.
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("time_to_end")]
 
 PAGE = PageView(page_url="https://shop.example/")
 

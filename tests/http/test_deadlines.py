@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import socket
 import sys
@@ -24,7 +23,7 @@ from tests.faults.programs import end_of, line_from, started
 from tests.faults.test_answers import tls
 from tests.ports import held_port
 from tests.scale import scale
-from tests.waiting import until, wait_until
+from tests.waiting import PATIENCE_SECONDS, until, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -42,11 +41,11 @@ async def fault_of(emitter: HttpEmitter) -> str:
         return str(emitter.stats().last_error)
 
 
-def lasted(said: str, waited_for: str, seconds: float) -> bool:
-    """Return whether *said* is that *waited_for* was waited for at least *seconds*."""
-    # A busy machine is late.
-    match = re.fullmatch(re.escape(waited_for) + r" within (\d+(?:\.\d)?) s", said)
-    return match is not None and float(match[1]) >= seconds
+def assert_in_vain(said: str, what: str, seconds: float) -> None:
+    """Assert that *said* tells of a wait for *what* for *seconds*, or longer on a busy machine."""
+    begin, _, figure = said.removesuffix(" s").rpartition(" within ")
+    assert begin == what
+    assert seconds <= float(figure) < PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -74,20 +73,20 @@ ON_LINUX = pytest.mark.skipif(
 async def test_without_a_connection_it_says_so_and_how_long(swallowing: str, session: str) -> None:
     async with aiohttp.ClientSession() as theirs:
         said = await fault_of(slow_to_retry(swallowing, session=theirs if session == "theirs" else None))
-    assert lasted(said, "ConnectionTimeoutError: no connection to 127.0.0.1", 3)
+    assert_in_vain(said, "ConnectionTimeoutError: no connection to 127.0.0.1", 3)
 
 
 @ON_LINUX
 async def test_a_shorter_time_for_all_ends_the_wait_for_a_connection(swallowing: str) -> None:
     said = await fault_of(slow_to_retry(swallowing, request_timeout=0.2))
-    assert lasted(said, "TimeoutError: no connection to 127.0.0.1", 0.2)
+    assert_in_vain(said, "TimeoutError: no connection to 127.0.0.1", 0.2)
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
 async def test_without_an_answer_it_says_so_and_how_long(collector: Collector, method: Any) -> None:
     collector.rule = lambda _request: Answer(hangs=True)
-    said = await fault_of(slow_to_retry(collector.url, request_timeout=0.3, method=method))
-    assert lasted(said, "TimeoutError: no answer", 0.3)
+    said = await fault_of(slow_to_retry(collector.url, request_timeout=1, method=method))
+    assert_in_vain(said, "TimeoutError: no answer", 1)
 
 
 async def test_without_an_address_it_names_the_name_service() -> None:
@@ -95,14 +94,14 @@ async def test_without_an_address_it_names_the_name_service() -> None:
     with mock.patch("socket.getaddrinfo", side_effect=lambda *_, **__: answered.wait()):
         said = await fault_of(slow_to_retry("https://collector.invalid", request_timeout=0.2))
         answered.set()
-    assert lasted(said, "TimeoutError: no address of collector.invalid from the name service", 0.2)
+    assert_in_vain(said, "TimeoutError: no address of collector.invalid from the name service", 0.2)
 
 
 async def test_a_proxy_without_a_connection_is_named(collector: Collector) -> None:
     collector.rule = lambda _request: Answer(hangs=True)
     # A server of events is a proxy that opens no tunnel.
     emitter = slow_to_retry("https://collector.invalid", proxy=collector.url, request_timeout=0.3)
-    assert lasted(await fault_of(emitter), "TimeoutError: no connection to the proxy 127.0.0.1", 0.3)
+    assert_in_vain(await fault_of(emitter), "TimeoutError: no connection to the proxy 127.0.0.1", 0.3)
 
 
 @ON_LINUX
@@ -115,7 +114,7 @@ async def test_a_single_event_says_what_it_waits_for_and_not_that_all_is_well(
     assert str(caught.value).startswith(said)
     collector.rule = lambda _request: Answer(hangs=True)
     with pytest.raises(TimeoutError) as caught:
-        await track_once(collector.url, PAGE, timeout=0.5)
+        await track_once(collector.url, PAGE, timeout=1.5)
     assert "(http: no answer yet; 1 waiting" in str(caught.value)
 
 
@@ -124,7 +123,7 @@ async def test_a_single_event_names_the_emitter_that_is_behind(collector: Collec
     answered = threading.Event()
     with mock.patch("socket.getaddrinfo", side_effect=lambda *_, **__: answered.wait()):
         with pytest.raises(TimeoutError) as caught:
-            await track_once([HttpEmitter(collector.url), held], PAGE, timeout=1)
+            await track_once([HttpEmitter(collector.url), held], PAGE, timeout=1.5)
         answered.set()
     assert "http: ok; 0 waiting; 1 delivered" in str(caught.value)
     assert "held: no address of collector.invalid from the name service yet; 1 waiting" in str(caught.value)
@@ -138,21 +137,32 @@ async def test_a_single_event_names_the_emitter_that_is_behind(collector: Collec
 async def test_a_loop_that_stood_still_reads_the_answer_that_is_there(secure: bool, method: Any) -> None:
     client, server = tls(trustme.CA())
     with collector_in_a_thread() if not secure else collector_in_a_thread(ssl=server) as collector:
-        emitter = slow_to_retry(collector.url, request_timeout=0.1, method=method, ssl=client)
+        emitter = HttpEmitter(
+            collector.url,
+            request_timeout=0.3,
+            method=method,
+            ssl=client,
+            flush_interval=0.01,
+            retry=Retry(initial_delay=0.01),
+        )
         async with Tracker(emitter) as tracker:
             await tracker.track(PAGE)
+            # On a busy machine a connection may take longer than that, and is tried again.
             assert (await tracker.flush(20)).delivered == 1
-            for count in (1, 2):
-                collector.rule = lambda _request: Answer(200, delay=0.05)
+            retries = tracker.stats()["http"].retries
+            collector.rule = lambda _request: Answer(200, delay=0.05)
+            for _ in range(2):
+                sent, acknowledged = len(collector.requests), collector.acknowledged
                 await tracker.track(PAGE)
-                await until(lambda: len(collector.requests) > count)  # noqa: B023
+                await until(lambda: len(collector.requests) > sent)  # noqa: B023
                 # The application computes, and lets nobody else run.
-                end = time.monotonic() + 0.25
-                wait_until(lambda: collector.acknowledged > count)  # noqa: B023
+                end = time.monotonic() + 0.45
+                wait_until(lambda: collector.acknowledged > acknowledged)  # noqa: B023
                 wait_until(lambda: time.monotonic() > end)  # noqa: B023
                 assert (await tracker.flush(20)).delivered == 1
-            assert tracker.stats()["http"].retries == {}
-        assert collector.accepted.total() == len(collector.accepted) == 3
+                assert len(collector.requests) == sent + 1
+            assert tracker.stats()["http"].retries == retries
+        assert len(collector.accepted) == 3
 
 
 FROZEN = """

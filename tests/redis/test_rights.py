@@ -131,15 +131,18 @@ async def denied(rdb: Any, user: str, command: str) -> Fault:
 async def of_another_type(rdb: Any, user: str, key: str) -> Fault:
     await account(rdb, user, "+@all", "~*")
 
+    # In one step: what is stored between two of them would be lost.
     async def begin() -> None:
-        if await rdb.exists(key):
-            await rdb.rename(key, f"aside:{key}")
-        await rdb.set(key, "something else")
+        async with rdb.pipeline(transaction=True) as steps:
+            if await rdb.exists(key):
+                steps.rename(key, f"aside:{key}")
+            await steps.set(key, "something else").execute()
 
     async def end() -> None:
-        await rdb.delete(key)
         if await rdb.exists(f"aside:{key}"):
             await rdb.rename(f"aside:{key}", key)
+        else:
+            await rdb.delete(key)
 
     return Fault(key, begin, end)
 
