@@ -303,8 +303,16 @@ async def test_a_close_that_is_cancelled_waits_for_no_callback_that_blocks(
     assert (stats.state, stats.dropped["closed"], stats.hook_errors) == ("closed", 1, 1)
 
 
-@pytest.mark.parametrize("loop_factory", [None, "uvloop"])
-def test_a_callback_of_a_close_may_use_the_loop(loop_factory: str | None) -> None:
+@pytest.fixture(scope="module", params=["asyncio", "uvloop"])
+def new_loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
+    """A function that makes event loops."""
+    new: Callable[[], asyncio.AbstractEventLoop] = pytest.importorskip(request.param).new_event_loop
+    # With its first loop, uvloop opens a pipe for as long as the process lives.
+    new().close()
+    return new
+
+
+def test_a_callback_of_a_close_may_use_the_loop(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     """It finds the loop running, and what it starts there is done there."""
     heard: asyncio.Queue[int] = asyncio.Queue()
     threads: list[threading.Thread] = []
@@ -326,7 +334,6 @@ def test_a_callback_of_a_close_may_use_the_loop(loop_factory: str | None) -> Non
         await tracker.aclose(0)
         return [await first, await heard.get()]
 
-    factory = None if loop_factory is None else pytest.importorskip(loop_factory).new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         assert runner.run(main()) == [1, -1]
     assert threads == [threading.current_thread()]

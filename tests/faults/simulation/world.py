@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib
+import inspect
 import os
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
@@ -232,7 +233,7 @@ class World:
                 ("aiohttp.connector.monotonic", self.loop.time),
             ):
                 stack.enter_context(mock.patch(name, clock))
-            defaults = HttpTransport.__init__.__kwdefaults__
+            defaults = inspect.unwrap(HttpTransport.__init__).__kwdefaults__
             stack.enter_context(mock.patch.dict(defaults, clock=self.wall_ns))
             stack.enter_context(mock.patch.object(self.loop, "_step", checked_step))
             # Names are looked up in this world's loop: it has no threads.
