@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
+import os
 import signal
 import threading
 import time
@@ -26,6 +28,7 @@ from snowplow_aio import (
 )
 from snowplow_aio.abc import AcceptingEmitter
 from snowplow_aio.tracking import custom_emitter
+from tests.faults.programs import end_of, output_of, started
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -235,6 +238,65 @@ def test_what_waits_for_a_loop_that_never_runs_is_bounded() -> None:
         tracker.track_nowait(PAGE)
     stats = tracker.stats()["Slow"]
     assert (stats.pending, dict(stats.dropped), balance(stats)) == (10_000, {"queue_full": 100}, 0)
+
+
+def test_what_waits_without_a_loop_is_no_good_health() -> None:
+    tracker = Tracker(Slow())
+    assert tracker.health().is_ok
+    tracker.track_nowait(PAGE)
+    assert str(tracker.health()) == "Slow: stalled (no event loop runs the delivery); 1 waiting; 0 delivered"
+    asyncio.run(tracker.aclose())
+    assert tracker.stats()["Slow"].delivered == 1
+
+
+def test_an_emitter_that_is_forgotten_with_events_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    Tracker(Slow()).track_nowait(PAGE)
+    gc.collect()
+    assert caplog.messages[-1].startswith("Slow: dropped without aclose() with 1 event undelivered")
+
+
+PROGRAM = """
+import asyncio, os, sys
+from snowplow_aio import PageView, Tracker
+
+class Mine:
+    async def input(self, payload):
+        print(payload["url"], flush=True)
+
+def page(name):
+    return PageView(page_url=f"https://shop.example/{name}")
+
+tracker = Tracker(Mine())
+tracker.track_nowait(page("parent"))
+"""
+
+AFTER_A_FORK = (
+    PROGRAM
+    + """
+child = os.fork()
+if child == 0:
+    tracker.track_nowait(page("child"))
+else:
+    os.waitpid(child, 0)
+asyncio.run(tracker.aclose())
+sys.exit(tracker.stats()["Mine"].accepted != 1)
+"""
+)
+
+
+async def test_a_program_that_ends_without_a_loop_says_what_is_lost() -> None:
+    async with started(PROGRAM) as process:
+        ended = await end_of(process)
+    assert (ended.code, ended.printed) == (0, [])
+    said = (
+        "Mine: ended without aclose(), with 1 event undelivered (last error: no event loop runs the delivery)"
+    )
+    assert said in ended.said
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+async def test_a_child_of_a_fork_hands_over_its_own_events_only() -> None:
+    assert await output_of(AFTER_A_FORK) == ["https://shop.example/child", "https://shop.example/parent"]
 
 
 async def test_calls_of_a_flush_that_never_ends_are_bounded() -> None:

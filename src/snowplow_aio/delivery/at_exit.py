@@ -23,19 +23,13 @@ from contextvars import ContextVar
 from typing import Protocol
 
 from snowplow_aio.runtime import losses
-from snowplow_aio.runtime.foreign_text import events_text
-from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
-
-log: QuietLogger = quiet_logger("snowplow_aio.delivery")
 
 # To end a delivery, and to close its connections.
 _END_SECONDS = 0.15
 
 
-class Owner(Protocol):
-    """An emitter that may hold undelivered events."""
-
-    name: str
+class Owner(losses.Holder, Protocol):
+    """An emitter that can deliver at the end."""
 
     def at_exit(self, spent: float, *, ends: bool) -> tuple[float, concurrent.futures.Future[None]] | None:
         """
@@ -51,10 +45,6 @@ class Owner(Protocol):
         """
         ...
 
-    def newly_undelivered(self) -> tuple[int, str | None]:
-        """Return the number of undelivered events, 0 if that was asked before, and the last error."""
-        ...
-
 
 _owners: weakref.WeakSet[Owner] = weakref.WeakSet()
 
@@ -65,11 +55,13 @@ _spent = 0.0
 def watch(owner: Owner) -> None:
     """Have *owner* deliver and warn at the end of the interpreter."""
     _owners.add(owner)
+    losses.watch(owner)
 
 
 def forget(owner: Owner) -> None:
     """Leave *owner* out: it is closed."""
     _owners.discard(owner)
+    losses.forget(owner)
 
 
 # --- saying it
@@ -101,18 +93,6 @@ def is_shown(category: type[Warning]) -> bool:
     return True
 
 
-def _say_undelivered() -> None:
-    """Warn, in one message, of what nobody will deliver any more."""
-    left = [(owner.name, *owner.newly_undelivered()) for owner in list(_owners)]
-    left = [(name, count, error) for name, count, error in left if count]
-    if not left:
-        return
-    name, _, error = left[0]
-    who = name if len(left) == 1 else f"{name} and {len(left) - 1} more"
-    message = "%s: ended without aclose(), with %s undelivered (last error: %s)"
-    losses.announce(log, message, who, events_text(sum(count for _, count, _ in left)), error)
-
-
 # --- the hooks
 
 
@@ -140,14 +120,12 @@ def _when_main_thread_ends() -> None:
     _deliver(ends=False)
     if _is_multiprocessing():
         # Such a process may end without the other hook.
-        _say_undelivered()
+        losses.say_undelivered()
 
 
 @atexit.register
 def _when_interpreter_ends() -> None:
     _deliver(ends=True)
-    _say_undelivered()
-    losses.say_the_rest()
 
 
 # `atexit` would come too late to start threads. The latest hook of this kind is called first, so that of the

@@ -43,7 +43,6 @@ _throttled = ThrottledLog(log)
 
 # What waits without a loop is spoken of after this time.
 _NO_LOOP_SECONDS = 5.0
-_NO_LOOP = "no event loop runs the delivery"
 
 # For each event: names of a module are read faster than members of a class.
 _RUNNING, _STOPPED = LifeCycle.RUNNING, LifeCycle.STOPPED
@@ -282,7 +281,7 @@ class BufferedEmitter(AcceptingEmitter):
         elif (oldest := self._store.oldest()) is not None:
             is_late = self._now() - oldest.accepted_at > _NO_LOOP_SECONDS
             if is_late and not self._binding.has_loop:
-                message = f"%s: {_NO_LOOP} of %s: they wait until one tracks"
+                message = f"%s: {losses.NO_LOOP} of %s: they wait until one tracks"
                 said = (self.name, events_text(self._undelivered()))
                 _throttled.log("no loop", logging.WARNING, message, *said)
                 losses.say_once("no loop", message, *said)
@@ -581,4 +580,4 @@ class BufferedEmitter(AcceptingEmitter):
             return None
         # A loop that stands still for a moment, as between two cells of a notebook, goes on.
         is_late = (stats.oldest_age or 0.0) > _NO_LOOP_SECONDS
-        return _NO_LOOP if is_late or not self._supervisor.has_open_loop else None
+        return losses.NO_LOOP if is_late or not self._supervisor.has_open_loop else None

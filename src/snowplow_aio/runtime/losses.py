@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
+import atexit
 import warnings
+import weakref
+from typing import Protocol
 
+from snowplow_aio.runtime.foreign_text import events_text
 from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
 
 log: QuietLogger = quiet_logger("snowplow_aio.delivery")
+
+# Why events wait whatever their destination does.
+NO_LOOP = "no event loop runs the delivery"
+
+
+class Holder(Protocol):
+    """An emitter that may hold undelivered events."""
+
+    name: str
+
+    def newly_undelivered(self) -> tuple[int, str | None]:
+        """Return the number of undelivered events, 0 if that was asked before, and the last error."""
+        ...
+
+
+_holders: weakref.WeakSet[Holder] = weakref.WeakSet()
+
+
+def watch(holder: Holder) -> None:
+    """Say at the end of the interpreter how many events *holder* has not delivered."""
+    _holders.add(holder)
+
+
+def forget(holder: Holder) -> None:
+    """Leave *holder* out: it is closed."""
+    _holders.discard(holder)
 
 
 def announce(log: QuietLogger, message: str, *args: object) -> None:
@@ -55,3 +85,22 @@ def say_the_rest() -> None:
             more = "1 more event was" if count == 1 else f"{count} more events were"
             announce(log, "%s: %s lost (%s)", name, more, kind)
             _unsaid[name, kind] = 0
+
+
+def say_undelivered() -> None:
+    """Warn, in one message, of what nobody will deliver any more."""
+    left = [(holder.name, *holder.newly_undelivered()) for holder in list(_holders)]
+    left = [(name, count, error) for name, count, error in left if count]
+    if not left:
+        return
+    name, _, error = left[0]
+    who = name if len(left) == 1 else f"{name} and {len(left) - 1} more"
+    message = "%s: ended without aclose(), with %s undelivered (last error: %s)"
+    announce(log, message, who, events_text(sum(count for _, count, _ in left)), error)
+
+
+# Registered before the hooks of those who still deliver at the end, so it is called after them.
+@atexit.register
+def _when_interpreter_ends() -> None:
+    say_undelivered()
+    say_the_rest()

@@ -14,8 +14,8 @@ from typing import Any
 
 from snowplow_aio.abc import AcceptingEmitter
 from snowplow_aio.model.payload import Payload
-from snowplow_aio.outcomes import EmitterStats, FlushResult
-from snowplow_aio.runtime import losses
+from snowplow_aio.outcomes import EmitterStats, FlushResult, State
+from snowplow_aio.runtime import fork, losses
 from snowplow_aio.runtime.bounded_call import called_within, within
 from snowplow_aio.runtime.confirmations import Confirmations
 from snowplow_aio.runtime.foreign_text import events_text
@@ -70,6 +70,12 @@ class CustomEmitter(AcceptingEmitter):
     def __init__(self, target: Any) -> None:
         self.name: str = str(getattr(target, "name", None) or type(target).__name__)
         self._target = target
+        self._begin()
+        losses.watch(self)
+
+    def _begin(self) -> None:
+        """Start from nothing, in this process."""
+        self._process_marker = fork.process_marker()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[Payload] = deque()
         self._tasks: dict[asyncio.Task[None], _Rest] = {}
@@ -82,10 +88,13 @@ class CustomEmitter(AcceptingEmitter):
         self._last_error: str | None = None
         self._throttled = ThrottledLog(log)
         self._confirmations = Confirmations()
+        self._warned_of = 0
 
     # --- accepting
 
     def accept(self, payloads: Sequence[Payload]) -> Awaitable[None] | None:  # noqa: D102 - see AcceptingEmitter
+        if not self._process_marker[0]:
+            self._after_fork()
         loop = self._loop = asyncio.get_running_loop()
         self._start_waiting()
         task = self._hand_over(payloads) if self._take(payloads) else None
@@ -96,6 +105,8 @@ class CustomEmitter(AcceptingEmitter):
         return None if TURNS.left > 0 or TURNS.has_time(loop, loop.time()) else TURNS.rest(loop)
 
     def accept_nowait(self, payloads: Sequence[Payload]) -> None:  # noqa: D102 - see AcceptingEmitter
+        if not self._process_marker[0]:
+            self._after_fork()
         if not self._take(payloads):
             return
         self._waiting.extend(payloads)
@@ -108,10 +119,14 @@ class CustomEmitter(AcceptingEmitter):
             self._loop.call_soon_threadsafe(self._start_waiting)
 
     async def bind(self) -> None:  # noqa: D102 - see AcceptingEmitter
+        if not self._process_marker[0]:
+            self._after_fork()
         self._loop = asyncio.get_running_loop()
         self._start_waiting()
 
     def watch(self, payload: Payload) -> Awaitable[str | None]:  # noqa: D102 - see AcceptingEmitter
+        if not self._process_marker[0]:
+            self._after_fork()
         return self._confirmations.watch(payload)
 
     def _take(self, payloads: Sequence[Payload]) -> bool:
@@ -133,6 +148,11 @@ class CustomEmitter(AcceptingEmitter):
         with suppress(IndexError):
             while True:
                 self._hand_over([self._waiting.popleft()])
+
+    def _after_fork(self) -> None:
+        # The parent hands over its events. Its tasks belong to a loop that does not run here.
+        fork.never_finalize(self._tasks)
+        self._begin()
 
     # --- handing over
 
@@ -223,12 +243,16 @@ class CustomEmitter(AcceptingEmitter):
 
     async def flush(self, timeout: float | None = None, *, wait: bool = True) -> FlushResult:
         """Hand over what waits for a loop, wait until that is done, and flush the target if it can."""
+        if not self._process_marker[0]:
+            self._after_fork()
         if self._closed is None:
             await self._settle("flush", timeout, waits=wait)
         return self._report()
 
     async def aclose(self, timeout: float | None = None) -> FlushResult:
         """Hand over what waits for a loop, wait until that is done, and close the target if it can."""
+        if not self._process_marker[0]:
+            self._after_fork()
         if self._closed is not None:
             return self._closed
         try:
@@ -303,11 +327,31 @@ class CustomEmitter(AcceptingEmitter):
         pending = self._accepted - sum(settled)
         return FlushResult(delivered=settled[0] - delivered, dropped=settled[1] - dropped, pending=pending)
 
+    def newly_undelivered(self) -> tuple[int, str | None]:
+        """Return the number of undelivered events, 0 if it was asked for before, and the last error."""
+        count = self._accepted - self._delivered - self._dropped.total() if self._process_marker[0] else 0
+        if count == self._warned_of:
+            return 0, None
+        self._warned_of = count
+        return count, self.stats().last_error
+
+    def __del__(self) -> None:
+        # It may be half made.
+        count, _ = self.newly_undelivered() if hasattr(self, "_warned_of") else (0, None)
+        if count:
+            message = "%s: dropped without aclose() with %s undelivered"
+            said = (self.name, events_text(count))
+            self._throttled.log("forgotten", logging.WARNING, message, *said)
+            losses.say_once("forgotten", message, *said, count=count)
+
     def stats(self) -> EmitterStats:  # noqa: D102 - see Emitter
         # What has left first: what is accepted meanwhile waits.
         delivered, dropped = self._delivered, dict(self._dropped)
         unsettled = self._accepted - delivered - sum(dropped.values())
         pending = min(len(self._waiting), unsettled)
+        state: State = "ok" if self._closed is None else "closed"
+        if state == "ok" and pending and (self._loop is None or self._loop.is_closed()):
+            state = "stalled"
         return EmitterStats(
             accepted=delivered + sum(dropped.values()) + unsettled,
             pending=pending,
@@ -315,8 +359,8 @@ class CustomEmitter(AcceptingEmitter):
             delivered=delivered,
             dropped=MappingProxyType(dropped),
             bytes=max(0, self._held_bytes),
-            last_error=self._last_error,
-            state="ok" if self._closed is None else "closed",
+            last_error=losses.NO_LOOP if state == "stalled" else self._last_error,
+            state=state,
         )
 
 
