@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
+from unittest import mock
 
 import litestar
 import pytest
@@ -24,7 +25,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from snowplow_aio import SelfDescribingJson, StructuredEvent, current_subject, use_context, use_subject
+from snowplow_aio import (
+    SelfDescribingJson,
+    StructuredEvent,
+    Tracker,
+    current_subject,
+    use_context,
+    use_subject,
+)
 from snowplow_aio.integrations import aiohttp as for_aiohttp
 from snowplow_aio.integrations.asgi import SnowplowMiddleware, lifespan, tracker_of
 from snowplow_aio.integrations.litestar import SnowplowPlugin
@@ -226,6 +234,18 @@ async def test_a_thread_of_a_pool_is_left_bound_to_nobody(trackers: Trackers) ->
             await in_pool(lambda: trackers.made[0].track_nowait(event("of the pool")))
             assert await asyncio.get_running_loop().run_in_executor(pool, current_subject) is None
     assert who(trackers) == {"of a visitor": "ada", "of another": "ada", "of the pool": "nobody"}
+
+
+async def test_what_stands_in_for_a_tracker_is_looked_up_for_a_peer_as_it_is() -> None:
+    stand_in, scope = mock.MagicMock(spec=Tracker), http_scope("/", headers=headers_of("ada"))
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        """Answer nothing."""
+
+    async with started(middleware := SnowplowMiddleware(app, stand_in)):
+        await request(middleware, scope)
+        await tracker_of(scope).track(event("late"))
+    stand_in.track.assert_called_once_with(event("late"))
 
 
 # --- one connection after the other

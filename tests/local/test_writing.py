@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import json
 import os
 import random
@@ -227,6 +228,42 @@ async def test_a_console_whose_reader_has_gone_drops_at_the_close_and_says_so(pi
         assert (await tracker.flush(0.05)).pending == 1
         assert (await tracker.aclose(0)).dropped == 1
         assert tracker.stats()["console"].last_error == "BrokenPipeError: the stream cannot be written"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-16"])
+async def test_a_console_of_another_encoding_gets_every_character_as_json_writes_it(encoding: str) -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding=encoding)
+    titles = ["plain", "caf\u00e9", "\u65e5\u672c", "\U0001f45f"]
+    async with Tracker(ConsoleEmitter(stream)) as tracker:
+        for title in titles:
+            await tracker.track(PageView(page_url="https://shop.example/", page_title=title))
+    lines = raw.getvalue().decode(encoding).splitlines()
+    assert [json.loads(line)["page"] for line in lines] == titles
+
+
+async def test_what_stands_in_for_standard_output_needs_no_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Kept:
+        def __init__(self) -> None:
+            self.text = ""
+
+        def write(self, text: str) -> None:
+            self.text += text
+
+    kept = Kept()
+    monkeypatch.setattr(sys, "stdout", kept)
+    async with Tracker(ConsoleEmitter(retry=SOON)) as tracker:
+        ids = [await tracker.track(PAGE) for _ in range(2)]
+    assert ids_in(kept.text) == ids
+
+
+async def test_a_program_without_standard_output_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    tracker = Tracker(ConsoleEmitter(retry=SOON))
+    await tracker.track(PAGE)
+    assert (await tracker.flush(0.05)).pending == 1
+    assert (await tracker.aclose(0)).dropped == 1
+    assert tracker.stats()["console"].last_error == "AttributeError: the stream cannot be written"
 
 
 PROGRAM = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -18,6 +19,8 @@ from snowplow_aio.local.thread import WriterThread
 from snowplow_aio.model.arguments import check_argument
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.policies import Batching
+
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 class ConsoleEmitter(BufferedEmitter):
@@ -90,8 +93,10 @@ class ConsoleTransport(Transport):
         stream = self._stream or sys.stdout
         descriptor = _copy_of_descriptor(stream)
         if descriptor is None:
-            stream.write(b"".join(lines).decode())
-            stream.flush()
+            stream.write(_text_for(stream, b"".join(lines)))
+            # Not every object that stands in for standard output has one.
+            if hasattr(stream, "flush"):
+                stream.flush()
             return
         try:
             # Around the stream: its lock would be held for as long as nobody reads, and keep the
@@ -101,6 +106,27 @@ class ConsoleTransport(Transport):
             self._pipe.write(descriptor, lines)
         finally:
             os.close(descriptor)
+
+
+def _text_for(stream: TextIO, lines: bytes) -> str:
+    """Return *lines* of JSON as text that *stream* can encode: other characters as JSON escapes them."""
+    text = lines.decode()
+    encoding = getattr(stream, "encoding", None)
+    # One that has none, such as io.StringIO, takes all characters.
+    return text if encoding is None or _is_utf_8(encoding) else _BEYOND_ASCII.sub(_escape, text)
+
+
+def _escape(character: re.Match[str]) -> str:
+    # JSON has two escapes for a character that UTF-16 has two units for.
+    units = character[0].encode("utf-16-be").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
+
+
+def _is_utf_8(encoding: str) -> bool:
+    try:
+        return codecs.lookup(encoding).name == "utf-8"
+    except LookupError:
+        return False
 
 
 def _copy_of_descriptor(stream: TextIO) -> int | None:
@@ -117,9 +143,8 @@ def _copy_of_descriptor(stream: TextIO) -> int | None:
     if sys.platform == "win32" or type(stream) is not io.TextIOWrapper:
         return None
     try:
-        is_utf_8 = codecs.lookup(stream.encoding).name == "utf-8"
-        descriptor = stream.fileno() if is_utf_8 else None
-    except (OSError, LookupError):
+        descriptor = stream.fileno() if _is_utf_8(stream.encoding) else None
+    except OSError:
         return None
     if descriptor is None:
         return None

@@ -29,7 +29,8 @@ class WriterThread:
             # It raises a RuntimeError at the end of the interpreter.
             self._latest = start_thread(write)
             await asyncio.wrap_future(self._latest)
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:
+            # The stream is the application's, and may be anything, or None.
             raise TransportError(failure) from error
 
     def abandon(self) -> None:
