@@ -75,10 +75,17 @@ def at_the_end_of_the_loop():
     late_generators.append(late())
     asyncio.run(call_late())
 
+def at_the_end_of_uvloop():
+    import uvloop
+    late_generators.append(late())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(call_late())
+
 late_generators = []
 calls = {
     "asyncio": lambda: asyncio.run(call()), "runner": by_runner, "by hand": by_hand,
     "thread": in_a_thread, "uvloop": in_uvloop, "late": at_the_end_of_the_loop,
+    "late in uvloop": at_the_end_of_uvloop,
 }
 for kind in kinds:
     for _ in range(5):
@@ -107,6 +114,16 @@ async def test_calls_with_a_loop_each_wait_for_no_collector_and_lose_nothing(
         ended = await end_of(process)
     assert (ended.code, ended.said) == (0, "")
     assert len(collector.accepted) == tracked
+
+
+@pytest.mark.parametrize("kind", ["late", "late in uvloop"][: len(loops())])
+async def test_the_first_event_may_come_when_its_loop_has_begun_to_end(
+    collector: Collector, kind: str
+) -> None:
+    async with started(patient(PER_CALL), collector.url, kind, warnings="error") as process:
+        ended = await end_of(process)
+    assert (ended.code, ended.said) == (0, "")
+    assert collector.accepted.total() == 5
 
 
 FORGETFUL = """

@@ -120,8 +120,8 @@ class Binding:
                 self._claimant = loop
                 loop.call_later(_CLAIM_SECONDS, self._claim, loop, job, context=contextvars.Context())
             return
-        if loop is supervisor.ended_loop and job.can_move:
-            # It has told everybody that it ends, and still runs the last functions of the application.
+        if supervisor.is_ending(loop) and job.can_move:
+            # It still runs the last functions of the application.
             self._go_on_in_portal(job)
             return
         if supervisor.is_alive and supervisor.loop is not loop:

@@ -147,6 +147,11 @@ class Supervisor:
         is_bound = self.state is LifeCycle.RUNNING or self.state is LifeCycle.DOWN
         return is_bound and self.loop is not None and not self.loop.is_closed()
 
+    def is_ending(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Return whether *loop* is known to have told everybody that it ends."""
+        # Nobody asked to be told in a loop where the first event comes so late. asyncio's own has this.
+        return loop is self.ended_loop or getattr(loop, "_asyncgens_shutdown_called", False)
+
     def error(self, now: float) -> str | None:
         """Return the latest failure of work that fails again and again, else None; *now* is by the loop."""
         is_steady = self.state is LifeCycle.RUNNING and now - self._started_at >= _STEADY_SECONDS
@@ -162,7 +167,7 @@ class Supervisor:
         if self.loop is not loop or self._at_loop_end is None:
             self.loop = loop
             self._cancel_at_loop_end()
-            if work.when_loop_ends is not None and loop is not self.ended_loop:
+            if work.when_loop_ends is not None and not self.is_ending(loop):
                 self._at_loop_end = _AtLoopEnd(partial(self._loop_ends, work.when_loop_ends))
         self._start(loop, work)
 
@@ -319,8 +324,13 @@ class _AtLoopEnd:
         self._generator = self._wait()
         if self._is_needed:
             # The first step makes it known to the loop.
-            with suppress(StopIteration):
+            try:
                 self._generator.asend(None).send(None)
+            except StopIteration:
+                pass
+            except ResourceWarning:
+                # The loop ends already, of which Python warns, and warnings are errors here.
+                self._is_needed = False
 
     async def _wait(self) -> AsyncGenerator[None, None]:
         try:
