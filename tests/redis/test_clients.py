@@ -236,6 +236,8 @@ def test_a_client_of_an_impossible_server_is_refused_at_the_call(client: Any, co
         "redis:///1",
         "redis://h",
         "redis://h:6379/",
+        "redis://h:6379//1",
+        "REDISS://h:6379/1",
         "redis://[::1]:6379/15",
         "rediss://user:p%40ss@h:6380/2?ssl_cert_reqs=none",
         "unix:///run/my redis.sock?db=3",

@@ -41,7 +41,7 @@ def settings_of_url(url: str) -> Mapping[str, Any]:
             that part, or ``***`` where it may be a part of a password.
     """
     # redis-py accepts a scheme without slashes, and then connects to the default host.
-    fault = _Fault() if not url.startswith(_SCHEMES) or not url.isprintable() else _fault_of(url)
+    fault = _Fault() if not url.lower().startswith(_SCHEMES) or not url.isprintable() else _fault_of(url)
     if fault is None:
         try:
             return parse_url(url)
@@ -99,7 +99,8 @@ def _fault_of_address(parts: ParseResult) -> _Fault | None:
         said = parts.netloc.rpartition(":")[2]
         # Without a host it is a password, and not followed by an `@`.
         return _Fault(said if parts.hostname and _is_number(said) else _SECRET, _PORT_RULE)
-    database = path.removeprefix("/").removesuffix("/")
+    # A URL with a slash at its end may have got another one before the database.
+    database = path.strip("/")
     is_right = not database or (_is_number(database) and int(database) <= INT32_MAX)
     return None if is_right else _Fault(database, _DATABASE_RULE)
 
