@@ -163,8 +163,10 @@ SETTING_ROWS: Mapping[Any, Mapping[str, str]] = {
         "maxDelay": "max_delay",
         "timeout": "request_timeout of HttpEmitter",
         "buffer_size": "batch_size of the emitter",
+        "max_size": "store=MemoryStore(capacity=...) of HttpEmitter",
     },
     MemoryStore: {
+        "flush_at": "batch_size of the emitter",
         "max_size": "capacity",
         "buffer_size": "capacity",
         "buffer_capacity": "capacity",
@@ -183,9 +185,17 @@ SETTING_ROWS: Mapping[Any, Mapping[str, str]] = {
         "on_error": "on_failure",
         "verify_ssl": "ssl",
         "https": 'protocol="https"',
+        "max_batch_size": "max_batch",
+        "base64": "encode_base64 of Tracker",
         "concurrency": "max_connections",
     },
-    RedisEmitter: {"url": "client", "timeout": "command_timeout", "maxlen": "max_length", "queue": "key"},
+    RedisEmitter: {
+        "collector": "endpoint, the first argument of HttpEmitter",
+        "url": "client",
+        "timeout": "command_timeout",
+        "maxlen": "max_length",
+        "queue": "key",
+    },
     CeleryEmitter: {
         "timeout": "publish_timeout",
         "broker_url": "app",
@@ -195,8 +205,23 @@ SETTING_ROWS: Mapping[Any, Mapping[str, str]] = {
     ConsoleEmitter: {"buffer_size": "batch_size"},
     RedisListStore: {"redis_url": "client", "stream_key": "key"},
     RedisStreamStore: {"timeout": "command_timeout"},
-    WORKER: {"url": "client", "concurrency": "max_connections", "batch": "batch_size", "queue": "key"},
-    partial(Tracker, MemoryEmitter()): {"appid": "app_id", "timeout": "request_timeout of HttpEmitter"},
+    WORKER: {
+        "url": "client",
+        "concurrency": "max_connections",
+        "batch": "batch_size",
+        "queue": "key",
+        "collector_url": "endpoint, the first argument of HttpEmitter",
+        "max_retries": "retry=Retry(max_age=...)",
+        "max_queue_size": "store=MemoryStore(capacity=...) of HttpEmitter",
+    },
+    partial(Tracker, MemoryEmitter()): {
+        "appid": "app_id",
+        "timeout": "request_timeout of HttpEmitter",
+        "max_retries": "retry=Retry(max_age=...) of HttpEmitter",
+        "on_error": "on_failure of HttpEmitter",
+        "https": 'protocol="https" of HttpEmitter',
+        "emitter": "emitters, the first argument",
+    },
     Micro: {"hostname": "host", "max_events": "capacity"},
 }
 
@@ -214,6 +239,12 @@ def test_a_usual_name_of_a_setting_is_answered_with_the_one_here(make: Any, old:
         make(**{old: 1})
     name = getattr(make, "func", make).__name__
     assert str(caught.value).startswith(f"{name}() has no argument '{old}': use {new}")
+
+
+@pytest.mark.parametrize("old", ["dtm", "id", "event_subject"])
+def test_a_name_of_an_argument_of_tracking_methods_is_no_setting(old: str) -> None:
+    with pytest.raises(TypeError, match=rf"^Retry\(\) has no argument '{old}'$"):
+        UNTYPED.Retry(**{old: 1})
 
 
 @pytest.mark.parametrize("kind", [Retry, MemoryStore, RedisListStore, Micro])
@@ -243,6 +274,7 @@ def test_an_advice_leads_to_a_setting_that_exists() -> None:
         FileEmitter,
         Tracker,
         Micro,
+        RedisWorker,
     ]
     known = {name for kind in kinds for name in inspect.signature(kind).parameters} | {"host"}
     for names in SETTINGS.values():

@@ -47,7 +47,6 @@ PACKAGE_NAMES: Final[Mapping[str, str]] = MappingProxyType(
 ARGUMENTS: Final[Mapping[str, str]] = MappingProxyType(
     {
         # of trackers and tracking methods
-        "emitter": "emitters, the first argument",
         "base64": "encode_base64",
         "contexts": "context",
         "event_subject": "subject",
@@ -69,10 +68,11 @@ ARGUMENTS: Final[Mapping[str, str]] = MappingProxyType(
 """Arguments of trackers, events and tracking methods."""
 
 _ENDPOINT = ("endpoint", "client", "host", "endpoint, the first argument of HttpEmitter")
+_COLLECTOR = ("endpoint", "endpoint, the first argument of HttpEmitter")
 _CLIENT = ("client", "client of RedisEmitter")
 _APP = ("app", "app of CeleryEmitter")
 _KEY = ("key", "queue", "key of RedisEmitter")
-_BATCH_SIZE = ("batch_size", "capacity", "batch_size of the emitter")
+_BATCH_SIZE = ("batch_size", "batch_size of the emitter")
 _CAPACITY = ("capacity", "max_length", "store=MemoryStore(capacity=...)")
 _OVERFLOW = ("overflow", "store=MemoryStore(overflow=...)")
 _INTERVAL = ("flush_interval", "flush_interval of the emitter")
@@ -91,12 +91,16 @@ _SESSION = ("session", "session of HttpEmitter")
 SETTINGS: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
     {
         **dict.fromkeys(("url", "uri"), ("endpoint", "client", "app", "endpoint of HttpEmitter")),
-        **dict.fromkeys(("host", "hostname", "server", "collector"), _ENDPOINT),
-        **dict.fromkeys(("collector_url", "collector_uri", "endpoint_url", "collector_endpoint"), _ENDPOINT),
+        **dict.fromkeys(("host", "hostname", "server"), _ENDPOINT),
+        **dict.fromkeys(("collector", "collector_url", "collector_uri", "endpoint_url"), _COLLECTOR),
+        "collector_endpoint": _COLLECTOR,
+        "emitter": ("emitters, the first argument", "emitters of Tracker"),
         **dict.fromkeys(("rdb", "dbr", "redis", "redis_client", "redis_url", "connection"), _CLIENT),
         **dict.fromkeys(("broker", "broker_url", "celery", "celery_app"), _APP),
         **dict.fromkeys(("queue", "queue_name", "key_name", "list_key", "stream_key", "stream"), _KEY),
-        **dict.fromkeys(("buffer_size", "batch", "max_batch_size", "flush_at"), _BATCH_SIZE),
+        **dict.fromkeys(("batch", "flush_at"), _BATCH_SIZE),
+        "buffer_size": ("batch_size", "capacity", "batch_size of the emitter"),
+        "max_batch_size": ("max_batch", "max_batch of the emitter"),
         **dict.fromkeys(("buffer_capacity", "max_size", "maxsize", "size", "max_events", "limit"), _CAPACITY),
         **dict.fromkeys(("max_queue_size", "queue_size", "maxlen", "max_len"), _CAPACITY),
         **dict.fromkeys(("max_bytes", "byte_capacity"), ("capacity_bytes", "byte_limit")),
@@ -173,10 +177,14 @@ def _words(name: str) -> str:
 def new_setting(old: str, known: Container[str]) -> str | None:
     """Return what to use instead of *old* in a constructor that has the *known* arguments, or None."""
     words = _words(old)
-    for name in SETTINGS.get(words, ()):
-        if re.split(r"\W", name, maxsplit=1)[0] in known:
+    names = SETTINGS.get(words, ())
+    for name in (*names, new_name(old, ARGUMENTS, known)):
+        if name is not None and re.split(r"\W", name, maxsplit=1)[0] in known:
             return name
-    return new_name(old, ARGUMENTS, known) or next(reversed(SETTINGS.get(words, ())), None)
+    if words == "base64":
+        return "encode_base64 of Tracker"
+    # It is an argument of something else, and a name alone would be taken for one of this.
+    return next((name if " of " in name else f"{name} of HttpEmitter" for name in reversed(names)), None)
 
 
 def refuse_unknown(
