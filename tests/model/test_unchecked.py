@@ -6,10 +6,10 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, computed_field, model_validator
 
 from snowplow_aio import (
     AddToCart,
@@ -238,3 +238,24 @@ def test_an_item_that_was_not_checked_is_refused() -> None:
         Tracker(MemoryEmitter()).track_nowait(
             EcommerceTransaction.model_construct(order_id="o", total_value=1, items=items)
         )
+
+
+class Stored(SelfDescribing, schema="iglu:com.acme/stored/jsonschema/1-0-0"):
+    number: int
+
+    @model_validator(mode="after")
+    def _look_up(self) -> Self:
+        raise OSError("the database is down")
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def name(self) -> str:
+        raise LookupError("no name")
+
+
+@pytest.mark.parametrize("place", ["event", "context"])
+def test_a_validator_that_fails_does_not_hide_why_the_event_cannot_be_sent(place: str) -> None:
+    stored = Stored.model_construct(number=1)
+    event, context = (stored, None) if place == "event" else (VIEW, [stored])
+    with pytest.raises(LookupError, match="no name"):
+        Tracker(MemoryEmitter()).track_nowait(event, context=context)

@@ -59,6 +59,8 @@ def _own_fault(model: BaseModel, place: str) -> InvalidEventError | None:
         return InvalidEventError.about(f"{place}{where}", first["input"], first["msg"])
     except RecursionError:
         return InvalidEventError.about(place, kind.__name__, "must not be nested so deeply")
+    except Exception:  # noqa: BLE001 - a validator of the application failed, which says nothing of the values
+        return None
     return None
 
 
