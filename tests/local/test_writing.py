@@ -234,7 +234,7 @@ async def test_a_console_whose_reader_has_gone_drops_at_the_close_and_says_so(pi
 async def test_a_console_of_another_encoding_gets_every_character_as_json_writes_it(encoding: str) -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding=encoding)
-    titles = ["plain", "caf\u00e9", "\u65e5\u672c", "\U0001f45f"]
+    titles = ["plain", "\u00fcber", "\u65e5\u672c", "\U0001f45f"]
     async with Tracker(ConsoleEmitter(stream)) as tracker:
         for title in titles:
             await tracker.track(PageView(page_url="https://shop.example/", page_title=title))
