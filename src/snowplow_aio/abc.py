@@ -309,11 +309,16 @@ class EventStore(NeverCopied, OldArguments, ABC):
 
     @abstractmethod
     async def ack(self, events: Sequence[StoredEvent]) -> None:
-        """Remove leased *events*: they are settled."""
+        """
+        Remove leased *events*: they are settled.
+
+        A call that is cancelled removes them all the same, at once or later. The destination has
+        answered, and they are counted as settled.
+        """
 
     async def give_up(self, events: Sequence[StoredEvent], *, reason: str, status: int | None) -> None:  # noqa: ARG002
         """
-        Remove leased *events* that are rejected or dropped.
+        Remove leased *events* that are rejected or dropped, also when the call is cancelled, as `ack` does.
 
         A store that outlives the process keeps them as dead letters.
 

@@ -184,6 +184,7 @@ PORT, DATABASE = "with a port from 1 to 65535", "with a number from 0 as its dat
         ("redis://h?db=", DATABASE, "''"),
         ("redis://h?db=1&db=2", DATABASE, "'1, 2'"),
         ("unix:///run/redis.sock?db=name", DATABASE, "'name'"),
+        ("redis://h?password=x&db=hunter2", DATABASE, "'***'"),
         ("redis://user:hunter2@h/name", DATABASE, "'***'"),
         ("redis://h/0?socket_timeout=-1", "with one socket_timeout that redis-py can read", "'-1'"),
         ("redis://h/0?socket_timeout=nan", "with one socket_timeout that redis-py can read", "'nan'"),

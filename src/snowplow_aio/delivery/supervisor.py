@@ -149,7 +149,8 @@ class Supervisor:
 
     def is_ending(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Return whether *loop* is known to have told everybody that it ends."""
-        # Nobody asked to be told in a loop where the first event comes so late. asyncio's own has this.
+        # If the first event of a loop comes so late, nothing was begun in it that its end would tell.
+        # The loops of asyncio itself remember that they have told it.
         return loop is self.ended_loop or getattr(loop, "_asyncgens_shutdown_called", False)
 
     def error(self, now: float) -> str | None:

@@ -50,7 +50,8 @@ def settings_of_url(url: str) -> Mapping[str, Any]:
             fault = _Fault()
     rule = f"{_RULE}, {fault.rule}" if fault.rule else _RULE
     # A password with a sign in it that has a meaning in a URL may stand anywhere.
-    raise ConfigurationError.about("client", _SECRET if "@" in url else fault.value, rule) from None
+    has_password = "@" in url or "password" in url
+    raise ConfigurationError.about("client", _SECRET if has_password else fault.value, rule) from None
 
 
 def check_place(settings: Mapping[str, Any]) -> None:
