@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-_PAGE = Path(__file__).parents[3] / "docs" / "howto" / "bots-and-workers.md"
+_PAGES = Path(__file__).parents[3] / "docs" / "howto"
 
 _COLLECTOR = "https://collector.example.com"
 
 
-def blocks(title: str, collector: str = _COLLECTOR) -> list[str]:
+def blocks(title: str, collector: str = _COLLECTOR, page: str = "bots-and-workers") -> list[str]:
     """
-    Return the Python blocks of the section *title* that readers see.
+    Return the Python blocks of the section *title* of *page* that readers see.
 
     Their events go to the *collector* at that URL, by flush and close only: no timer sends what these forget.
     """
-    _, _, after = _PAGE.read_text("utf-8").partition(f"\n## {title}\n")
+    _, _, after = (_PAGES / f"{page}.md").read_text("utf-8").partition(f"\n## {title}\n")
     section = after.partition("\n## ")[0]
     found = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     assert found, f"the page has no blocks for {title!r}"
