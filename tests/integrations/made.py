@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from snowplow_aio import MemoryEmitter, StructuredEvent, Tracker
+from snowplow_aio import MemoryEmitter, StructuredEvent, Tracker, sync
 from snowplow_aio.integrations.asgi import ASGIApp, Message, SnowplowMiddleware, tracker_of
 from snowplow_aio.model.payload import Event
 
@@ -17,14 +17,24 @@ class Trackers:
 
     def __init__(self) -> None:
         self.made: list[Tracker] = []
+        self.made_blocking: list[sync.Tracker] = []
         self.emitters: list[Emitter] = []
 
     def __call__(self, **options: Any) -> Tracker:
-        emitter = Emitter()
-        tracker = Tracker(emitter, namespace=f"n{len(self.made)}", app_id="shop", **options)
+        tracker = Tracker(self._emitter(), namespace=f"n{len(self.made)}", app_id="shop", **options)
         self.made.append(tracker)
-        self.emitters.append(emitter)
         return tracker
+
+    def blocking(self, **options: Any) -> sync.Tracker:
+        """Return a tracker for an application without a loop."""
+        namespace = f"n{len(self.made_blocking)}"
+        tracker = sync.Tracker(self._emitter(), namespace=namespace, app_id="shop", **options)
+        self.made_blocking.append(tracker)
+        return tracker
+
+    def _emitter(self) -> Emitter:
+        self.emitters.append(Emitter())
+        return self.emitters[-1]
 
     @property
     def events(self) -> list[dict[str, str]]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
+import flask
 import litestar
 import pytest
 import quart
@@ -23,11 +26,14 @@ from starlette.routing import Mount, Route
 
 from snowplow_aio import StructuredEvent
 from snowplow_aio.integrations import aiohttp as for_aiohttp
+from snowplow_aio.integrations import flask as for_flask
+from snowplow_aio.integrations import wsgi as for_wsgi
 from snowplow_aio.integrations.asgi import SnowplowMiddleware, lifespan, tracker_of
 from snowplow_aio.integrations.fastapi import CurrentTracker
 from snowplow_aio.integrations.litestar import CurrentTracker as LitestarTracker
 from snowplow_aio.integrations.litestar import SnowplowPlugin
 from tests.integrations.made import Trackers, http_scope, request, started
+from tests.integrations.wsgi_made import ask, close, environ_of
 from tests.scale import scale
 
 pytestmark = pytest.mark.anyio
@@ -258,4 +264,92 @@ async def test_requests_to_aiohttp_at_once_never_mix(trackers: Trackers) -> None
 
         await asyncio.gather(*(ask(range(first, REQUESTS, 50)) for first in range(50)))
         await asyncio.gather(*later)
+    assert_nobody_has_anothers(trackers)
+
+
+def wsgi_app(trackers: Trackers) -> Any:
+    def application(environ: dict[str, Any], start_response: Any) -> Generator[bytes]:
+        path = environ["PATH_INFO"]
+        if path == "/fails":
+            raise RuntimeError("no database")
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        tracker = for_wsgi.tracker_of(environ)
+        yield b"x"
+        if path == "/thread":
+            thread = threading.Thread(target=lambda: for_wsgi.tracker_of(environ).track(seen(path)))
+            thread.start()
+            thread.join()
+        elif path == "/":
+            tracker.track(seen(path))
+
+    options: dict[str, Any] = OPTIONS | {"user_id": lambda environ: environ["HTTP_X_USER"]}
+    middleware = for_wsgi.SnowplowMiddleware(application, trackers.blocking, **options)
+
+    def outside(environ: dict[str, Any], start_response: Any) -> Generator[bytes]:
+        body = middleware(environ, start_response)
+        try:
+            yield from body
+        except RuntimeError:
+            start_response("500 Oh", [("Content-Type", "text/plain")])
+            for_wsgi.tracker_of(environ).track(seen("/fails"))
+        finally:
+            close(body)
+        if environ["PATH_INFO"] == "/later":
+            for_wsgi.tracker_of(environ).track(seen("/later"))
+
+    return outside
+
+
+def flask_app(trackers: Trackers) -> Any:
+    app = flask.Flask("shop")
+
+    @app.get("/")
+    def home() -> flask.Response:
+        def body() -> Generator[str]:
+            yield "x"
+            for_flask.tracker_of().track(seen("/"))
+
+        return flask.Response(flask.stream_with_context(body()))
+
+    @app.get("/thread")
+    def thread() -> str:
+        @flask.copy_current_request_context
+        def track() -> None:
+            for_flask.tracker_of().track(seen("/thread"))
+
+        thread = threading.Thread(target=track)
+        thread.start()
+        thread.join()
+        return ""
+
+    @app.get("/fails")
+    def fails() -> str:
+        raise RuntimeError("no database")
+
+    @app.errorhandler(RuntimeError)
+    def handler(_error: Exception) -> tuple[str, int]:
+        for_flask.tracker_of().track(seen("/fails"))
+        return "", 500
+
+    @app.get("/later")
+    def later() -> flask.Response:
+        request, response = flask.request._get_current_object(), flask.Response("x")  # type: ignore[attr-defined] # of a proxy
+        response.call_on_close(lambda: for_flask.tracker_of(request).track(seen("/later")))
+        return response
+
+    options: dict[str, Any] = OPTIONS | {"user_id": lambda request: request.headers["X-User"]}
+    for_flask.init_app(app, trackers.blocking, **options)
+    return app
+
+
+@pytest.mark.parametrize("make", [wsgi_app, flask_app])
+def test_requests_in_threads_at_once_never_mix(trackers: Trackers, make: Callable[[Trackers], Any]) -> None:
+    app = make(trackers)
+
+    def ask_for(number: int) -> None:
+        environ = environ_of(PATHS[number % 4], visitor(number), REMOTE_ADDR="127.0.0.1")
+        ask(app, environ, is_checked=False)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(ask_for, range(REQUESTS)))
     assert_nobody_has_anothers(trackers)

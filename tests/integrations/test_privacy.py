@@ -60,6 +60,11 @@ async def failing_later(_scope: Any) -> bool:
 REFUSALS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "DNT": ({"DNT": "1"}, {}),
     "GPC": ({"Sec_GPC": "1"}, {}),
+    "DNT twice, joined": ({"DNT": "1,1"}, {}),
+    "cookies twice, joined by a server": (
+        {"Cookie": f"{COOKIE},no_thanks=1"},
+        {"opt_out_cookie": "no_thanks"},
+    ),
     "GPC and consent": ({"Sec_GPC": "1"}, {"consent": lambda _scope: True}),
     "opt-out": ({"Cookie": f"{COOKIE}; no_thanks=1"}, {"opt_out_cookie": "no_thanks"}),
     "empty opt-out": ({"Cookie": f"no_thanks; {COOKIE}"}, {"opt_out_cookie": "no_thanks"}),

@@ -13,7 +13,7 @@ import pytest
 
 from snowplow_aio.model.subject import IDENTIFYING_KEYS
 from tests.integrations.made import Trackers
-from tests.integrations.places import aiohttp, asgi, fastapi, litestar, quart, starlette
+from tests.integrations.places import aiohttp, asgi, django, fastapi, flask, litestar, quart, starlette, wsgi
 
 pytestmark = pytest.mark.anyio
 
@@ -24,6 +24,9 @@ FRAMEWORKS = {
     "Quart": quart,
     "Litestar": litestar,
     "aiohttp": aiohttp,
+    "plain WSGI": wsgi,
+    "Flask": flask,
+    "Django": django,
 }
 frameworks = pytest.mark.parametrize("framework", FRAMEWORKS.values(), ids=FRAMEWORKS)
 
@@ -78,6 +81,39 @@ def assert_anonymous_everywhere(framework: Any, trackers: Trackers) -> None:
     known = [payload["se_ac"] for payload in payloads if payload.keys() & IDENTIFYING_KEYS]
     assert known == []
     assert all(payload.anonymous for payload in payloads)
+
+
+# Of its places, those where an exception leaves the application or is answered with 500.
+ERRORS = {
+    "plain ASGI": 1,
+    "Starlette": 3,
+    "FastAPI": 2,
+    "Quart": 1,
+    "Litestar": 1,
+    "aiohttp": 1,
+}
+
+
+@pytest.mark.parametrize(("framework", "number"), ERRORS.items())
+async def test_an_error_knows_as_much_as_any_other_event(framework: str, number: int) -> None:
+    trackers = Trackers()
+    await FRAMEWORKS[framework].visit(trackers, HEADERS, errors=True, user_id=lambda _request: "ada")
+    errors = [event for event in trackers.events if event["e"] == "ue"]
+    for event in errors:
+        who = {"ua": "Mozilla/5.0", "duid": "c7aadf5c60a5dff9", "tnuid": "ecdff4d0", "uid": "ada"}
+        assert event == event | who
+    assert len(errors) == number
+
+
+@frameworks
+async def test_of_who_objects_no_error_is_tracked(framework: Any) -> None:
+    trackers = Trackers()
+    await framework.visit(trackers, HEADERS | {"DNT": "1"}, errors=True)
+    assert trackers.events == []
+    await framework.visit(trackers, HEADERS | {"DNT": "1"}, errors=True, without_consent="anonymous")
+    payloads = [payload for emitter in trackers.emitters for payload in emitter.payloads]
+    assert [payload for payload in payloads if payload.keys() & IDENTIFYING_KEYS] == []
+    assert any(payload["e"] == "ue" for payload in payloads)
 
 
 @frameworks

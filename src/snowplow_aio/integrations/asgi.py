@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
-from typing import Any, Unpack
+from typing import Any, Protocol, Unpack
 from urllib.parse import quote
 
 from snowplow_aio.exceptions import ConfigurationError
+from snowplow_aio.integrations.asgi_errors import watch, watch_frameworks
 from snowplow_aio.integrations.life_cycle import LifeCycle, TrackerSource
 from snowplow_aio.integrations.page_views import (
     PageViews,
@@ -22,6 +23,7 @@ from snowplow_aio.integrations.page_views import (
     template_of,
     track_page_view,
 )
+from snowplow_aio.integrations.request_errors import RequestErrors
 from snowplow_aio.integrations.request_head import RequestHead
 from snowplow_aio.integrations.request_scope import RequestScope, tracker_for
 from snowplow_aio.integrations.setup_options import Setup, SetupOptions
@@ -48,6 +50,9 @@ _POLICY = "snowplow_policy"
 _OWN_TRACKER = "snowplow_aio.tracker"
 _REQUEST = "snowplow_aio.request"
 _APP = "snowplow_aio.app"
+
+# ... and that something outside of the middleware tracks the errors of the request.
+_IS_WATCHED = "snowplow_aio.is_watched"
 
 _REQUESTS = frozenset({"http", "websocket"})
 
@@ -144,8 +149,7 @@ def tracker_of(connection: Any) -> Tracker:
     scope = getattr(connection, "scope", connection)
     if not isinstance(scope, dict | Mapping):
         return _checked(_kept(connection))
-    found: Tracker | None = scope.get(_OWN_TRACKER)
-    return tracker_for(_request_scope(scope), found if found is not None else _tracker_in(scope))
+    return tracker_for(_request_scope(scope), _tracker_in(scope))
 
 
 def page_url_of(connection: Any) -> str:
@@ -164,8 +168,7 @@ def page_url_of(connection: Any) -> str:
         >>> await tracker.track_page_view(page_url_of(request))
     """
     scope = getattr(connection, "scope", connection)
-    request_scope = _request_scope(scope) or RequestScope(VisitorPolicy(), _head(scope), scope)
-    return request_scope.page_url()
+    return _known_request(scope).page_url()
 
 
 def _request_scope(scope: Any) -> RequestScope | None:
@@ -191,7 +194,10 @@ def _policy_within(app: Any) -> VisitorPolicy | None:
 
 
 def _tracker_in(scope: Any) -> Tracker:
-    """Return the tracker of the nearest application of *scope* that has one."""
+    """Return the tracker of the nearest application of *scope* that has one, whoever the visitor is."""
+    found: Tracker | None = scope.get(_OWN_TRACKER)
+    if found is not None:
+        return found
     kept = (_kept(scope.get(name)) for name in ("app", _APP, "router"))
     return _checked(next((tracker for tracker in kept if tracker is not None), None))
 
@@ -229,6 +235,9 @@ class RequestMiddleware:
         self.app: ASGIApp = app
         self.policy: VisitorPolicy = setup.policy
         self._page_views = setup.page_views
+        self._errors = setup.errors
+        if self._errors is not None:
+            watch_frameworks()
         self._life_cycle = life_cycle
         self._is_known = False
 
@@ -241,7 +250,7 @@ class RequestMiddleware:
             self._is_known = True
         if kind not in _REQUESTS:
             if kind == "lifespan" and life_cycle is not None:
-                await _run_lifespan(self.app, life_cycle, scope, receive, send)
+                await run_lifespan(self.app, life_cycle, scope, receive, send)
             else:
                 await self.app(scope, receive, send)
             return
@@ -254,22 +263,32 @@ class RequestMiddleware:
         if self.policy.has_async_hooks:
             await request_scope.prefetch()
         if kind == "http":
-            outside = Outside()
-            receive, send = partial(outside.call, receive), _ending_outside(outside, send)
-        if self._page_views is not None and kind == "http":
-            send = _tracking_page_view(self._page_views, request_scope, scope, send)
+            receive, send = self._of_http(request_scope, scope, receive, send)
         before = current_scope()
         bound_scope.set(request_scope)
         # After an error whoever handles it outside, in this task, tracks about the same visitor.
         is_left = before is not None
         try:
-            await self.app(scope, receive, send)
+            if self._errors is None or _IS_WATCHED in scope:
+                await self.app(scope, receive, send)
+            else:
+                await _watch_here(self.app, self._errors, scope, receive, send)
             is_left = True
         finally:
             bound_scope.set(before if is_left else ScopeOfTask(request_scope))
             if is_left and outer is not None:
                 scope[_REQUEST] = outer
             request_scope.close()
+
+    def _of_http(
+        self, request_scope: RequestScope, scope: Scope, receive: Receive, send: Send
+    ) -> tuple[Receive, Send]:
+        """Return *receive* and *send* as the application gets them."""
+        outside = Outside()
+        receive, send = partial(outside.call, receive), _ending_outside(outside, send)
+        if self._page_views is not None:
+            send = _tracking_page_view(self._page_views, request_scope, scope, send)
+        return receive, send
 
 
 class SnowplowMiddleware(RequestMiddleware):
@@ -347,6 +366,42 @@ def _tracking_page_view(page_views: PageViews, request_scope: RequestScope, scop
     return sending
 
 
+async def _watch_here(
+    app: ASGIApp, errors: RequestErrors, scope: Scope, receive: Receive, send: Send
+) -> None:
+    def found() -> tuple[Tracker, str | None]:
+        return _tracker_in(scope), _title(scope)
+
+    about = partial(_known_request, scope)
+    await watch(app, scope, receive, send, errors=errors, request_scope=about, found=found)
+
+
+def watched(app: ASGIApp, errors: RequestErrors) -> ASGIApp:
+    """
+    Return *app* in a layer that tracks the errors of its requests, in place of the middleware inside.
+
+    A framework that answers the exceptions of its middleware stands between the two.
+    """
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in _REQUESTS:
+            await app(scope, receive, send)
+            return
+        scope[_IS_WATCHED] = True
+        try:
+            await _watch_here(app, errors, scope, receive, send)
+        finally:
+            # The middleware has closed it; this forgets what was found since then.
+            _known_request(scope).close()
+
+    return call
+
+
+def _known_request(scope: Scope) -> RequestScope:
+    """Return the `RequestScope` of *scope*; outside of the middleware, one that may be new."""
+    return _request_scope(scope) or RequestScope(VisitorPolicy(), _head(scope), scope)
+
+
 def _title(scope: Scope) -> str | None:
     """Return the template of the route if the framework has put it into the scope."""
     template = scope.get("path_template")
@@ -362,8 +417,20 @@ def _title(scope: Scope) -> str | None:
     return template_behind_prefix(path, scope["path"], scope.get("path_params") or {}) or None
 
 
-async def _run_lifespan(
-    app: ASGIApp, life_cycle: LifeCycle, scope: Scope, receive: Receive, send: Send
+class TrackerLife(Protocol):
+    """Starts and stops a tracker."""
+
+    async def open(self) -> object:
+        """Return the tracker."""
+        ...
+
+    async def stop(self) -> None:
+        """Close the tracker."""
+        ...
+
+
+async def run_lifespan(
+    app: ASGIApp, life_cycle: TrackerLife, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """Start and stop the tracker with *app*, whether or not it speaks the lifespan protocol."""
     has_received = has_sent = False
@@ -382,7 +449,7 @@ async def _run_lifespan(
         await send(message)
 
     tracker = await life_cycle.open()
-    if hasattr(scope.get("app"), "state"):
+    if isinstance(tracker, Tracker) and hasattr(scope.get("app"), "state"):
         keep(scope["app"], tracker)
     try:
         try:

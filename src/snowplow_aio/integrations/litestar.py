@@ -11,8 +11,16 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Unpack
 
-from snowplow_aio.integrations.asgi import RequestMiddleware, keep, keep_policy, page_url_of, tracker_of
+from snowplow_aio.integrations.asgi import (
+    RequestMiddleware,
+    keep,
+    keep_policy,
+    page_url_of,
+    tracker_of,
+    watched,
+)
 from snowplow_aio.integrations.life_cycle import LifeCycle, TrackerSource
+from snowplow_aio.integrations.request_errors import RequestErrors
 from snowplow_aio.integrations.setup_options import Setup, SetupOptions
 from snowplow_aio.integrations.visitor import VisitorPolicy
 from snowplow_aio.runtime.optional import Needs
@@ -61,6 +69,7 @@ class SnowplowPlugin(InitPluginProtocol):
     def __init__(self, tracker: TrackerSource, **options: Unpack[SetupOptions]) -> None:
         setup = Setup(**options)
         self._policy: VisitorPolicy = setup.policy
+        self._errors: RequestErrors | None = setup.errors
         self._life_cycle: LifeCycle = setup.life_cycle(tracker)
         self._middleware: DefineMiddleware = DefineMiddleware(
             RequestMiddleware, setup=setup, life_cycle=self._life_cycle
@@ -79,7 +88,14 @@ class SnowplowPlugin(InitPluginProtocol):
         keep(app, await self._life_cycle.open())
         # A request without a route reaches no middleware, but perhaps a handler of exceptions.
         keep_policy(app, self._policy)
-        yield
+        handler = app.asgi_handler
+        if self._errors is not None:
+            # Litestar answers the exceptions that leave the middleware.
+            app.asgi_handler = watched(handler, self._errors)
+        try:
+            yield
+        finally:
+            app.asgi_handler = handler
 
 
 async def _current_tracker(scope: Scope) -> Tracker:

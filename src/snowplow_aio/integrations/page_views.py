@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from fnmatch import translate
-from typing import Any
+from typing import Any, TypeVar
 
+from snowplow_aio.abc import BlockingTracker
 from snowplow_aio.events.page import PageView
 from snowplow_aio.integrations.request_scope import RequestScope
+from snowplow_aio.integrations.untracked import Untracked
 from snowplow_aio.model.arguments import check_argument
-from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 from snowplow_aio.tracking.tracker import Tracker
 
-log: QuietLogger = quiet_logger("snowplow_aio.integrations")
+_Tracker = TypeVar("_Tracker")
 
 _GET = frozenset({"GET"})
 _HTML = frozenset({"text/html"})
-
-
-class _Untracked:
-    """Counts page views that could not be tracked, and logs one line a minute of each reason."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._throttled = ThrottledLog(log)
-
-    def add(self, reason: str, error: BaseException | None) -> None:
-        self.count += 1
-        self._throttled.log(
-            reason, logging.WARNING, "a page view could not be tracked: %s", reason, error=error
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +58,9 @@ class PageViews:
     content_types: Collection[str] | None = _HTML
     _included: re.Pattern[str] = field(init=False, repr=False, compare=False)
     _excluded: re.Pattern[str] = field(init=False, repr=False, compare=False)
-    _untracked: _Untracked = field(init=False, repr=False, compare=False, default_factory=_Untracked)
+    _untracked: Untracked = field(
+        init=False, repr=False, compare=False, default_factory=lambda: Untracked("a page view")
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_included", _pattern("include", self.include))
@@ -141,16 +129,37 @@ async def track_page_view(
         found: Returns the tracker, and the title of the page.
     """
     try:
-        tracker, title = found()
-        if request_scope.permission() == "nothing":
-            return
-        url = request_scope.page().get("url")
-        if url is None:
-            page_views.complain("the request has no host that can be read")
-        else:
-            await tracker.track(PageView(page_url=url, page_title=title))
+        if (view := _view(page_views, request_scope, found)) is not None:
+            await view[0].track(view[1])
     except Exception as error:  # noqa: BLE001 - whatever it is, the request goes on
         page_views.complain("an error", error)
+
+
+def track_page_view_now(
+    page_views: PageViews,
+    request_scope: RequestScope,
+    found: Callable[[], tuple[BlockingTracker, str | None]],
+) -> None:
+    """Track the page of a request as viewed, as `track_page_view` does, with a blocking tracker."""
+    try:
+        if (view := _view(page_views, request_scope, found)) is not None:
+            view[0].track(view[1])
+    except Exception as error:  # noqa: BLE001 - likewise
+        page_views.complain("an error", error)
+
+
+def _view(
+    page_views: PageViews, request_scope: RequestScope, found: Callable[[], tuple[_Tracker, str | None]]
+) -> tuple[_Tracker, PageView] | None:
+    """Return the tracker and the event; None if the request may not, or cannot, be tracked."""
+    tracker, title = found()
+    if request_scope.permission() == "nothing" or not request_scope.claim_view():
+        return None
+    url = request_scope.page().get("url")
+    if url is None:
+        page_views.complain("the request has no host that can be read")
+        return None
+    return tracker, PageView(page_url=url, page_title=title)
 
 
 # ``{name}`` or ``{name:converter}``.

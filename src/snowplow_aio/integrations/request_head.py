@@ -73,7 +73,10 @@ class RequestHead:
         """Return whether the cookie *name* was sent, or could be among what is not read."""
         line = self.value(b"cookie")
         is_read = len(line) <= _MAX_COOKIES and line.count(";") < MOST_COOKIES
-        return not is_read or name in self.cookies()
+        if not is_read or name in self.cookies():
+            return True
+        # WSGI servers join headers that come twice by a comma.
+        return "," in line and any(part.strip().startswith(f"{name}=") for part in line.split(","))
 
     def languages(self) -> str:
         """Return the entries of ``Accept-Language`` that are read."""

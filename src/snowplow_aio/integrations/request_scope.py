@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+from snowplow_aio.integrations.failures import Failures
 from snowplow_aio.integrations.page_address import local_target, mended, page_address
 from snowplow_aio.integrations.request_head import RequestHead
 from snowplow_aio.integrations.visitor import VisitorPolicy, as_user_id, strictest
 from snowplow_aio.tracking.scope import Permission, TrackingScope, current_scope
 from snowplow_aio.tracking.scoped import scoped
-from snowplow_aio.tracking.tracker import Tracker
+
+_Tracker = TypeVar("_Tracker")
 
 
 class RequestScope(TrackingScope):
@@ -35,7 +37,9 @@ class RequestScope(TrackingScope):
     """
 
     __slots__ = (
+        "_failures",
         "_fields",
+        "_has_view",
         "_head",
         "_origin",
         "_outer",
@@ -51,6 +55,8 @@ class RequestScope(TrackingScope):
     ) -> None:
         self.policy: VisitorPolicy = policy
         self._outer: RequestScope | None = outer
+        self._failures: Failures | None = None
+        self._has_view: bool = False
         self._head: RequestHead = head
         self._request: Any = request
         self._origin: tuple[str | None, str, str] | None = None
@@ -59,9 +65,27 @@ class RequestScope(TrackingScope):
         self._fields: Mapping[str, str] | None = None
         self._page: Mapping[str, str] | None = None
 
+    def claim_view(self) -> bool:
+        """Return whether the page of the request is not tracked yet, in no application that it passes."""
+        if self._outer is not None:
+            return self._outer.claim_view()
+        is_first, self._has_view = not self._has_view, True
+        return is_first
+
     def is_in(self, other: RequestScope) -> bool:
         """Return whether this is *other*, or the same request in an application that is mounted there."""
         return self is other or (self._outer is not None and self._outer.is_in(other))
+
+    def failures(self) -> Failures:
+        """Return the exceptions of the request, in all applications that it passes; none after its end."""
+        if self._outer is not None:
+            return self._outer.failures()
+        if self._failures is None:
+            self._failures = Failures()
+        return self._failures
+
+    def is_about(self, other: TrackingScope) -> bool:  # noqa: D102 - see TrackingScope
+        return isinstance(other, RequestScope) and (self.is_in(other) or other.is_in(self))
 
     async def prefetch(self) -> None:
         """Ask the hooks that are coroutine functions, before the application sees the request."""
@@ -75,10 +99,15 @@ class RequestScope(TrackingScope):
 
     def close(self) -> None:
         """
-        Ask the hooks that have not been asked, and forget the request.
+        End the request: `forget_request`, and forget its errors.
 
         Tasks that go on keep this scope, perhaps for as long as the process lives.
         """
+        self.forget_request()
+        self._failures = None
+
+    def forget_request(self) -> None:
+        """Ask the hooks that have not been asked, and forget the request that they get."""
         if self._request is not None and self.policy.hooks and self.permission() == "all":
             self._ask_user_id()
         self._request = None
@@ -132,7 +161,15 @@ class RequestScope(TrackingScope):
         return self._origin
 
 
-def tracker_for(scope: RequestScope | None, tracker: Tracker) -> Tracker:
+def view_for(scope: RequestScope | None, tracker: _Tracker) -> _Tracker:
+    """Return *tracker* for the request of *scope*, wherever it is kept and whenever it tracks."""
+    here = current_scope()
+    # In an application that is mounted, what holds there.
+    near = here if isinstance(here, RequestScope) and scope is not None and here.is_in(scope) else scope
+    return tracker if near is None else scoped(tracker, near)
+
+
+def tracker_for(scope: RequestScope | None, tracker: _Tracker) -> _Tracker:
     """Return *tracker* for the request of *scope*, whatever request the caller's task belongs to."""
     here = current_scope()
     if scope is None or here is scope or (isinstance(here, RequestScope) and here.is_in(scope)):

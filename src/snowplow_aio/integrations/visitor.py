@@ -37,7 +37,8 @@ class VisitorOptions(TypedDict, total=False):
     How an integration recognises visitors, and what it may track of them.
 
     A hook is a function, or a coroutine function, of the request: of the scope in an
-    ASGI application, of the `aiohttp.web.Request` in aiohttp. A plain function is
+    ASGI application, of the `aiohttp.web.Request` in aiohttp, of the `flask.Request` in
+    Flask, of the environ in another WSGI application. A plain function is
     called when the first event is tracked, or at the end of the request. A coroutine
     function is called before the application sees the request. If a hook raises, the
     error is logged and the request goes on.
@@ -155,7 +156,7 @@ class VisitorPolicy:
         return self._granted if has_consent and not self._has_objection(head) else self._refused
 
     def _has_objection(self, head: RequestHead) -> bool:
-        if self._privacy_signals and (head.value(b"dnt") == "1" or head.value(b"sec-gpc") == "1"):
+        if self._privacy_signals and (_says_yes(head.value(b"dnt")) or _says_yes(head.value(b"sec-gpc"))):
             return True
         return self._opt_out_cookie is not None and head.may_have_cookie(self._opt_out_cookie)
 
@@ -173,6 +174,11 @@ class VisitorPolicy:
         if cookies := head.cookies():
             fields |= valid_fields(cookie_fields(cookies, self._cookie_prefix, self._network_cookie))
         return fields
+
+
+def _says_yes(signal: str) -> bool:
+    # WSGI servers join headers that come twice.
+    return "1" in map(str.strip, signal.split(","))
 
 
 # Many visitors have the same values. They are cut before they are kept here.
