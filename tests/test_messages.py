@@ -715,8 +715,19 @@ FUNCTIONS: Mapping[str, Function] = {
         inspect.signature(Tracker).parameters,
     ),
     "get_tracker": Function(
-        _kept("get"), {}, {"namespace": Bad("Shop", "there is no tracker 'Shop'; there are: shop")}
+        _kept("get"),
+        {},
+        {
+            "namespace": Bad("Shop", "there is no tracker 'Shop'; there are: shop"),
+            "kind": Bad(dict, "must be the class Tracker of snowplow_aio or snowplow_aio.sync"),
+        },
     ),
+    "add_tracker": Function(
+        _kept("add"),
+        {},
+        {"tracker": Bad("shop", "must be a Tracker of snowplow_aio or of snowplow_aio.sync")},
+    ),
+    "close_blocking_trackers": Function(_kept("close"), {}, {"timeout": Bad("5", SECONDS_OR_ZERO)}),
     "set_default_tracker": Function(_kept("set_default"), {}, {"namespace": Bad("Shop", UNKNOWN)}),
     "remove_tracker": Function(_kept("remove"), {}, {"namespace": Bad("b", UNKNOWN)}),
     "close_trackers": Function(_kept("aclose"), {}, {"timeout": Bad("5", SECONDS_OR_ZERO)}),
@@ -753,6 +764,7 @@ UNTRIED: Mapping[str, str] = {
     "SelfDescribing": "it is 'class SelfDescribing'",
     "Emitter": "abstract",
     "Overflow": "an enum",
+    "HttpEmitter.accept_blocking": "what a blocking tracker calls",
     "HttpEmitter.new_back_pressure": "what an emitter calls with its own store",
     "HttpEmitter.new_delivery": "what workers call with a store of their own",
     "Draft": "is made by the tracker",

@@ -48,7 +48,15 @@ WRONG: list[Any] = [
 ]  # fmt: skip
 VIEW = PageView(page_url="https://example.com/")
 PLAIN = SelfDescribingJson("iglu:com.acme/x/jsonschema/1-0-0", {})
+
+
 # What is called, with arguments that are right, and the names that its `**` takes.
+def registry_of_one() -> TrackerRegistry:
+    registry = TrackerRegistry()
+    registry.create("one", MemoryEmitter())
+    return registry
+
+
 CALLS: Mapping[str, tuple[Callable[..., Any], dict[str, Any], Any]] = {
     "Retry": (Retry, {}, {}),
     "Batching": (Batching, {}, {}),
@@ -66,7 +74,7 @@ CALLS: Mapping[str, tuple[Callable[..., Any], dict[str, Any], Any]] = {
     "RedisWorker": (RedisWorker, {"transport": HttpEmitter("c.example")}, BatchingOptions.__annotations__),
     "HealthEndpoint": (HealthEndpoint, {"worker": RedisWorker(HttpEmitter("c.example"))}, {}),
     "Micro": (Micro, {}, {}),
-    "TrackerRegistry.get": (TrackerRegistry().get, {}, {}),
+    "TrackerRegistry.get": (registry_of_one().get, {}, {}),
     "TrackerRegistry.remove": (TrackerRegistry().remove, {}, {}),
     "TrackerRegistry.set_default": (TrackerRegistry().set_default, {}, {}),
 }

@@ -12,7 +12,7 @@ from pydantic_core import InitErrorDetails
 
 from snowplow_aio.exceptions import complaint
 from snowplow_aio.model.atomic import refusal
-from snowplow_aio.model.old_names import ARGUMENTS, new_name
+from snowplow_aio.model.old_names import ARGUMENTS, FIELDS, new_name
 
 # Arguments of the call, which other trackers take where an event is made.
 _OF_THE_CALL = frozenset(
@@ -113,7 +113,7 @@ def _explained(error: ValidationError) -> ValidationError:
         if name in _OF_THE_CALL:
             advice: str | None = f"the argument {ARGUMENTS.get(name, name)} of tracker.track(event, ...)"
         else:
-            advice = new_name(name, ARGUMENTS)
+            advice = FIELDS.get((error.title, name)) or new_name(name, ARGUMENTS)
         if advice is not None:
             rule = refusal(f"Extra inputs are not permitted: use {advice}")
             faults.append({"type": rule, "loc": fault["loc"], "input": fault["input"]})

@@ -31,7 +31,8 @@ PACKAGE_NAMES: Final[Mapping[str, str]] = MappingProxyType(
         "BaseEmitter": "Emitter",
         "EmitterConfiguration": "the keywords of HttpEmitter",
         "TrackerConfiguration": "the keywords of Tracker",
-        "Snowplow": "create_tracker, get_tracker and remove_tracker of snowplow_aio.registry",
+        "Snowplow": "create_tracker, add_tracker, get_tracker and remove_tracker of snowplow_aio.registry",
+        "Event": "PageView, StructuredEvent or another event model",
         "InMemoryEventStore": "MemoryStore",
         "EventStore": "snowplow_aio.abc.EventStore, or MemoryStore",
         "RedisWorker": "snowplow_aio.worker.RedisWorker",
@@ -63,9 +64,33 @@ ARGUMENTS: Final[Mapping[str, str]] = MappingProxyType(
         "refr": "referrer",
         "href": "target_url",
         "self_describing_json": "event_json",
+        # of a flush, and of what made a tracker
+        "is_async": "wait=False",
+        "endpoint": "emitters=HttpEmitter(endpoint, ...)",
     }
 )
 """Arguments of trackers, events and tracking methods."""
+
+FIELDS: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
+    {
+        ("SelfDescribing", "event_json"): "the SelfDescribingJson itself as the event",
+        **dict.fromkeys(
+            (
+                ("ScreenView", name)
+                for name in (
+                    "type",
+                    "type_",
+                    "previous_name",
+                    "previous_id",
+                    "previous_type",
+                    "transition_type",
+                )
+            ),
+            "MobileScreenView, the event that a ScreenView of the other tracker is",
+        ),
+    }
+)
+"""Fields of an event, by its class, where another class is meant."""
 
 _ENDPOINT = ("endpoint", "client", "host", "endpoint, the first argument of HttpEmitter")
 _COLLECTOR = ("endpoint", "endpoint, the first argument of HttpEmitter")
@@ -87,6 +112,10 @@ _LAST_DELAY = ("max_delay", "retry=Retry(max_delay=...)")
 _CODES = ("retry_codes", "retry=Retry(retry_codes=...)")
 _SSL = ("ssl", "ssl of HttpEmitter")
 _SESSION = ("session", "session of HttpEmitter")
+_OF_HTTP = (
+    "method", "protocol", "port", "session", "request_timeout",
+    "batch_size", "byte_limit", "on_success", "on_failure",
+)  # fmt: skip
 
 SETTINGS: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
     {
@@ -121,6 +150,11 @@ SETTINGS: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
             "request_timeout of HttpEmitter",
         ),
         "event_store": ("store",),
+        "json_encoder": ("json_default", "json_default of Tracker"),
+        "tracker_config": ("encode_base64 and json_default", "encode_base64 and json_default of Tracker"),
+        "emitter_config": ("batch_size, retry and so on", "batch_size, retry and so on of HttpEmitter"),
+        "endpoint": _COLLECTOR,
+        **{name: (name, f"{name} of HttpEmitter") for name in _OF_HTTP},
         "https": ('protocol="https"',),
         **dict.fromkeys(("verify", "verify_ssl", "ssl_verify", "ssl_context", "cert"), _SSL),
         **dict.fromkeys(("client_session", "http_client", "http_session"), _SESSION),
@@ -144,6 +178,13 @@ METHODS: Final[Mapping[str, str]] = MappingProxyType(
         "close": "await aclose()",
         "get_subject": "the attribute subject",
         "get_namespace": "the attribute namespace",
+        "get_uuid": "the argument event_id of track(), or str(uuid.uuid4())",
+        "get_timestamp": "the argument tstamp of track(), or time.time() * 1000",
+        "complete_payload": "a MemoryEmitter, which keeps the payloads",
+        "combine_subject": "use_subject(), or the argument subject of track()",
+        "set_retry_code": "retry=Retry(retry_codes=...)",
+        "as_collector_uri": "endpoint, protocol, port and method of HttpEmitter",
+        **dict.fromkeys(("http_post", "http_get", "send_events"), "hooks, which are told of each request"),
         "track_unstructured_event": "track_self_describing_event()",
         "track_structured_event": "track_struct_event()",
         **{f"set_{name}": f"tracker.subject.set_{name}()" for name in _SUBJECT_SETTERS},
@@ -299,4 +340,7 @@ class OldAttributes:
         def __getattr__(self, name: str) -> Any:
             message = f"{type(self).__name__!r} object has no attribute {name!r}"
             advice = None if name.startswith("_") else new_name(name, METHODS, dir(type(self)))
+            if hasattr(type(self), "close"):
+                # It blocks, and has nothing to await.
+                advice = "close()" if name == "aclose" else advice and advice.removeprefix("await ")
             raise AttributeError(f"{message}: use {advice}" if advice else message, name=name, obj=self)

@@ -20,6 +20,7 @@ from snowplow_tracker.subject import Subject
 from snowplow_tracker.tracker import Tracker
 
 import snowplow_aio as ours
+import snowplow_aio.sync as blocking
 from snowplow_aio.iglu.registries import Registries
 from snowplow_aio.micro.collector import CollectorRequest
 from snowplow_aio.micro.pipeline import process
@@ -29,6 +30,7 @@ from tests.compat.original.calls import METHODS, Call, Fields, Json
 from tests.compat.original.wire import Event, events_of
 
 HttpMethod = Literal["get", "post"]
+Face = Literal["async", "blocking"]
 
 PUBLIC_SCHEMAS = Registries()
 
@@ -156,44 +158,85 @@ class TheOriginal:
 
 
 class Ours:
-    """This library."""
+    """This library: its async tracker, whose calls *run* has a loop for."""
 
-    def __init__(self, collector: Collector, method: HttpMethod) -> None:
+    def __init__(self, collector: Collector, method: HttpMethod, run: Callable[[Any], Any]) -> None:
         self._collector = collector
         # One connection, so that events arrive in their order.
         self._emitter = ours.HttpEmitter(collector.url, method=method, max_connections=1)
+        self._run = run
 
-    async def make(self, call: Call) -> Outcome:
+    def make(self, call: Call) -> Outcome:
         """Make *call*, and wait for what arrives."""
         event_id = refusal = None
         try:
-            event_id = await self._track(call)
+            event_id = self._track(call)
         except ValueError as error:
             refusal = error
-        result = await self._emitter.flush()
+        result = self._flush()
         outcome = Outcome(_arrived(self._collector), refusal, event_id)
         assert (result.delivered, result.pending) == (len(outcome.events), 0), result
         return outcome
 
-    async def _track(self, call: Call) -> str:
-        subject = call.tracker_subject
-        tracker = ours.Tracker(
-            self._emitter,
-            namespace=call.namespace,
-            app_id=call.app_id,
-            subject=None if subject is None else _told(ours.Subject(), subject),
-            encode_base64=call.encode_base64,
-        )
-        values = _arguments(call, ours.SelfDescribingJson)
-        values |= _time(call)
-        if call.subject is not None:
-            values["subject"] = _told(ours.Subject(), call.subject)
-        event_id: str = await getattr(tracker, call.method)(*_positional(call, values), **values)
+    def _track(self, call: Call) -> str | None:
+        tracker = ours.Tracker(self._emitter, **_options(call))
+        positional, named = _our_arguments(call)
+
+        async def track() -> str:
+            event_id: str = await getattr(tracker, call.method)(*positional, **named)
+            return event_id
+
+        event_id: str = self._run(track())
         return event_id
 
-    async def aclose(self) -> None:
+    def _flush(self) -> ours.FlushResult:
+        result: ours.FlushResult = self._run(self._emitter.flush())
+        return result
+
+    def close(self) -> None:
         """Close the connection."""
-        await self._emitter.aclose()
+        self._run(self._emitter.aclose())
+
+
+class OursBlocking(Ours):
+    """Its tracker for programs without a loop, which has a thread of its own."""
+
+    def __init__(self, collector: Collector, method: HttpMethod, run: Callable[[Any], Any]) -> None:
+        super().__init__(collector, method, run)
+        self._first = blocking.Tracker(self._emitter)
+
+    def _track(self, call: Call) -> str | None:
+        tracker = blocking.Tracker(self._emitter, **_options(call))
+        positional, named = _our_arguments(call)
+        assert getattr(tracker, call.method)(*positional, **named) is tracker
+        return None
+
+    def _flush(self) -> ours.FlushResult:
+        return self._first.flush()
+
+    def close(self) -> None:
+        """Close the connection, and end the thread."""
+        self._first.close()
+
+
+def _options(call: Call) -> dict[str, Any]:
+    """Return what a tracker of ours is made with."""
+    subject = call.tracker_subject
+    return {
+        "namespace": call.namespace,
+        "app_id": call.app_id,
+        "subject": None if subject is None else _told(ours.Subject(), subject),
+        "encode_base64": call.encode_base64,
+    }
+
+
+def _our_arguments(call: Call) -> tuple[list[Any], dict[str, Any]]:
+    """Return what a method of a tracker of ours is given, by position and by name."""
+    values = _arguments(call, ours.SelfDescribingJson)
+    values |= _time(call)
+    if call.subject is not None:
+        values["subject"] = _told(ours.Subject(), call.subject)
+    return _positional(call, values), values
 
 
 def _time(call: Call) -> Mapping[str, Any]:
@@ -211,23 +254,23 @@ class Both:
 
     Attributes:
         method: How both send.
+
+        face: Which tracker of ours it is.
     """
 
-    def __init__(
-        self, method: HttpMethod, run: Callable[[Any], Any], original: TheOriginal, ours: Ours
-    ) -> None:
+    def __init__(self, method: HttpMethod, face: Face, original: TheOriginal, ours: Ours) -> None:
         self.method: HttpMethod = method
-        self._run = run
+        self.face: Face = face
         self._original = original
         self._ours = ours
 
     def make(self, call: Call) -> tuple[Outcome, Outcome]:
         """Return what became of *call* with the original, and here."""
-        return self._original.make(call), self._run(self._ours.make(call))
+        return self._original.make(call), self._ours.make(call)
 
 
 @contextmanager
-def both_by(method: HttpMethod) -> Generator[Both]:
+def both_by(method: HttpMethod, face: Face) -> Generator[Both]:
     """Have both send to one collector, by *method*."""
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -236,8 +279,8 @@ def both_by(method: HttpMethod) -> Generator[Both]:
     ):
         # The original's client asks the environment for a proxy.
         patch.setenv("NO_PROXY", "127.0.0.1")
-        ours = Ours(collector, method)
+        ours = (Ours if face == "async" else OursBlocking)(collector, method, runner.run)
         try:
-            yield Both(method, runner.run, TheOriginal(collector, method), ours)
+            yield Both(method, face, TheOriginal(collector, method), ours)
         finally:
-            runner.run(ours.aclose())
+            ours.close()
