@@ -175,3 +175,12 @@ class Settings:
             shown = "***" if first["type"] == "secret" else first["input"]
             variable = variables[str(first["loc"][0])]
             raise ConfigurationError.about(variable, shown, first["msg"]) from None
+
+
+def starts_as_copy(environ: Mapping[str, str] = os.environ) -> bool:
+    """
+    Return whether this process may be one of many copies of a process that has run before.
+
+    AWS Lambda starts functions so that have SnapStart, and says it in a variable of *environ*.
+    """
+    return environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"

@@ -122,3 +122,34 @@ async def test_a_chain_gives_the_id_of_its_last_event() -> None:
 
     assert [event["e"] for event in emitter.payloads] == ["pv", "ue"]
     assert emitter.payloads[1]["eid"] == event_id
+
+
+def _ids_of_two_copies(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
+    """Return the ids that two processes draw which go on from one snapshot, taken after the first event."""
+    copies = []
+    for _ in range(2):
+        with monkeypatch.context() as before:
+            # What one process has read before the snapshot, both copies have.
+            before.setattr("os.urandom", lambda size: b"s" * size)
+            new_id = EventIds()
+            new_id()
+        copies.append({new_id() for _ in range(40)})
+    return copies
+
+
+def test_processes_that_go_on_from_one_snapshot_draw_ids_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
+    one, other = _ids_of_two_copies(monkeypatch)
+    assert (len(one), one & other) == (40, set())
+
+
+@pytest.mark.parametrize("kind", ["on-demand", "provisioned-concurrency", ""])
+def test_other_functions_make_ids_in_advance(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", kind)
+    read = Mock(side_effect=os.urandom)
+    monkeypatch.setattr("os.urandom", read)
+    new_id = EventIds()
+    assert len({new_id() for _ in range(40)}) == 40
+    assert read.call_count == 2

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from snowplow_aio.runtime import fork
+from snowplow_aio.settings import starts_as_copy
 
 # Making so many takes a tenth of a millisecond, for which one `track` in a thousand waits.
 _POOL_SIZE: Final = 1024
@@ -26,7 +27,7 @@ _HYPHENS: Final = (8, 13, 18, 23)
 
 class EventIds:
     """
-    Makes canonical random UUIDs (version 4); safe from any thread and across forks.
+    Makes canonical random UUIDs (version 4); safe from any thread, across forks and with SnapStart.
 
     It takes a fraction of the time of `str(uuid.uuid4())`, which asks the kernel for
     each id.
@@ -38,7 +39,9 @@ class EventIds:
     def _begin(self) -> None:
         """Begin with an empty pool, in this process."""
         self._pool: Iterator[str] = iter(())
-        self._size = _FIRST_POOL_SIZE
+        # Each copy would draw the ids that wait in the pool, and nothing tells a process that it is one.
+        self._largest = 1 if starts_as_copy() else _POOL_SIZE
+        self._size = min(_FIRST_POOL_SIZE, self._largest)
         # Set last: a thread that sees it must not find the pool of the parent process.
         self._process_marker = fork.process_marker()
 
@@ -60,7 +63,7 @@ class EventIds:
 
     def _refill(self) -> None:
         size = self._size
-        self._size = min(2 * size, _POOL_SIZE)
+        self._size = min(2 * size, self._largest)
         # The same bits again and again: those of fewer ids are the end of them.
         unused = 128 * (_POOL_SIZE - size)
         chance = int.from_bytes(os.urandom(16 * size)) & (_CHANCE >> unused)

@@ -122,6 +122,27 @@ async def test_the_bot_tracks_every_command_with_its_author_through_lost_connect
     assert "Traceback" not in bot.output
 
 
+async def test_the_command_line_tool_tracks_each_file_and_keeps_its_exit_code(collector: Collector) -> None:
+    (count,) = commands("A command line tool")
+    async with running(count, COLLECTOR=collector.url) as tool:
+        assert await tool.ends() == 1, tool.output
+    readme, *_ = tool.lines
+    events = await collector.good()
+    assert [event["event"] for event in events] == ["struct", "struct", "unstruct"]
+    assert f"README.md: {events[0]['se_value']:.0f}" == readme
+    assert {event["app_id"] for event in events} == {"count-lines"}
+    assert "Traceback" not in tool.output
+
+
+async def test_the_command_line_tool_ends_where_there_is_no_collector() -> None:
+    (count,) = commands("A command line tool")
+    with held_port() as port:
+        async with running(count, COLLECTOR=f"http://127.0.0.1:{port}") as tool:
+            assert await tool.ends() == 1, tool.output
+    assert "LICENSE" in tool.output
+    assert "Traceback" not in tool.output
+
+
 def test_the_schemas_are_those_of_the_models() -> None:
     models: list[type[SelfDescribing]] = [
         Product,
