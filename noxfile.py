@@ -392,7 +392,8 @@ def neighbours(session: nox.Session) -> None:
 
 def is_neighbour(line: str) -> bool:
     """Return whether the requirement in *line* is for a neighbour, though other tests need it too."""
-    return Requirement(line).name in {"celery", "gunicorn", "hypercorn", "sentry-sdk", "uvicorn-worker"}
+    servers = {"gunicorn", "hypercorn", "uvicorn-worker", "waitress"}
+    return Requirement(line).name in servers | {"celery", "django", "flask", "sentry-sdk"}
 
 
 @nox.session(python=PYTHONS[-1])

@@ -46,6 +46,8 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!snowplow_aio\b).*"),
     (r"py:.*", r".*\._.*"),
+    # Parts of an integration that are not public.
+    (r"py:class", r"snowplow_aio\.integrations\.request_errors\..*"),
     # Parts of an emitter that are not public.
     (r"py:class", r"snowplow_aio\.delivery\.(?!emitter|memory_store|options).*"),
 ]

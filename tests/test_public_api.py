@@ -157,6 +157,7 @@ PUBLIC_MODULES = {
     "policies",
     "registry",
     "settings",
+    "sync",
     "worker",
 }
 REACHED_OTHERWISE = {"__init__", "__main__", "one_shot", "version"}

@@ -8,17 +8,19 @@ not know which others it is used with.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from snowplow_aio.model.old_names import OldArguments, OldAttributes
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.model.stored_event import StoredEvent
-from snowplow_aio.outcomes import EmitterStats, FlushResult, Outcome
+from snowplow_aio.outcomes import EmitterStats, FlushResult, Health, Outcome
 from snowplow_aio.runtime.copies import NeverCopied
+from snowplow_aio.runtime.done import Done
 
 
 class Hook(Protocol):
@@ -91,6 +93,17 @@ class Emitter(OldArguments, OldAttributes, ABC):
 
     name: str
 
+    if not TYPE_CHECKING:
+        # Type checkers would take any arguments.
+
+        def __new__(cls, *args: object, **kwargs: object) -> Any:
+            """Name a class that can be made where this one is called."""
+            if cls is Emitter:
+                raise TypeError("Emitter() is what all emitters have in common: use HttpEmitter(...)")
+            if (args or kwargs) and cls.__init__ is object.__init__:
+                raise TypeError(f"{cls.__name__}() takes no arguments")
+            return super().__new__(cls)
+
     @abstractmethod
     async def input(self, payload: Mapping[str, str]) -> None:
         """
@@ -139,6 +152,11 @@ class AcceptingEmitter(NeverCopied, Emitter):
     """
     An emitter that takes all events of a call in one step: no cancellation comes between two of them.
 
+    Attributes:
+        closer: The call that closes it, as the application writes it; for logs.
+
+        waits_for_room: Whether `input` waits where there is no room, so that it must be awaited.
+
     Example:
         ::
 
@@ -157,6 +175,9 @@ class AcceptingEmitter(NeverCopied, Emitter):
                 async def watch(self, payload: Payload) -> None:
                     return None
     """
+
+    closer: str = "aclose()"
+    waits_for_room: bool = False
 
     @abstractmethod
     def accept(self, payloads: Sequence[Payload]) -> Awaitable[None] | None:
@@ -188,13 +209,61 @@ class AcceptingEmitter(NeverCopied, Emitter):
         rejected or dropped.
         """
 
+    def deliver_in_thread(self) -> None:
+        """
+        Deliver in a thread with a loop of its own from now on, whatever loops the program runs.
+
+        Raises:
+            ConfigurationError: If the emitter needs a loop of the application.
+        """
+        return
+
+    def start_delivery(self) -> None:
+        """Have a thread with a loop of its own deliver, where no loop of the application does."""
+        return
+
+    @property
+    def running_loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that delivers, or will in a moment; None if there is none."""
+        return None
+
+    @property
+    def closing_seconds(self) -> float:
+        """Longest time that `aclose` takes where its caller does not say, in seconds."""
+        return 5.0
+
+    def accept_blocking(self, payloads: Sequence[Payload]) -> None:
+        """
+        Take events in a thread without a loop, all or none of them.
+
+        It waits where `accept` would have its caller wait, and delivers where no loop does.
+
+        Raises:
+            QueueFullError: If there is no room and the overflow policy is `Overflow.RAISE`.
+        """
+        self.accept_nowait(payloads)
+
     async def bind(self) -> None:
         """Deliver in the running event loop from now on, also what other threads track."""
         return
 
-    async def input(self, payload: Mapping[str, str]) -> None:
-        """Take one event, as `Emitter.input` says."""
-        wait = self.accept((Payload.of(payload),))
+    def input(  # pyright: ignore[reportIncompatibleMethodOverride] - a coroutine of another class
+        self, payload: Mapping[str, str]
+    ) -> Coroutine[Any, Any, None]:
+        """
+        Take one event, as `Emitter.input` says.
+
+        The event is taken at the call. So a callback that is a plain function need not await the result,
+        unless the emitter's overflow policy is `Overflow.WAIT`.
+        """
+        payloads = (Payload.of(payload),)
+        if asyncio._get_running_loop() is None:  # noqa: SLF001 - public in C, and does not raise
+            self.accept_nowait(payloads)
+            return Done(None)
+        return self._input(payloads) if self.waits_for_room else Done(self.accept(payloads))
+
+    async def _input(self, payloads: Sequence[Payload]) -> None:
+        wait = self.accept(payloads)
         if wait is not None:
             await wait
 
@@ -210,6 +279,49 @@ class AcceptingEmitter(NeverCopied, Emitter):
             QueueFullError: If there is no room and the overflow policy is `Overflow.RAISE`.
         """
         self.accept_nowait((Payload.of(payload),))
+
+
+@runtime_checkable
+class BlockingTracker(Protocol):
+    """
+    A tracker for programs without an event loop, as the integrations know it: `snowplow_aio.sync.Tracker`.
+
+    Example:
+        Make one in a function that an integration calls in the process that serves::
+
+            def make_tracker() -> BlockingTracker:
+                return snowplow_aio.sync.Tracker(HttpEmitter("https://collector.example.com"), app_id="shop")
+    """
+
+    @property
+    def track(self) -> Callable[..., str]:
+        """Track an event with the metadata of `Tracker.track`, and return its id."""
+        ...
+
+    @property
+    def track_nowait(self) -> Callable[..., str]:
+        """Do the same without waiting."""
+        ...
+
+    def set_default_platform(self, platform: str) -> Any:
+        """Set the platform code of events whose subject has none."""
+        ...
+
+    def flush(self, timeout: float | None = None, *, wait: bool = True) -> FlushResult:
+        """Send everything that was tracked before the call."""
+        ...
+
+    def close(self, timeout: float | None = None) -> FlushResult:
+        """Send the events that are left, and close every emitter."""
+        ...
+
+    def stats(self) -> Mapping[str, EmitterStats]:
+        """Return the numbers of each emitter by name."""
+        ...
+
+    def health(self) -> Health:
+        """Return whether events arrive and, in one line, why not."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -397,6 +509,10 @@ class LocalStore(EventStore):
         Raises:
             QueueFullError: If there is no room and the overflow policy is RAISE.
         """
+
+    def add_if_room(self, payloads: Sequence[Payload], now: float, window: int) -> bool:  # noqa: ARG002
+        """Take all of *payloads* if there is room and nobody waits for it; return whether they were taken."""
+        return False
 
     @property
     def waits_for_room(self) -> bool:

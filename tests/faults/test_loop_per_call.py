@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from snowplow_aio.runtime.losses import NO_LOOP_BUT_ADVICE
 from tests.collector import Answer, Collector, running_collector
 from tests.faults.programs import end_of, line_from, loops, patient, started
 from tests.faults.test_exit import said_of_loss
@@ -260,7 +261,7 @@ async def test_a_program_whose_delivery_no_loop_runs_is_told_once(logs: str) -> 
     async with started(NO_LOOP, logs) as process:
         ended = await end_of(process)
     assert [line.split(",")[0] for line in ended.printed] == [
-        "False http: stalled (no event loop runs the delivery); 10 waiting"
+        f"False http: stalled ({NO_LOOP_BUT_ADVICE}); 10 waiting"
     ] * 3
     assert ended.said.count("no event loop runs the delivery of ") == 1
     assert said_of_loss(ended) == ["30"]

@@ -244,7 +244,10 @@ def test_what_waits_without_a_loop_is_no_good_health() -> None:
     tracker = Tracker(Slow())
     assert tracker.health().is_ok
     tracker.track_nowait(PAGE)
-    assert str(tracker.health()) == "Slow: stalled (no event loop runs the delivery); 1 waiting; 0 delivered"
+    assert str(tracker.health()) == (
+        "Slow: stalled (no event loop runs the delivery; a program without a loop uses snowplow_aio.sync); "
+        "1 waiting; 0 delivered"
+    )
     asyncio.run(tracker.aclose())
     assert tracker.stats()["Slow"].delivered == 1
 
@@ -289,7 +292,8 @@ async def test_a_program_that_ends_without_a_loop_says_what_is_lost() -> None:
         ended = await end_of(process)
     assert (ended.code, ended.printed) == (0, [])
     said = (
-        "Mine: ended without aclose(), with 1 event undelivered (last error: no event loop runs the delivery)"
+        "Mine: ended without aclose(), with 1 event undelivered "
+        "(last error: no event loop runs the delivery; a program without a loop uses snowplow_aio.sync)"
     )
     assert said in ended.said
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, assert_type
@@ -13,6 +13,7 @@ import redis.asyncio
 from pydantic import BaseModel, Field
 from redis.asyncio.cluster import RedisCluster
 
+import snowplow_aio.sync
 from snowplow_aio import (
     CLEAR,
     AddToCart,
@@ -56,9 +57,11 @@ from snowplow_aio import (
     use_context,
     use_subject,
 )
+from snowplow_aio.abc import BlockingTracker
 from snowplow_aio.entities.user import User
 from snowplow_aio.instrumentation.health import HealthEndpoint
 from snowplow_aio.redis.worker import RedisWorker
+from snowplow_aio.sync import from_async
 from snowplow_aio.tracking.draft import Draft, changed
 from snowplow_aio.tracking.track_methods import TrackCall
 
@@ -220,6 +223,23 @@ async def forgotten(tracker: Tracker, call: TrackCall) -> None:
     assert_type(await assert_type(tracker.track(GAME), Coroutine[Any, Any, str]), str)
     assert_type(await assert_type(tracker.track_page_view("https://example.com/"), TrackCall), str)
     assert_type(await assert_type(call.track(GAME), TrackCall), str)
+
+
+def without_await(tracker: Tracker, orders: Callable[[BlockingTracker], None]) -> None:
+    with snowplow_aio.sync.Tracker([http_emitter(), Printing()], app_id="cf") as blocking:
+        assert_type(blocking, snowplow_aio.sync.Tracker)
+        assert_type(blocking.track(GAME, context=ENTITIES), str)
+        assert_type(blocking.track_page_view("https://example.com/"), snowplow_aio.sync.Tracker)
+        last = blocking.set_subject(None).track_screen_view("title").track_struct_event("shop", "add")
+        assert_type(last, snowplow_aio.sync.Tracker)
+        assert_type(blocking.track_nowait(GAME), str)
+        assert_type(blocking.track_and_confirm(GAME, timeout=None), str)
+        assert_type(blocking.flush(False), FlushResult)
+        assert_type(blocking.close(timeout=5), FlushResult)
+        orders(blocking)
+    assert_type(from_async(tracker), snowplow_aio.sync.Tracker)
+    from_async(blocking)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    orders(tracker)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 async def chain(tracker: Tracker) -> None:

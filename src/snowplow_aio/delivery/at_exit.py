@@ -20,14 +20,16 @@ import weakref
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from snowplow_aio.runtime import losses
+from snowplow_aio.runtime.midst import busy
 
 # To end a delivery, and to close its connections.
 _END_SECONDS = 0.15
 
 
+@runtime_checkable
 class Owner(losses.Holder, Protocol):
     """An emitter that can deliver at the end."""
 
@@ -101,7 +103,9 @@ def _deliver(*, ends: bool) -> None:
     global _spent  # noqa: PLW0603 - for both hooks together
     began = time.monotonic()
     try:
-        waits = [wait for owner in list(_owners) if (wait := owner.at_exit(_spent, ends=ends)) is not None]
+        with busy():
+            found = [owner.at_exit(_spent, ends=ends) for owner in list(_owners)]
+        waits = [wait for wait in found if wait is not None]
         seconds = max([seconds for seconds, _ in waits], default=0.0)
         concurrent.futures.wait([future for _, future in waits], timeout=seconds + _END_SECONDS)
     except KeyboardInterrupt:

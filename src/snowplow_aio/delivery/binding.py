@@ -68,6 +68,10 @@ class Binding:
 
     Args:
         supervisor: Runs the delivery.
+
+    Attributes:
+        stays_in_portal: Whether the delivery runs in the portal from its first event to its end, and in
+            no loop of the application.
     """
 
     def __init__(self, supervisor: Supervisor) -> None:
@@ -75,6 +79,7 @@ class Binding:
         # Threads with loops of their own may come at once.
         self._lock = threading.RLock()
         self._is_attaching = False
+        self.stays_in_portal: bool = False
         self._claimant: asyncio.AbstractEventLoop | None = None
         self._stay: asyncio.Task[None] | None = None
         self._claiming: asyncio.Task[None] | None = None
@@ -115,6 +120,11 @@ class Binding:
         supervisor = self._supervisor
         if supervisor.state is LifeCycle.STOPPED:
             return
+        if self.stays_in_portal and loop is not self.portal_loop:
+            self.deliver_in_portal(job)
+            if self.has_loop:
+                return
+            # At the very end of the interpreter there is no portal any more.
         if supervisor.loop is not loop and supervisor.has_loop:
             if loop is not self._claimant and self._is_in_portal:
                 self._claimant = loop
@@ -190,11 +200,12 @@ class Binding:
         with suppress(RuntimeError):
             portal.enter(self, partial(self._enter_portal, job))
 
-    def deliver_at_exit(self, job: Job) -> None:
+    def deliver_in_portal(self, job: Job) -> None:
         """
-        Have the delivery run in the portal where no loop runs it: the interpreter ends.
+        Have the delivery run in the portal where no loop runs it.
 
-        Some servers stop their loop without ending it, and some programs have none.
+        Some programs have no loop. At the end of the interpreter some servers have stopped theirs
+        without ending it.
         """
         if job.can_move and not self.has_loop:
             self._go_on_in_portal(job)
@@ -215,7 +226,7 @@ class Binding:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_REST_SECONDS):
                     await job.settle()
-            is_needed = self._supervisor.loop is loop and job.is_needed()
+            is_needed = self._supervisor.loop is loop and (self.stays_in_portal or job.is_needed())
         if self._supervisor.loop is loop:
             await self._supervisor.leave()
         self._stay = None
@@ -224,9 +235,9 @@ class Binding:
             # The events came while it left.
             self._go_on_in_portal(job)
 
-    def leave_portal(self) -> None:
-        """Leave the portal, which ends with its last guest; the delivery has ended."""
-        portal.leave(self)
+    def leave_portal(self, *, is_last_to_stay: bool = False) -> None:
+        """Leave the portal, as `portal.leave` does; the delivery has ended."""
+        portal.leave(self, is_last_to_stay=is_last_to_stay)
 
     def abandon(self) -> None:
         """Forget all tasks without touching them: they belong to the parent process."""

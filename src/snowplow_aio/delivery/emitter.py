@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import dataclasses
-import logging
 import time
-import warnings
 import weakref
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from contextlib import suppress
@@ -17,29 +15,26 @@ from typing import Any
 from anyio import CancelScope, move_on_after
 
 from snowplow_aio.abc import AcceptingEmitter, EventStore, Hook, LocalStore, Transport
-from snowplow_aio.delivery import at_exit
-from snowplow_aio.delivery.back_pressure import BackPressure
+from snowplow_aio.delivery import at_exit, complaints
+from snowplow_aio.delivery.back_pressure import BackPressure, add_blocking
 from snowplow_aio.delivery.binding import Binding, Job
 from snowplow_aio.delivery.counters import Counters
 from snowplow_aio.delivery.hooks import Hooks, OnFailure, OnSuccess, hooks_of
 from snowplow_aio.delivery.loop import DeliveryLoop
 from snowplow_aio.delivery.memory_store import MemoryStore
+from snowplow_aio.delivery.settled import settled
 from snowplow_aio.delivery.supervisor import LifeCycle, Supervisor
-from snowplow_aio.exceptions import QueueFullError
+from snowplow_aio.exceptions import ConfigurationError, QueueFullError
 from snowplow_aio.model.arguments import check_argument, check_flush_timeout, check_seconds
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.model.stored_event import StoredEvent
 from snowplow_aio.outcomes import EmitterStats, FlushResult
 from snowplow_aio.policies import Batching, Retry
-from snowplow_aio.runtime import fork, losses, turns
-from snowplow_aio.runtime.foreign_text import events_text
+from snowplow_aio.runtime import fork, losses, servers, turns
 from snowplow_aio.runtime.tasks import start_task
-from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
+from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
 
 log: QuietLogger = quiet_logger("snowplow_aio.delivery")
-
-# For what many emitters may have to say at the same time.
-_throttled = ThrottledLog(log)
 
 # What waits without a loop is spoken of after this time.
 _NO_LOOP_SECONDS = 5.0
@@ -116,20 +111,15 @@ class BufferedEmitter(AcceptingEmitter):
         check_argument(retry is None or isinstance(retry, Retry), "retry", retry, "must be a Retry")
         rule = "must be a store of this process, like MemoryStore()"
         check_argument(store is None or isinstance(store, LocalStore), "store", store, rule)
-        for argument, function in (("on_success", on_success), ("on_failure", on_failure)):
-            check_argument(function is None or callable(function), argument, function, "must be a function")
-        rule = "must be a sequence of functions"
-        check_argument(isinstance(hooks, Iterable), "hooks", hooks, rule)
-        hooks = tuple(hooks)
-        check_argument(all(map(callable, hooks)), "hooks", hooks, rule)
         self.name: str = name
         self._transport = transport
         self._batching = batching
         self._retry = retry or Retry()
         self._store = store if store is not None else MemoryStore()
-        self._waits_for_room = self._store.waits_for_room
+        self.waits_for_room: bool = self._store.waits_for_room
         self._drain_timeout = drain_timeout
         self._hooks = hooks_of(on_success, on_failure, hooks)
+        self._stays_in_thread = False
         self._forgotten: weakref.finalize[[], BufferedEmitter] | None = None
         self._begin()
 
@@ -140,6 +130,7 @@ class BufferedEmitter(AcceptingEmitter):
         self._delivery = self.new_delivery(self._store, self._counters)
         self._supervisor = Supervisor(self.name, log=log, failure="%s: the delivery failed and starts again")
         self._binding = Binding(self._supervisor)
+        self._binding.stays_in_portal = self._stays_in_thread
         # Events that were leased in a loop that is gone: they wait again once the delivery runs.
         self._taken_over: Sequence[StoredEvent] = ()
         self._back_pressure = self.new_back_pressure(self._store)
@@ -199,7 +190,7 @@ class BufferedEmitter(AcceptingEmitter):
         is_elsewhere = loop is not supervisor.loop or supervisor.state is not _RUNNING
         if is_elsewhere:
             self._attach(loop)
-        if self._waits_for_room and self._supervisor.state is not _STOPPED:
+        if self.waits_for_room and self._supervisor.state is not _STOPPED:
             return self._add(payloads, loop)
         now = loop.time()
         self._take(payloads, now)
@@ -208,6 +199,23 @@ class BufferedEmitter(AcceptingEmitter):
         for payload in payloads:
             _TURNS.left -= 1 + len(payload.tail) // _PIECE_BYTES
         return None if _TURNS.left > 0 or _TURNS.has_time(loop, now) else self._breathe(loop)
+
+    def accept_blocking(self, payloads: Sequence[Payload]) -> None:
+        if not self._process_marker[0]:
+            self._after_fork()
+        supervisor = self._supervisor
+        if supervisor.state is not _RUNNING or supervisor.loop is None or not supervisor.loop.is_running():
+            self.start_delivery()
+        if self.waits_for_room and supervisor.state is not _STOPPED:
+            window = self._counters.accept(len(payloads))
+            now, loop, dropped = self._now(), self._binding.running_loop, self._drop_at_entry
+            add_blocking(self._store, payloads, now=now, window=window, dropped=dropped, loop=loop)
+            return
+        self._take(payloads, self._now())
+        if self._store.is_above_high_water and self._delivery.breaker.failures == 0:
+            loop = self._binding.running_loop
+            if loop is not None:
+                self._back_pressure.block(self._counters.delivered, loop)
 
     def _take(self, payloads: Sequence[Payload], now: float) -> None:
         if self._supervisor.state is _STOPPED:
@@ -232,8 +240,7 @@ class BufferedEmitter(AcceptingEmitter):
         self._delivery.reporter.dropped(events, reason, calls_hooks=not self._hooks.are_calling())
 
     def _refuse_closed(self, payloads: Sequence[Payload]) -> None:
-        message = "%s: events are dropped: they were tracked after aclose()"
-        losses.say_once("closed", message, self.name, count=len(payloads))
+        complaints.tracked_late(self.name, self.closer, len(payloads))
         window = self._counters.accept(len(payloads))
         self._drop_at_entry([StoredEvent(payload, self._now(), window) for payload in payloads], "closed")
 
@@ -252,6 +259,24 @@ class BufferedEmitter(AcceptingEmitter):
         return self._delivery.reporter.confirmations.watch(payload)
 
     # --- process and loop
+
+    def deliver_in_thread(self) -> None:
+        if self._transport.needs_its_loop:
+            raise ConfigurationError("session: must be None: it belongs to a loop, and delivery has a thread")
+        self._stays_in_thread = self._binding.stays_in_portal = True
+        self.closer = "close()"
+
+    def start_delivery(self) -> None:
+        if self._supervisor.state is not _STOPPED:
+            self._binding.deliver_in_portal(self._job())
+
+    @property
+    def closing_seconds(self) -> float:
+        return self._drain_timeout + 4 * self.close_seconds
+
+    @property
+    def running_loop(self) -> asyncio.AbstractEventLoop | None:
+        return self._binding.running_loop if self._process_marker[0] else None
 
     async def bind(self) -> None:
         if not self._process_marker[0]:
@@ -278,13 +303,12 @@ class BufferedEmitter(AcceptingEmitter):
         """Find a loop for events that were taken while the delivery left one; say if there is none."""
         if loop is not None:
             self._attach(loop)
+        elif self._stays_in_thread:
+            self.start_delivery()
         elif (oldest := self._store.oldest()) is not None:
             is_late = self._now() - oldest.accepted_at > _NO_LOOP_SECONDS
             if is_late and not self._binding.has_loop:
-                message = f"%s: {losses.NO_LOOP} of %s: they wait until one tracks"
-                said = (self.name, events_text(self._undelivered()))
-                _throttled.log("no loop", logging.WARNING, message, *said)
-                losses.say_once("no loop", message, *said)
+                complaints.no_loop(self.name, self._undelivered())
 
     def _take_over(self) -> None:
         """Begin with a new delivery loop: the event loop was closed under the old one."""
@@ -324,11 +348,13 @@ class BufferedEmitter(AcceptingEmitter):
     def at_exit(self, spent: float, *, ends: bool) -> tuple[float, concurrent.futures.Future[None]] | None:
         """Begin to deliver what is left, *spent* seconds late; return how long it takes, and its end."""
         if self._undelivered():
-            self._binding.deliver_at_exit(self._job())
+            self._binding.deliver_in_portal(self._job())
         loop = self._binding.running_loop if self._process_marker[0] else None
         if loop is None:
             return None
-        seconds = max(0.0, min(self._drain_timeout, self.last_drain_seconds) - spent)
+        # A program without a loop has no other end than this one.
+        longest = self._drain_timeout if self._stays_in_thread else self.last_drain_seconds
+        seconds = max(0.0, min(self._drain_timeout, longest) - spent)
         # A thread of the application may go on with its loop after the main thread has ended.
         leaves = ends or loop is self._binding.portal_loop
         return seconds, asyncio.run_coroutine_threadsafe(self._deliver_last(seconds, leaves=leaves), loop)
@@ -336,13 +362,16 @@ class BufferedEmitter(AcceptingEmitter):
     async def _deliver_last(self, seconds: float, *, leaves: bool) -> None:
         """Deliver what is left, *seconds* at most; then leave the loop, if that is wanted."""
         loop = asyncio.get_running_loop()
+        if self._closing is not None and self._closing.get_loop() is loop:
+            # A signal handler may have begun it, and could not wait.
+            await asyncio.wait([self._closing], timeout=seconds)
         if self._supervisor.loop is not loop or self._closing is not None:
             return
         window = self._counters.close_window()
         self._delivery.flush_soon(window, loop.time(), ends_at=loop.time() + seconds)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._settled(window, None)
+                await settled(self._counters, window, None)
                 await self._hooks.settle()
         self._delivery.breaker.ends_at = None
         if leaves:
@@ -357,7 +386,9 @@ class BufferedEmitter(AcceptingEmitter):
         if count == self._warned_of:
             return 0, None
         self._warned_of = count
-        return count, self.stats().last_error
+        error = self._delivery.reporter.last_error or "no answer"
+        # The loop of the thread may have gone meanwhile, which is no reason.
+        return count, error if self._stays_in_thread else self.stats().last_error
 
     def _undelivered(self) -> int:
         if self._supervisor.state is _STOPPED or not self._process_marker[0]:
@@ -374,31 +405,8 @@ class BufferedEmitter(AcceptingEmitter):
         window = self._counters.close_window()
         self._delivery.flush_soon(window, loop.time())
         if wait:
-            await self._settled(window, timeout)
+            await settled(self._counters, window, timeout)
         return self._counters.report(window)
-
-    async def _settled(self, window: int, timeout: float | None) -> None:
-        """Wait until everything up to *window* is settled, *timeout* seconds at most."""
-        loop = asyncio.get_running_loop()
-        settled = loop.create_future()
-
-        def settle() -> None:
-            if not settled.done():
-                settled.set_result(None)
-
-        def wake() -> None:
-            # A closed loop waits for nothing.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(settle)
-
-        self._counters.when_settled(window, wake)
-        try:
-            async with asyncio.timeout(timeout):
-                await settled
-        except TimeoutError:
-            pass
-        finally:
-            self._counters.forget(wake)
 
     async def aclose(self, timeout: float | None = None) -> FlushResult:
         """
@@ -436,9 +444,9 @@ class BufferedEmitter(AcceptingEmitter):
                 await self._until_closed(seconds)
             raise
         finally:
-            # Ending now, it would cancel a hook that closes.
-            if asyncio.get_running_loop() is not self._binding.portal_loop:
-                self._binding.leave_portal()
+            # Ending now, the thread would cancel a hook that closes.
+            is_there = asyncio.get_running_loop() is self._binding.portal_loop
+            self._binding.leave_portal(is_last_to_stay=is_there)
 
     async def _until_closed(self, seconds: float) -> FlushResult:
         """Wait for the one task that closes, for all callers; start it where there is none."""
@@ -499,7 +507,7 @@ class BufferedEmitter(AcceptingEmitter):
         window = self._counters.close_window()
         if now < deadline and not self._is_cut_short and not self._counters.is_settled(window):
             self._delivery.flush_soon(window, now, ends_at=deadline)
-            await self._bounded(self._settled(window, None), deadline - now)
+            await self._bounded(settled(self._counters, window, None), deadline - now)
 
     async def _end(self) -> None:
         """Stop the delivery; the events that it was sending are back in the store afterwards."""
@@ -517,11 +525,8 @@ class BufferedEmitter(AcceptingEmitter):
     def _say_what_became(self) -> None:
         lost = self._counters.dropped["closed"]
         if lost:
-            message = "%s: closed with %s undelivered (last error: %s)"
-            said = (self.name, events_text(lost), self._delivery.reporter.last_error)
-            log.warning(message, *said)
-            if not self._is_loss_told:
-                losses.say_once("closed", message, *said, count=lost)
+            error = self._delivery.reporter.last_error
+            complaints.closed_too_early(self.name, lost, error, is_told=self._is_loss_told)
         log.info("%s: %s", self.name, self.stats().summary)
 
     def __del__(self) -> None:
@@ -530,13 +535,7 @@ class BufferedEmitter(AcceptingEmitter):
         self._supervisor.drop()
         count = self._undelivered()
         if count and count != self._warned_of:
-            message = "%s: dropped without aclose() with %s undelivered"
-            said = (self.name, events_text(count))
-            if at_exit.is_shown(ResourceWarning):
-                warnings.warn(message % said, ResourceWarning, source=self, stacklevel=2)
-            else:
-                _throttled.log("forgotten", logging.WARNING, message, *said)
-                losses.say_once("forgotten", message, *said, count=count)
+            complaints.forgotten(self, count)
 
     # --- while it runs
 
@@ -565,19 +564,22 @@ class BufferedEmitter(AcceptingEmitter):
     def stats(self) -> EmitterStats:
         stats = self._delivery.stats(self._now())
         restarts = self._supervisor.restarts + stats.restarts
-        state, error = stats.state, stats.last_error
         if self._supervisor.state is _STOPPED:
-            state = "closed"
-        elif (reason := self._why_stalled(stats)) is not None:
-            state, error = "stalled", reason
-        return dataclasses.replace(stats, restarts=restarts, state=state, last_error=error)
+            return dataclasses.replace(stats, restarts=restarts, state="closed")
+        if (reason := self._why_stalled(stats)) is not None:
+            return dataclasses.replace(stats, restarts=restarts, state="stalled", last_error=reason)
+        return dataclasses.replace(stats, restarts=restarts)
 
     def _why_stalled(self, stats: EmitterStats) -> str | None:
         """Return why nothing is delivered whatever the destination does, or None."""
         if (error := self._supervisor.error(self._now())) is not None:
             return f"the delivery fails: {error}"
-        if stats.pending + stats.leased == 0 or self._binding.has_loop:
+        if stats.pending + stats.leased == 0:
             return None
+        threads_stand = servers.why_threads_stand() if self._stays_in_thread else None
+        if threads_stand is not None or self._binding.has_loop:
+            return threads_stand
         # A loop that stands still for a moment, as between two cells of a notebook, goes on.
-        is_late = (stats.oldest_age or 0.0) > _NO_LOOP_SECONDS
-        return losses.NO_LOOP if is_late or not self._supervisor.has_open_loop else None
+        if (stats.oldest_age or 0.0) <= _NO_LOOP_SECONDS and self._supervisor.has_open_loop:
+            return None
+        return losses.NO_LOOP if self._transport.needs_its_loop else losses.NO_LOOP_BUT_ADVICE

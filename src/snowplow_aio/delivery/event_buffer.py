@@ -308,7 +308,7 @@ class EventBuffer:
     def _wake(self) -> None:
         # Once: until it waits again the delivery needs no further notification.
         self.wanted_count = self.wanted_size = sys.maxsize
-        self.wake_up.notify()
+        self.wake_up.notify(is_urgent=False)
 
 
 def _take(

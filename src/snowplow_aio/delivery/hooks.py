@@ -30,6 +30,7 @@ from functools import partial
 from typing import Any
 
 from snowplow_aio.abc import Hook
+from snowplow_aio.model.arguments import check_argument
 from snowplow_aio.outcomes import Delivered, Dropped, Outcome, Rejected
 from snowplow_aio.runtime import losses
 from snowplow_aio.runtime.bounded_call import called_in_place
@@ -87,7 +88,18 @@ def failure_hook(on_failure: OnFailure) -> Hook:
 
 
 def hooks_of(on_success: OnSuccess | None, on_failure: OnFailure | None, hooks: Iterable[Hook]) -> Hooks:
-    """Return the `Hooks` of an emitter with these callbacks, which are called first."""
+    """
+    Return the `Hooks` of an emitter with these callbacks, which are called first.
+
+    Raises:
+        ConfigurationError: If one of them is no function.
+    """
+    for argument, function in (("on_success", on_success), ("on_failure", on_failure)):
+        check_argument(function is None or callable(function), argument, function, "must be a function")
+    rule = "must be a sequence of functions"
+    check_argument(isinstance(hooks, Iterable), "hooks", hooks, rule)
+    hooks = tuple(hooks)
+    check_argument(all(map(callable, hooks)), "hooks", hooks, rule)
     given = [success_hook(on_success)] if on_success else []
     given += [failure_hook(on_failure)] if on_failure else []
     return Hooks([*given, *hooks])

@@ -102,6 +102,9 @@ class MemoryStore(LocalStore):
             return _NOTHING
         return self._overflowed([StoredEvent(payload, now, window) for payload in payloads])
 
+    def add_if_room(self, payloads: Sequence[Payload], now: float, window: int) -> bool:
+        return not self._waiters and self._queue.put_all(payloads, now, window)
+
     def _overflowed(self, events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
         """Do what the policy says with *events* for which there is no room; return what is dropped."""
         if self._overflow is Overflow.RAISE:

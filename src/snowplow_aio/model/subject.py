@@ -100,6 +100,10 @@ def _dimensions(name: str, value: object) -> str:
     return "x".join(str(int(side)) for side in sides)
 
 
+def _sides(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split("x")))
+
+
 def _color_depth(name: str, value: object) -> str:
     _check(_is_within(value, 1), name, value, "must be bits per pixel, a whole number from 1 to 2147483647")
     return int.__repr__(cast(int, value))
@@ -173,9 +177,9 @@ def _unchecked_dimensions(value: Any) -> str:
 _FIELDS: Mapping[str, _Kind] = {
     "platform": _Kind("p", platform_code),
     "user_id": _text_field("uid"),
-    "screen_resolution": _Kind("res", _dimensions, _unchecked_dimensions),
-    "viewport": _Kind("vp", _dimensions, _unchecked_dimensions),
-    "color_depth": _Kind("cd", _color_depth),
+    "screen_resolution": _Kind("res", _dimensions, _unchecked_dimensions, _sides),
+    "viewport": _Kind("vp", _dimensions, _unchecked_dimensions, _sides),
+    "color_depth": _Kind("cd", _color_depth, value=int),
     "timezone": _text_field("tz"),
     "lang": _text_field("lang"),
     "ip_address": _Kind("ip", _ip_address),
@@ -480,6 +484,28 @@ def valid_fields(found: Mapping[str, object]) -> dict[str, str]:
 def subject_with(fields: Mapping[str, str]) -> Subject:
     """Return the subject that has these protocol *fields*, which must be valid."""
     return Subject._of_fields(fields)  # noqa: SLF001 - made by the two of them
+
+
+def subject_from(found: Mapping[str, object]) -> Subject:
+    """
+    Return the subject of the protocol fields that were *found*, of which None stands for `CLEAR`.
+
+    A field that is unknown or empty, or breaks a rule, is left out, also while validation is
+    switched off.
+    """
+    values: dict[str, Any] = {}
+    fields: dict[str, str | _Clear] = {}
+    for name, kind in _FIELDS.items():
+        text = found.get(kind.key, "")
+        if text is None:
+            values[name] = fields[kind.key] = CLEAR
+        elif isinstance(text, str) and text:
+            # Also a text that is no number raises a ValueError.
+            with suppress(ValueError):
+                value = kind.value(text)
+                fields[kind.key] = kind.text(name, value)
+                values[name] = value
+    return Subject._of(values, fields)  # noqa: SLF001 - made by the two of them
 
 
 def merge(layers: Iterable[Subject]) -> dict[str, str]:

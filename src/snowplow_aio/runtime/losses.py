@@ -15,11 +15,19 @@ log: QuietLogger = quiet_logger("snowplow_aio.delivery")
 # Why events wait whatever their destination does.
 NO_LOOP = "no event loop runs the delivery"
 
+# What helps.
+WITHOUT_LOOP = "a program without a loop uses snowplow_aio.sync"
+
+NO_LOOP_BUT_ADVICE = f"{NO_LOOP}; {WITHOUT_LOOP}"
+
 
 class Holder(Protocol):
     """An emitter that may hold undelivered events."""
 
     name: str
+
+    # What closes it, as the application writes it.
+    closer: str
 
     def newly_undelivered(self) -> tuple[int, str | None]:
         """Return the number of undelivered events, 0 if that was asked before, and the last error."""
@@ -89,14 +97,14 @@ def say_the_rest() -> None:
 
 def say_undelivered() -> None:
     """Warn, in one message, of what nobody will deliver any more."""
-    left = [(holder.name, *holder.newly_undelivered()) for holder in list(_holders)]
-    left = [(name, count, error) for name, count, error in left if count]
+    found = [(holder, *holder.newly_undelivered()) for holder in list(_holders)]
+    left = [(holder.name, holder.closer, count, error) for holder, count, error in found if count]
     if not left:
         return
-    name, _, error = left[0]
+    name, closer, _, error = left[0]
     who = name if len(left) == 1 else f"{name} and {len(left) - 1} more"
-    message = "%s: ended without aclose(), with %s undelivered (last error: %s)"
-    announce(log, message, who, events_text(sum(count for _, count, _ in left)), error)
+    message = "%s: ended without %s, with %s undelivered (last error: %s)"
+    announce(log, message, who, closer, events_text(sum(count for *_, count, _ in left)), error)
 
 
 # Registered before the hooks of those who still deliver at the end, so it is called after them.

@@ -75,7 +75,11 @@ class _Portal:
 
 
 _portal: _Portal | None = None
-_lock = threading.Lock()
+_is_starting = False
+# Guests that came while it was made, and their calls.
+_came_meanwhile: list[tuple[object, Callable[[], None]]] = []
+# A signal handler or a finalizer may come in the midst of a call of the same thread.
+_lock = threading.RLock()
 
 
 def enter(guest: object, call: Callable[[], None]) -> None:
@@ -90,28 +94,88 @@ def enter(guest: object, call: Callable[[], None]) -> None:
     Raises:
         RuntimeError: If no thread can be started, as at the very end of the interpreter.
     """
-    global _portal  # noqa: PLW0603 - there is one for each process
     with _lock:
+        if _is_starting:
+            # A logging handler that tracks gets here: asyncio logs that it makes a loop.
+            _came_meanwhile.append((guest, call))
+            return
         portal = _portal
         if portal is None or not portal.is_of_this_process[0]:
             # That of the parent process, after a fork without hooks: closing its loop would harm the parent.
             fork.never_finalize(portal)
-            portal = _Portal()
-            portal.start()
-            _portal = portal
-        portal.guests[id(guest)] = guest
-        portal.loop.call_soon_threadsafe(call, context=contextvars.Context())
+            portal = _started(portal)
+        came = [*_came_meanwhile, (guest, call)]
+        _came_meanwhile.clear()
+        for one, calls in came:
+            portal.guests[id(one)] = one
+            portal.loop.call_soon_threadsafe(calls, context=contextvars.Context())
 
 
-def leave(guest: object) -> None:
-    """Have the thread no longer live for *guest*; without guests it ends. Safe from any thread."""
+def _started(before: _Portal | None) -> _Portal:
+    """Start the thread that takes the place of *before*, unless somebody has done so in the midst of this."""
+    global _portal, _is_starting  # noqa: PLW0603 - there is one for each process
+    _is_starting = True
+    try:
+        portal = _Portal()
+    finally:
+        _is_starting = False
+    if _portal is not before and _portal is not None:
+        portal.loop.close()
+        return _portal
+    _portal = portal
+    try:
+        portal.start()
+    except RuntimeError:
+        _portal = None
+        raise
+    return portal
+
+
+def entered(guest: object) -> asyncio.AbstractEventLoop:
+    """
+    Have the thread live for *guest* until it leaves, and return its loop.
+
+    Raises:
+        RuntimeError: If no thread can be started, as at the very end of the interpreter.
+    """
+    enter(guest, lambda: None)
+    loop = loop_of(guest)
+    assert loop is not None  # noqa: S101 - for the type checker
+    return loop
+
+
+def leave(guest: object, *, is_last_to_stay: bool = False) -> None:
+    """
+    Have the thread no longer live for *guest*; without guests it ends. Safe from any thread.
+
+    Args:
+        guest: The object that needed the thread.
+
+        is_last_to_stay: Whether it stays where it is the only guest.
+    """
     global _portal  # noqa: PLW0603 - there is one for each process
     with _lock:
         portal = _portal
-        if portal is None or portal.guests.pop(id(guest), None) is None or portal.guests:
+        if portal is None or (is_last_to_stay and len(portal.guests) == 1):
+            return
+        if portal.guests.pop(id(guest), None) is None or portal.guests:
             return
         _portal = None
+        if portal.guests:
+            # Whoever came in the midst of this.
+            _portal = portal
+            return
     portal.end()
+
+
+def is_held_here() -> bool:
+    """
+    Return whether this thread is in the midst of `enter` or `leave`.
+
+    A signal handler may come then. The thread of the portal may need the lock that its thread holds, so it
+    must not wait for it.
+    """
+    return _lock._is_owned()  # type: ignore[attr-defined, no-any-return] # noqa: SLF001 - as `threading.Condition` does
 
 
 def loop_of(guest: object) -> asyncio.AbstractEventLoop | None:
@@ -135,9 +199,10 @@ def _plain_loop() -> asyncio.AbstractEventLoop:
 
 def _forget() -> None:
     """Leave the parent's thread to the parent."""
-    global _portal, _lock
+    global _portal, _lock, _is_starting
     fork.never_finalize(_portal)
-    _portal, _lock = None, threading.Lock()
+    _portal, _lock, _is_starting = None, threading.RLock(), False
+    _came_meanwhile.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import inspect
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from snowplow_aio.abc import AcceptingEmitter
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.outcomes import EmitterStats, FlushResult, State
-from snowplow_aio.runtime import fork, losses
+from snowplow_aio.runtime import fork, losses, portal
 from snowplow_aio.runtime.bounded_call import called_within, within
 from snowplow_aio.runtime.confirmations import Confirmations
 from snowplow_aio.runtime.foreign_text import events_text
 from snowplow_aio.runtime.tasks import start_task
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 from snowplow_aio.runtime.turns import PIECE_BYTES, TURNS
+from snowplow_aio.runtime.waiting import LoopEndedError, result_of
 
 log: QuietLogger = quiet_logger("snowplow_aio.tracking")
 
@@ -70,6 +73,7 @@ class CustomEmitter(AcceptingEmitter):
     def __init__(self, target: Any) -> None:
         self.name: str = str(getattr(target, "name", None) or type(target).__name__)
         self._target = target
+        self._stays_in_thread = False
         self._begin()
         losses.watch(self)
 
@@ -110,13 +114,67 @@ class CustomEmitter(AcceptingEmitter):
         if not self._take(payloads):
             return
         self._waiting.extend(payloads)
-        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - public in C, and does not raise
+        if self._stays_in_thread and inspect.iscoroutinefunction(self._target.input):
+            self._enter_thread(self._go_on_here)
+        elif not self._stays_in_thread and asyncio._get_running_loop() is not None:  # noqa: SLF001 - public in C, and does not raise
             self._loop = asyncio.get_running_loop()
             self._start_waiting()
         elif not inspect.iscoroutinefunction(self._target.input):
             self._start_waiting()
         elif self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._start_waiting)
+
+    def deliver_in_thread(self) -> None:  # noqa: D102 - see AcceptingEmitter
+        self._stays_in_thread = True
+        self.closer = "close()"
+
+    @property
+    def running_loop(self) -> asyncio.AbstractEventLoop | None:  # noqa: D102 - see AcceptingEmitter
+        loop = self._loop if self._process_marker[0] else None
+        return loop if loop is not None and loop.is_running() else portal.loop_of(self)
+
+    def accept_blocking(self, payloads: Sequence[Payload]) -> None:  # noqa: D102 - see AcceptingEmitter
+        if not inspect.iscoroutinefunction(self._target.input):
+            self.accept_nowait(payloads)
+            return
+        if not self._process_marker[0]:
+            self._after_fork()
+        self.start_delivery()
+        loop = self.running_loop
+        if loop is None or self._closed is not None:
+            self.accept_nowait(payloads)
+        else:
+            # As `accept` has its caller wait: a tight loop would fill the memory otherwise.
+            try:
+                result_of(self._accept_here(payloads), loop)
+            except LoopEndedError:
+                self.accept_nowait(payloads)
+
+    async def _accept_here(self, payloads: Sequence[Payload]) -> None:
+        wait = self.accept(payloads)
+        if wait is not None:
+            await wait
+
+    def start_delivery(self) -> None:  # noqa: D102 - see AcceptingEmitter
+        if self._closed is None and self.running_loop is None:
+            self._enter_thread(self._go_on_here)
+
+    def _enter_thread(self, call: Callable[[], Any]) -> None:
+        # At the very end of the interpreter no thread can be started any more: the events are spoken of.
+        with suppress(RuntimeError):
+            portal.enter(self, call)
+
+    def _go_on_here(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._start_waiting()
+
+    def at_exit(self, spent: float, *, ends: bool) -> tuple[float, concurrent.futures.Future[None]] | None:  # noqa: ARG002
+        """Begin to hand over what is left, *spent* seconds late; return how long it takes, and its end."""
+        loop = self.running_loop
+        if loop is None or not (self._waiting or self._tasks):
+            return None
+        seconds = max(0.0, _DRAIN_SECONDS - spent)
+        return seconds, asyncio.run_coroutine_threadsafe(self._settle("flush", seconds, waits=True), loop)
 
     async def bind(self) -> None:  # noqa: D102 - see AcceptingEmitter
         if not self._process_marker[0]:
@@ -171,10 +229,13 @@ class CustomEmitter(AcceptingEmitter):
                     self._succeeded(payload)
         if not rest:
             return None
-        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - public in C, and does not raise
+        here = asyncio._get_running_loop()  # noqa: SLF001 - public in C, and does not raise
+        if here is not None and (not self._stays_in_thread or here is portal.loop_of(self)):
             return self._start(rest)
         # A plain function that leaves something to await, called in a thread.
-        if self._loop is not None and not self._loop.is_closed():
+        if self._stays_in_thread:
+            self._enter_thread(partial(self._start, rest))
+        elif self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._start, rest)
         else:
             self._drop_all(rest)
@@ -266,6 +327,7 @@ class CustomEmitter(AcceptingEmitter):
             if tasks:
                 await asyncio.wait(tasks)
             self._closed = self._report()
+            portal.leave(self, is_last_to_stay=portal.loop_of(self) is asyncio.get_running_loop())
         if self._closed.dropped:
             message = "%s: closed with %s undelivered (last error: %s)"
             log.warning(message, self.name, events_text(self._closed.dropped), self._last_error)
@@ -339,8 +401,8 @@ class CustomEmitter(AcceptingEmitter):
         # It may be half made.
         count, _ = self.newly_undelivered() if hasattr(self, "_warned_of") else (0, None)
         if count:
-            message = "%s: dropped without aclose() with %s undelivered"
-            said = (self.name, events_text(count))
+            message = "%s: dropped without %s with %s undelivered"
+            said = (self.name, self.closer, events_text(count))
             self._throttled.log("forgotten", logging.WARNING, message, *said)
             losses.say_once("forgotten", message, *said, count=count)
 
@@ -359,7 +421,7 @@ class CustomEmitter(AcceptingEmitter):
             delivered=delivered,
             dropped=MappingProxyType(dropped),
             bytes=max(0, self._held_bytes),
-            last_error=losses.NO_LOOP if state == "stalled" else self._last_error,
+            last_error=losses.NO_LOOP_BUT_ADVICE if state == "stalled" else self._last_error,
             state=state,
         )
 

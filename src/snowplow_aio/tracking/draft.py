@@ -15,6 +15,8 @@ from snowplow_aio.model.self_describing import SelfDescribing, SelfDescribingJso
 from snowplow_aio.model.subject import CLEAR, Subject
 from snowplow_aio.runtime.copies import CopiedByFields
 
+_PAGE_KEYS = frozenset({"url", "refr", "page"})
+
 _Model = TypeVar("_Model", bound=PrimitiveEvent | SelfDescribing | SelfDescribingJson)
 
 
@@ -41,7 +43,8 @@ class Draft(CopiedByFields):
             event alone.
 
         page: The addresses that a web request gives to an event without a page of its own:
-            ``url`` and ``refr``, as far as they are known.
+            ``url`` and ``refr``, as far as they are known. Of an error of a request, also ``page``,
+            the template of its route.
 
         anonymous: Whether the fields that identify the user will be left out of the subject.
             Entities are sent as they are.
@@ -96,10 +99,10 @@ class Draft(CopiedByFields):
 
             subject: The subject.
 
-            page: The addresses of the page, with the keys ``url`` and ``refr`` only.
+            page: The page, with the keys ``url``, ``refr`` and ``page`` only.
 
         Raises:
-            InvalidEventError: If *page* has another key, or an address that the pipeline cannot read.
+            InvalidEventError: If *page* has another key, or a value that the pipeline cannot read.
         """
         return Draft(
             event=self.event if event is None else event,
@@ -120,10 +123,11 @@ def schema_of(event: Any) -> str | None:
 
 
 def _checked_page(page: Mapping[str, str]) -> Mapping[str, str]:
-    for key, url in page.items():
-        rule = "must have the keys 'url' and 'refr' only, with addresses that the pipeline can read"
-        is_readable = key in URL_PART_LIMITS and isinstance(url, str) and is_unicode(url)
-        if not is_readable or exceeds(url, TEXT_LIMITS[key]) or url_fault(key, url) is not None:
+    for key, text in page.items():
+        rule = "must have the keys 'url', 'refr' and 'page' only, with values that the pipeline can read"
+        is_readable = key in _PAGE_KEYS and isinstance(text, str) and is_unicode(text)
+        is_address = key in URL_PART_LIMITS
+        if not is_readable or exceeds(text, TEXT_LIMITS[key]) or (is_address and url_fault(key, text)):
             raise InvalidEventError.about("page", page, rule)
     return MappingProxyType(dict(page))
 

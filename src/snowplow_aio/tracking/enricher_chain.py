@@ -168,7 +168,7 @@ class EnricherChain:
         self.functions: tuple[_Function, ...] = ()
         self._throttled = ThrottledLog(log)
         # Events are tracked from any thread.
-        self._lock, self._process_marker = threading.Lock(), fork.process_marker()
+        self._lock, self._process_marker = threading.RLock(), fork.process_marker()
         self._filtered = self._lost = 0
         self._faults: Counter[str] = Counter()
 
@@ -361,10 +361,10 @@ class EnricherChain:
             with suppress(ValueError):
                 _running.reset(token)
 
-    def _counting(self) -> threading.Lock:
+    def _counting(self) -> threading.RLock:
         # A lock that was held while the process forked is never released in the child.
         if not self._process_marker[0]:
-            self._lock, self._process_marker = threading.Lock(), fork.process_marker()
+            self._lock, self._process_marker = threading.RLock(), fork.process_marker()
         return self._lock
 
     def _note(self, passage: _Passage) -> None:

@@ -41,6 +41,12 @@ class SchemaRule:
     vendor: tuple[str, ...]
     rest: tuple[str, ...]
 
+    @property
+    def uri(self) -> str:
+        """The rule as it is written."""
+        name, form, *version = self.rest
+        return f"iglu:{'.'.join(self.vendor)}/{name}/{form}/{'-'.join(version)}"
+
     def matches(self, key: SchemaKey) -> bool:
         """Return whether the rule matches *key*."""
         version = key.version

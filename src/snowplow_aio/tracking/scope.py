@@ -51,6 +51,10 @@ class TrackingScope(ABC):
     def page(self) -> Mapping[str, str]:
         """Return ``url`` and ``refr``, as far as they are known, for events without a page of their own."""
 
+    def is_about(self, other: TrackingScope) -> bool:
+        """Return whether what is bound for this scope, such as a user, holds for *other* as well."""
+        return self is other
+
 
 class ScopeOfTask(TrackingScope):
     """
@@ -77,6 +81,10 @@ class ScopeOfTask(TrackingScope):
     def end(self) -> None:
         """Hold nowhere any more."""
         self._scope = None
+
+    def is_about(self, other: TrackingScope) -> bool:  # noqa: D102 - see TrackingScope
+        scope = self.here()
+        return scope is None or scope.is_about(other)
 
     def permission(self) -> Permission:  # noqa: D102 - see TrackingScope
         scope = self.here()
@@ -119,6 +127,25 @@ def held(scope: TrackingScope) -> Generator[None]:
         # A block that awaits may be closed in another context.
         if bound_scope.get() is scope:
             bound_scope.set(before)
+
+
+@contextmanager
+def held_apart(scope: TrackingScope) -> Generator[None]:
+    """
+    Bind *scope* for a block, in which nothing else of the task runs.
+
+    What is bound for the visitor of another request does not hold in it.
+    """
+    here = bound_scope.get()
+    if here is None or here is scope or here.is_about(scope) or scope.is_about(here):
+        with held(scope):
+            yield
+        return
+    undo = bind_alone(scope, None, ())
+    try:
+        yield
+    finally:
+        undo()
 
 
 _subjects: Bindings[Subject, Subject] = Bindings("snowplow_aio.subject", layered)
@@ -236,6 +263,31 @@ def use_context(
         yield
     finally:
         _contexts.unbind(key)
+
+
+def bind_alone(
+    scope: TrackingScope, subject: Subject | None, contexts: tuple[GlobalContext, ...]
+) -> Callable[[], None]:
+    """
+    Bind these instead of all that is bound here.
+
+    Returns:
+        A function that binds again what was bound before. Called in a context in which *scope*
+        is not bound, it does nothing.
+    """
+    before, subjects, entities = bound_scope.get(), _subjects.layers.get(), _contexts.layers.get()
+    key = object()
+    bound_scope.set(scope)
+    _subjects.put(() if subject is None else ((key, subject),))
+    _contexts.put(((key, contexts),) if contexts else ())
+
+    def undo() -> None:
+        if bound_scope.get() is scope:
+            bound_scope.set(before)
+            _subjects.put(subjects)
+            _contexts.put(entities)
+
+    return undo
 
 
 class Outside:

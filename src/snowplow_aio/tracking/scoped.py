@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.tracking.payload_builder import PendingPayloads
-from snowplow_aio.tracking.scope import TrackingScope, held
-from snowplow_aio.tracking.tracker import Tracker
+from snowplow_aio.tracking.scope import TrackingScope, held_apart
+
+_Tracker = TypeVar("_Tracker")
 
 
-def scoped(tracker: Tracker, scope: TrackingScope) -> Tracker:
+def scoped(tracker: _Tracker, scope: TrackingScope) -> _Tracker:
     """
-    Return *tracker* for events of *scope*, wherever they are tracked.
+    Return *tracker*, of either kind, for events of *scope*, wherever they are tracked.
 
     Both have the same emitters, subject, global contexts and enrichers. Nothing stays
     bound to the task or the thread that tracks.
@@ -32,13 +33,13 @@ def scoped(tracker: Tracker, scope: TrackingScope) -> Tracker:
 def _prepared(
     scope: TrackingScope, prepare: Callable[..., PendingPayloads], *event: Any, **metadata: Any
 ) -> PendingPayloads:
-    with held(scope):
+    with held_apart(scope):
         made = prepare(*event, **metadata)
     if made.ready is not None:
         return made
 
     async def later() -> tuple[Payload, ...]:
-        with held(scope):
+        with held_apart(scope):
             return await made.later()
 
     return PendingPayloads(made.event_id, None, later)

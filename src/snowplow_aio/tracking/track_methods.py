@@ -13,7 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack
+from functools import update_wrapper
+from types import FunctionType
+from typing import Any, Generic, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
 from snowplow_aio.events.cart import AddToCart, RemoveFromCart
@@ -40,8 +42,9 @@ Timestamp = float | datetime | DeviceTimestamp | TrueTimestamp | None
 HandOver = Callable[[tuple[Payload, ...]], Awaitable[None] | None]
 """Hands payloads to every emitter, and returns what must be awaited, or None."""
 
+_T = TypeVar("_T")
+_Call = TypeVar("_Call")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_P = ParamSpec("_P")
 
 
 class Metadata(TypedDict, total=False):
@@ -80,9 +83,19 @@ def given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def explains_tracking(function: Callable[_P, TrackCall]) -> Callable[_P, TrackCall]:
-    """Make *function* a tracking method: like a coroutine function, and with errors that know old names."""
-    return like_coroutine_function(explains_arguments(function))
+def coroutine_functions(kind: type[_T]) -> type[_T]:
+    """Give *kind*, a class, the methods of `TrackMethods` as such that are like coroutine functions."""
+    for name, method in vars(TrackMethods).items():
+        if name.startswith("track_"):
+            setattr(kind, name, like_coroutine_function(_copy(method)))
+    return kind
+
+
+def _copy(f: FunctionType) -> FunctionType:
+    copied = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
+    copied.__kwdefaults__ = f.__kwdefaults__
+    update_wrapper(copied, f)
+    return copied
 
 
 def shown_without(function: _Function, name: str) -> _Function:
@@ -93,9 +106,9 @@ def shown_without(function: _Function, name: str) -> _Function:
     return function
 
 
-class TrackMethods(OldAttributes, ABC):
+class TrackMethods(OldAttributes, ABC, Generic[_Call]):
     """
-    The tracking methods that a tracker and a `TrackCall` have in common.
+    The tracking methods that trackers of both kinds and a `TrackCall` have in common.
 
     Every method takes, after the fields of its event, the same arguments as
     `Tracker.track`. It checks and encodes the event at the call, and raises
@@ -106,6 +119,329 @@ class TrackMethods(OldAttributes, ABC):
 
             event_id = await tracker.track_page_view("https://shop.example/").track_screen_view("cart")
     """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _tracked(self, event: Event, context: Context, tstamp: Timestamp, metadata: Metadata) -> _Call:
+        """Track *event*, and return what the tracking methods return."""
+
+    @explains_arguments
+    def track_page_view(
+        self,
+        page_url: str,
+        page_title: str | None = None,
+        referrer: str | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> _Call:
+        """Track a `PageView`."""
+        event = PageView(page_url=page_url, page_title=page_title, referrer=referrer)
+        return self._tracked(event, context, tstamp, metadata)
+
+    @explains_arguments
+    def track_page_ping(
+        self,
+        page_url: str,
+        page_title: str | None = None,
+        referrer: str | None = None,
+        min_x: int | None = None,
+        max_x: int | None = None,
+        min_y: int | None = None,
+        max_y: int | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> _Call:
+        """Track a `PagePing`."""
+        event = PagePing(
+            page_url=page_url,
+            page_title=page_title,
+            referrer=referrer,
+            min_x=min_x,
+            max_x=max_x,
+            min_y=min_y,
+            max_y=max_y,
+        )
+        return self._tracked(event, context, tstamp, metadata)
+
+    @explains_arguments
+    def track_screen_view(
+        self,
+        name: str | None = None,
+        id_: str | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> _Call:
+        """Track a `ScreenView`."""
+        event = ScreenView(**given(name=name, id_=id_))
+        return self._tracked(event, context, tstamp, metadata)
+
+    @explains_arguments
+    def track_mobile_screen_view(
+        self,
+        name: str,
+        id_: str | UUID | None = None,
+        type_: str | None = None,
+        previous_name: str | None = None,
+        previous_id: str | UUID | None = None,
+        previous_type: str | None = None,
+        transition_type: str | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> _Call:
+        """Track a `MobileScreenView`."""
+        event = MobileScreenView(
+            name=name,
+            **given(
+                id_=id_,
+                type_=type_,
+                previous_name=previous_name,
+                previous_id=previous_id,
+                previous_type=previous_type,
+                transition_type=transition_type,
+            ),
+        )
+        return self._tracked(event, context, tstamp, metadata)
+
+    @explains_arguments
+    def track_struct_event(
+        self,
+        category: str,
+        action: str,
+        label: str | None = None,
+        property_: str | None = None,
+        value: float | Decimal | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> _Call:
+        """Track a `StructuredEvent`."""
+        event = StructuredEvent(
+            category=category, action=action, label=label, property_=property_, value=value
+        )
+        return self._tracked(event, context, tstamp, metadata)
+
+    @explains_arguments
+    def track_self_describing_event(
+        self,
+        event_json: Entity,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> _Call:
+        """Track an event with a schema of its own: a `SelfDescribing` model or a `SelfDescribingJson`."""
+        try:
+            return self._tracked(event_json, context, tstamp, metadata)
+        except InvalidEventError as error:
+            # The error calls the event by the name of the argument here.
+            message = str(error)
+            if message.startswith(("event:", "event.")):
+                message = f"event_json{message.removeprefix('event')}"
+            raise InvalidEventError(message) from None
+
+    @explains_arguments
+    def track_unstruct_event(
+        self,
+        event_json: Entity,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> _Call:
+        """Do the same as `track_self_describing_event`, under its old name."""
+        return self.track_self_describing_event(event_json, context, tstamp, **metadata)
+
+    @explains_arguments
+    def track_link_click(
+        self,
+        target_url: str,
+        element_id: str | None = None,
+        element_classes: Sequence[str] | None = None,
+        element_target: str | None = None,
+        element_content: str | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> _Call:
+        """Track a `LinkClick`."""
+        optional = given(
+            element_id=element_id,
+            element_classes=element_classes,
+            element_target=element_target,
+            element_content=element_content,
+        )
+        return self._tracked(LinkClick(target_url=target_url, **optional), context, tstamp, metadata)
+
+    @explains_arguments
+    def track_add_to_cart(
+        self,
+        sku: str,
+        quantity: float | Decimal,
+        name: str | None = None,
+        category: str | None = None,
+        unit_price: float | Decimal | None = None,
+        currency: str | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> _Call:
+        """Track an `AddToCart`."""
+        optional = given(name=name, category=category, unit_price=unit_price, currency=currency)
+        event = AddToCart(sku=sku, quantity=quantity, **optional)
+        return self._tracked(event, context, tstamp, metadata)
+
+    @explains_arguments
+    def track_remove_from_cart(
+        self,
+        sku: str,
+        quantity: float | Decimal,
+        name: str | None = None,
+        category: str | None = None,
+        unit_price: float | Decimal | None = None,
+        currency: str | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> _Call:
+        """Track a `RemoveFromCart`."""
+        optional = given(name=name, category=category, unit_price=unit_price, currency=currency)
+        event = RemoveFromCart(sku=sku, quantity=quantity, **optional)
+        return self._tracked(event, context, tstamp, metadata)
+
+    @explains_arguments
+    def track_form_change(
+        self,
+        form_id: str,
+        element_id: str,
+        node_name: NodeName,
+        value: str | None,
+        type_: InputType | None = None,
+        element_classes: Sequence[str] | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> _Call:
+        """Track a `FormChange`. A *value* of None is sent as null: the element was emptied."""
+        event = FormChange(
+            form_id=form_id,
+            element_id=element_id,
+            node_name=node_name,
+            value=value,
+            **given(type_=type_, element_classes=element_classes),
+        )
+        return self._tracked(event, context, tstamp, metadata)
+
+    @explains_arguments
+    def track_form_submit(
+        self,
+        form_id: str,
+        form_classes: Sequence[str] | None = None,
+        elements: Sequence[FormElement | Mapping[str, Any]] | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> _Call:
+        """Track a `FormSubmit`."""
+        event = FormSubmit(form_id=form_id, **given(form_classes=form_classes, elements=elements))
+        return self._tracked(event, context, tstamp, metadata)
+
+    @explains_arguments
+    def track_site_search(
+        self,
+        terms: Sequence[str],
+        filters: Mapping[str, str | bool] | None = None,
+        total_results: int | None = None,
+        page_results: int | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> _Call:
+        """Track a `SiteSearch`."""
+        optional = given(filters=filters, total_results=total_results, page_results=page_results)
+        return self._tracked(SiteSearch(terms=terms, **optional), context, tstamp, metadata)
+
+    @explains_arguments
+    def track_ecommerce_transaction(
+        self,
+        order_id: str,
+        total_value: float | Decimal,
+        affiliation: str | None = None,
+        tax_value: float | Decimal | None = None,
+        shipping: float | Decimal | None = None,
+        city: str | None = None,
+        state: str | None = None,
+        country: str | None = None,
+        currency: str | None = None,
+        items: Sequence[EcommerceTransactionItem | Mapping[str, Any]] | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> _Call:
+        """Track an `EcommerceTransaction` and, right after it, an event for each of its items."""
+        event = EcommerceTransaction(
+            order_id=order_id,
+            total_value=total_value,
+            affiliation=affiliation,
+            tax_value=tax_value,
+            shipping=shipping,
+            city=city,
+            state=state,
+            country=country,
+            currency=currency,
+            items=items,
+        )
+        return self._tracked(event, context, tstamp, metadata)
+
+    @explains_arguments
+    def track_ecommerce_transaction_item(
+        self,
+        id_: str,
+        sku: str,
+        price: float | Decimal,
+        quantity: int,
+        name: str | None = None,
+        category: str | None = None,
+        currency: str | None = None,
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> _Call:
+        """Track an `EcommerceTransactionItem`."""
+        event = EcommerceTransactionItem(
+            id_=id_,
+            sku=sku,
+            price=price,
+            quantity=quantity,
+            name=name,
+            category=category,
+            currency=currency,
+        )
+        return self._tracked(event, context, tstamp, metadata)
+
+    @explains_arguments
+    def track_exception(
+        self,
+        error: BaseException,
+        is_fatal: bool | None = None,  # noqa: FBT001 - as its siblings
+        context: Context = None,
+        tstamp: Timestamp = None,
+        **metadata: Unpack[Metadata],
+    ) -> _Call:
+        """
+        Track an `ApplicationError` that tells what *error* is, where it was raised and what caused it.
+
+        *is_fatal* says whether it ends the application.
+        """
+        event = ApplicationError.from_exception(error, is_fatal=is_fatal)
+        return self._tracked(event, context, tstamp, metadata)
+
+
+@coroutine_functions
+class AwaitedTrackMethods(TrackMethods["TrackCall"]):
+    """Tracking methods whose results must be awaited."""
 
     __slots__ = ()
 
@@ -156,320 +492,8 @@ class TrackMethods(OldAttributes, ABC):
             return self.track(event, context=context, tstamp=tstamp, **metadata)  # type: ignore[return-value] # pyright: ignore[reportReturnType]
         return self.track(event, context=context, tstamp=tstamp)  # type: ignore[return-value] # pyright: ignore[reportReturnType]
 
-    @explains_tracking
-    def track_page_view(
-        self,
-        page_url: str,
-        page_title: str | None = None,
-        referrer: str | None = None,
-        context: Context = None,
-        tstamp: Timestamp = None,
-        **metadata: Unpack[Metadata],
-    ) -> TrackCall:
-        """Track a `PageView`."""
-        event = PageView(page_url=page_url, page_title=page_title, referrer=referrer)
-        return self._tracked(event, context, tstamp, metadata)
 
-    @explains_tracking
-    def track_page_ping(
-        self,
-        page_url: str,
-        page_title: str | None = None,
-        referrer: str | None = None,
-        min_x: int | None = None,
-        max_x: int | None = None,
-        min_y: int | None = None,
-        max_y: int | None = None,
-        context: Context = None,
-        tstamp: Timestamp = None,
-        **metadata: Unpack[Metadata],
-    ) -> TrackCall:
-        """Track a `PagePing`."""
-        event = PagePing(
-            page_url=page_url,
-            page_title=page_title,
-            referrer=referrer,
-            min_x=min_x,
-            max_x=max_x,
-            min_y=min_y,
-            max_y=max_y,
-        )
-        return self._tracked(event, context, tstamp, metadata)
-
-    @explains_tracking
-    def track_screen_view(
-        self,
-        name: str | None = None,
-        id_: str | None = None,
-        context: Context = None,
-        tstamp: Timestamp = None,
-        **metadata: Unpack[Metadata],
-    ) -> TrackCall:
-        """Track a `ScreenView`."""
-        event = ScreenView(**given(name=name, id_=id_))
-        return self._tracked(event, context, tstamp, metadata)
-
-    @explains_tracking
-    def track_mobile_screen_view(
-        self,
-        name: str,
-        id_: str | UUID | None = None,
-        type_: str | None = None,
-        previous_name: str | None = None,
-        previous_id: str | UUID | None = None,
-        previous_type: str | None = None,
-        transition_type: str | None = None,
-        context: Context = None,
-        tstamp: Timestamp = None,
-        **metadata: Unpack[Metadata],
-    ) -> TrackCall:
-        """Track a `MobileScreenView`."""
-        event = MobileScreenView(
-            name=name,
-            **given(
-                id_=id_,
-                type_=type_,
-                previous_name=previous_name,
-                previous_id=previous_id,
-                previous_type=previous_type,
-                transition_type=transition_type,
-            ),
-        )
-        return self._tracked(event, context, tstamp, metadata)
-
-    @explains_tracking
-    def track_struct_event(
-        self,
-        category: str,
-        action: str,
-        label: str | None = None,
-        property_: str | None = None,
-        value: float | Decimal | None = None,
-        context: Context = None,
-        tstamp: Timestamp = None,
-        **metadata: Unpack[Metadata],
-    ) -> TrackCall:
-        """Track a `StructuredEvent`."""
-        event = StructuredEvent(
-            category=category, action=action, label=label, property_=property_, value=value
-        )
-        return self._tracked(event, context, tstamp, metadata)
-
-    @explains_tracking
-    def track_self_describing_event(
-        self,
-        event_json: Entity,
-        context: Context = None,
-        tstamp: Timestamp = None,
-        **metadata: Unpack[Metadata],
-    ) -> TrackCall:
-        """Track an event with a schema of its own: a `SelfDescribing` model or a `SelfDescribingJson`."""
-        try:
-            return self._tracked(event_json, context, tstamp, metadata)
-        except InvalidEventError as error:
-            # The error calls the event by the name of the argument here.
-            message = str(error)
-            if message.startswith(("event:", "event.")):
-                message = f"event_json{message.removeprefix('event')}"
-            raise InvalidEventError(message) from None
-
-    @explains_tracking
-    def track_unstruct_event(
-        self,
-        event_json: Entity,
-        context: Context = None,
-        tstamp: Timestamp = None,
-        **metadata: Unpack[Metadata],
-    ) -> TrackCall:
-        """Do the same as `track_self_describing_event`, under its old name."""
-        return self.track_self_describing_event(event_json, context, tstamp, **metadata)
-
-    @explains_tracking
-    def track_link_click(
-        self,
-        target_url: str,
-        element_id: str | None = None,
-        element_classes: Sequence[str] | None = None,
-        element_target: str | None = None,
-        element_content: str | None = None,
-        context: Context = None,
-        tstamp: Timestamp = None,
-        **metadata: Unpack[Metadata],
-    ) -> TrackCall:
-        """Track a `LinkClick`."""
-        optional = given(
-            element_id=element_id,
-            element_classes=element_classes,
-            element_target=element_target,
-            element_content=element_content,
-        )
-        return self._tracked(LinkClick(target_url=target_url, **optional), context, tstamp, metadata)
-
-    @explains_tracking
-    def track_add_to_cart(
-        self,
-        sku: str,
-        quantity: float | Decimal,
-        name: str | None = None,
-        category: str | None = None,
-        unit_price: float | Decimal | None = None,
-        currency: str | None = None,
-        context: Context = None,
-        tstamp: Timestamp = None,
-        **metadata: Unpack[Metadata],
-    ) -> TrackCall:
-        """Track an `AddToCart`."""
-        optional = given(name=name, category=category, unit_price=unit_price, currency=currency)
-        event = AddToCart(sku=sku, quantity=quantity, **optional)
-        return self._tracked(event, context, tstamp, metadata)
-
-    @explains_tracking
-    def track_remove_from_cart(
-        self,
-        sku: str,
-        quantity: float | Decimal,
-        name: str | None = None,
-        category: str | None = None,
-        unit_price: float | Decimal | None = None,
-        currency: str | None = None,
-        context: Context = None,
-        tstamp: Timestamp = None,
-        **metadata: Unpack[Metadata],
-    ) -> TrackCall:
-        """Track a `RemoveFromCart`."""
-        optional = given(name=name, category=category, unit_price=unit_price, currency=currency)
-        event = RemoveFromCart(sku=sku, quantity=quantity, **optional)
-        return self._tracked(event, context, tstamp, metadata)
-
-    @explains_tracking
-    def track_form_change(
-        self,
-        form_id: str,
-        element_id: str,
-        node_name: NodeName,
-        value: str | None,
-        type_: InputType | None = None,
-        element_classes: Sequence[str] | None = None,
-        context: Context = None,
-        tstamp: Timestamp = None,
-        **metadata: Unpack[Metadata],
-    ) -> TrackCall:
-        """Track a `FormChange`. A *value* of None is sent as null: the element was emptied."""
-        event = FormChange(
-            form_id=form_id,
-            element_id=element_id,
-            node_name=node_name,
-            value=value,
-            **given(type_=type_, element_classes=element_classes),
-        )
-        return self._tracked(event, context, tstamp, metadata)
-
-    @explains_tracking
-    def track_form_submit(
-        self,
-        form_id: str,
-        form_classes: Sequence[str] | None = None,
-        elements: Sequence[FormElement | Mapping[str, Any]] | None = None,
-        context: Context = None,
-        tstamp: Timestamp = None,
-        **metadata: Unpack[Metadata],
-    ) -> TrackCall:
-        """Track a `FormSubmit`."""
-        event = FormSubmit(form_id=form_id, **given(form_classes=form_classes, elements=elements))
-        return self._tracked(event, context, tstamp, metadata)
-
-    @explains_tracking
-    def track_site_search(
-        self,
-        terms: Sequence[str],
-        filters: Mapping[str, str | bool] | None = None,
-        total_results: int | None = None,
-        page_results: int | None = None,
-        context: Context = None,
-        tstamp: Timestamp = None,
-        **metadata: Unpack[Metadata],
-    ) -> TrackCall:
-        """Track a `SiteSearch`."""
-        optional = given(filters=filters, total_results=total_results, page_results=page_results)
-        return self._tracked(SiteSearch(terms=terms, **optional), context, tstamp, metadata)
-
-    @explains_tracking
-    def track_ecommerce_transaction(
-        self,
-        order_id: str,
-        total_value: float | Decimal,
-        affiliation: str | None = None,
-        tax_value: float | Decimal | None = None,
-        shipping: float | Decimal | None = None,
-        city: str | None = None,
-        state: str | None = None,
-        country: str | None = None,
-        currency: str | None = None,
-        items: Sequence[EcommerceTransactionItem | Mapping[str, Any]] | None = None,
-        context: Context = None,
-        tstamp: Timestamp = None,
-        **metadata: Unpack[Metadata],
-    ) -> TrackCall:
-        """Track an `EcommerceTransaction` and, right after it, an event for each of its items."""
-        event = EcommerceTransaction(
-            order_id=order_id,
-            total_value=total_value,
-            affiliation=affiliation,
-            tax_value=tax_value,
-            shipping=shipping,
-            city=city,
-            state=state,
-            country=country,
-            currency=currency,
-            items=items,
-        )
-        return self._tracked(event, context, tstamp, metadata)
-
-    @explains_tracking
-    def track_ecommerce_transaction_item(
-        self,
-        id_: str,
-        sku: str,
-        price: float | Decimal,
-        quantity: int,
-        name: str | None = None,
-        category: str | None = None,
-        currency: str | None = None,
-        context: Context = None,
-        tstamp: Timestamp = None,
-        **metadata: Unpack[Metadata],
-    ) -> TrackCall:
-        """Track an `EcommerceTransactionItem`."""
-        event = EcommerceTransactionItem(
-            id_=id_,
-            sku=sku,
-            price=price,
-            quantity=quantity,
-            name=name,
-            category=category,
-            currency=currency,
-        )
-        return self._tracked(event, context, tstamp, metadata)
-
-    @explains_tracking
-    def track_exception(
-        self,
-        error: BaseException,
-        is_fatal: bool | None = None,  # noqa: FBT001 - as its siblings
-        context: Context = None,
-        tstamp: Timestamp = None,
-        **metadata: Unpack[Metadata],
-    ) -> TrackCall:
-        """
-        Track an `ApplicationError` that tells what *error* is, where it was raised and what caused it.
-
-        *is_fatal* says whether it ends the application.
-        """
-        event = ApplicationError.from_exception(error, is_fatal=is_fatal)
-        return self._tracked(event, context, tstamp, metadata)
-
-
-class TrackCall(NeverCopied, TrackMethods, Coroutine[Any, Any, str]):
+class TrackCall(NeverCopied, AwaitedTrackMethods, Coroutine[Any, Any, str]):
     """
     Events that are checked and encoded, and reach the emitters when the call is awaited.
 

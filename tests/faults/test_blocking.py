@@ -1,0 +1,290 @@
+"""Programs without a loop, in the worlds that they live in: nothing is lost silently, and nothing hangs."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.collector import Collector, running_collector
+from tests.faults.programs import Ended, end_of, started
+
+pytestmark = pytest.mark.anyio
+
+DEAD = "http://127.0.0.1:9"
+
+BEGIN = """
+import atexit, asyncio, gc, logging, os, signal, sys, threading, time
+from snowplow_aio import HttpEmitter, PageView, StructuredEvent
+from snowplow_aio.sync import Tracker, from_async
+
+PAGE = PageView(page_url="https://shop.example/")
+tracker = Tracker(HttpEmitter(sys.argv[1], drain_timeout=float(sys.argv[2])))
+"""
+
+
+@pytest.fixture
+async def collector() -> AsyncIterator[Collector]:
+    async with running_collector() as running:
+        yield running
+
+
+async def run(program: str, url: str, drain_timeout: float = 30.0) -> Ended:
+    async with started(BEGIN + program, url, str(drain_timeout)) as process:
+        return await end_of(process)
+
+
+# --- the end of the interpreter
+
+ENDINGS = {
+    "returns": "",
+    "exits": "sys.exit(3)",
+    "raises": "raise ZeroDivisionError",
+    "is interrupted": "signal.signal(2, signal.default_int_handler); os.kill(os.getpid(), 2); time.sleep(50)",
+}
+CODES = {"returns": 0, "exits": 3, "raises": 1, "is interrupted": -signal.SIGINT}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_a_program_that_forgets_to_close_loses_nothing(ending: str, collector: Collector) -> None:
+    program = f"for _ in range(70): tracker.track(PAGE)\n{ENDINGS[ending]}"
+    ended = await run(program, collector.url)
+    assert (ended.code, collector.accepted.total()) == (CODES[ending], 70)
+    assert "RuntimeWarning" not in ended.said
+
+
+async def test_a_program_says_at_its_end_what_is_lost() -> None:
+    ended = await run("for _ in range(3): tracker.track(PAGE)", DEAD, 0.2)
+    assert ended.code == 0
+    assert "http: ended without close(), with 3 events undelivered" in ended.said
+
+
+LATE = {
+    "a function of atexit": "atexit.register(tracker.track, PAGE)",
+    "a thread that goes on": "threading.Timer(0.3, tracker.track, [PAGE]).start()",
+    "a finalizer": """
+class Last:
+    def __del__(self):
+        tracker.track(PAGE)
+last = Last()
+last.self = last
+del last
+gc.collect()
+""",
+}
+
+
+@pytest.mark.parametrize("late", LATE)
+async def test_what_is_tracked_at_the_very_end_arrives(late: str, collector: Collector) -> None:
+    ended = await run(f"tracker.track(PAGE)\n{LATE[late]}", collector.url)
+    assert (ended.code, ended.said, collector.accepted.total()) == (0, "", 2)
+
+
+# --- calls in the midst of others
+
+HANDLERS = {
+    "that tracks": "tracker.track(PAGE)",
+    "that flushes": "tracker.flush(timeout=30)",
+    "that closes": "signal.setitimer(signal.ITIMER_REAL, 0); tracker.close(timeout=30); sys.exit(0)",
+}
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+async def test_a_signal_handler_never_hangs_the_program(handler: str, collector: Collector) -> None:
+    program = f"""
+count = 0
+def handle(*_):
+    {HANDLERS[handler]}
+    seen.append(1)
+seen = []
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.02, 0.003)
+atexit.register(lambda: print(count, len(seen), flush=True))
+while len(seen) < 60:
+    tracker.track(PAGE)
+    count += 1
+signal.setitimer(signal.ITIMER_REAL, 0)
+"""
+    ended = await run(program, collector.url)
+    count, seen = map(int, ended.printed[0].split())
+    more = seen if handler == "that tracks" else 0
+    # An event whose call the end interrupts may be taken already, or not yet.
+    assert collector.accepted.total() - count - more in ({0, 1} if handler == "that closes" else {0})
+    assert (ended.code, ended.said) == (0, "")
+
+
+async def test_a_logging_handler_may_track_what_the_delivery_logs(collector: Collector) -> None:
+    program = """
+class Tracking(logging.Handler):
+    def emit(self, record):
+        tracker.track(StructuredEvent(category="log", action=record.name))
+
+logging.getLogger().addHandler(Tracking())
+logging.getLogger().setLevel(logging.INFO)
+for _ in range(2000):
+    logging.getLogger("shop").info("sold")
+print(tracker.flush(timeout=30).pending, tracker.close(timeout=30).dropped)
+"""
+    ended = await run(program, collector.url)
+    assert (ended.code, ended.printed, ended.said) == (0, ["0 0"], "")
+    assert collector.accepted.total() >= 2000
+
+
+async def test_a_logging_handler_may_flush_and_close_while_python_holds_its_lock(
+    collector: Collector,
+) -> None:
+    program = """
+class Flushing(logging.Handler):
+    def emit(self, record):
+        tracker.track(StructuredEvent(category="log", action=record.name))
+    def flush(self):
+        tracker.flush(timeout=5)
+    def close(self):
+        tracker.close(timeout=5)
+        super().close()
+
+logging.getLogger().addHandler(Flushing())
+logging.getLogger().setLevel(logging.DEBUG)
+logging.getLogger("shop").info("sold")
+"""
+    ended = await run(program, collector.url)
+    assert (ended.code, ended.said) == (0, "")
+    assert collector.accepted.total() >= 1
+
+
+async def test_a_loop_that_runs_in_the_calling_thread_changes_nothing(collector: Collector) -> None:
+    program = """
+async def cell():
+    tracker.track(PAGE)
+    print(tracker.flush(timeout=30).delivered, tracker.track_and_confirm(PAGE, timeout=30) != "")
+
+for _ in range(3):
+    asyncio.run(cell())
+tracker.track(PAGE)
+print(tracker.close().delivered)
+"""
+    ended = await run(program, collector.url)
+    assert (ended.printed, ended.said) == (["1 True", "2 True", "2 True", "2"], "")
+    assert collector.accepted.total() == 7
+
+
+async def test_an_interrupted_flush_raises_and_leaves_all_as_it_was(collector: Collector) -> None:
+    program = """
+signal.signal(2, signal.default_int_handler)
+hanging = Tracker(HttpEmitter("http://127.0.0.1:9", drain_timeout=0))
+hanging.track(PAGE)
+threading.Timer(0.2, os.kill, [os.getpid(), 2]).start()
+try:
+    hanging.flush()
+except KeyboardInterrupt:
+    print("interrupted", hanging.health().is_ok, hanging.stats()["http"].accepted)
+hanging.close(timeout=0)
+tracker.track(PAGE)
+print(tracker.close().delivered)
+"""
+    ended = await run(program, collector.url)
+    assert (ended.code, ended.printed) == (0, ["interrupted False 1", "1"])
+
+
+# --- threads and processes
+
+
+async def test_threads_at_once_lose_nothing(collector: Collector) -> None:
+    program = """
+def work():
+    for _ in range(500):
+        tracker.track_page_view("https://shop.example/")
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(tracker.close().delivered)
+"""
+    ended = await run(program, collector.url)
+    assert (ended.printed, ended.said, collector.accepted.total()) == (["4000"], "", 4000)
+
+
+FORKS = {
+    "os.fork": """
+pid = os.fork()
+if pid == 0:
+    tracker.track(PAGE)
+    print("child", tracker.close().delivered, flush=True)
+    os._exit(0)
+os.waitpid(pid, 0)
+""",
+    "multiprocessing": """
+import multiprocessing
+def child():
+    tracker.track(PAGE)
+    print("child", tracker.flush(timeout=30).delivered, flush=True)
+process = multiprocessing.get_context("fork").Process(target=child)
+process.start()
+process.join()
+""",
+}
+
+
+@pytest.mark.parametrize("fork", FORKS)
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "threads that track"])
+async def test_a_child_delivers_its_own_events(fork: str, busy: bool, collector: Collector) -> None:
+    program = f"""
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+BUSY = {busy}
+tracker.track(PAGE)
+tracker.flush(timeout=30)
+go_on, counts = threading.Event(), []
+def work():
+    count = 0
+    while not go_on.is_set():
+        tracker.track(PAGE)
+        count += 1
+        time.sleep(0)
+    counts.append(count)
+threads = [threading.Thread(target=work) for _ in range(4 * BUSY)]
+for thread in threads: thread.start()
+for _ in range(5):
+{"".join("    " + line + chr(10) for line in FORKS[fork].strip().splitlines())}
+go_on.set()
+for thread in threads: thread.join()
+tracker.close(timeout=40)
+print("parent", sum(counts) + 1)
+"""
+    ended = await run(program, collector.url)
+    assert ended.said == ""
+    assert ended.printed[:-1] == ["child 1"] * 5
+    assert collector.accepted.total() == int(ended.printed[-1].removeprefix("parent ")) + 5
+
+
+async def test_nothing_starts_before_the_first_event() -> None:
+    program = """
+before = threading.active_count()
+import snowplow_aio.sync
+second = Tracker(HttpEmitter(sys.argv[1])).set_subject(None)
+print(threading.active_count() - before, tracker.health().is_ok, asyncio._get_running_loop())
+"""
+    ended = await run(program, DEAD)
+    assert (ended.printed, ended.said) == (["0 True None"], "")
+
+
+WORLDS = {
+    "a loop policy that fails": """
+class Policy(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self): raise OSError
+import warnings; warnings.simplefilter("ignore")
+asyncio.set_event_loop_policy(Policy())
+""",
+    "hooks for new threads": "threading.setprofile(lambda *_: None); threading.settrace(lambda *_: None)",
+    "a short switch interval": "sys.setswitchinterval(1e-6)",
+    "debug mode": "os.environ['PYTHONASYNCIODEBUG'] = '1'",
+}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+async def test_the_world_around_changes_nothing(world: str, collector: Collector) -> None:
+    program = f"{WORLDS[world]}\nfor _ in range(200): tracker.track(PAGE)\nprint(tracker.close().delivered)"
+    ended = await run(program, collector.url)
+    assert (ended.printed, collector.accepted.total()) == (["200"], 200)
+    # The debug mode of asyncio says how long things took.
+    assert [line for line in ended.said.splitlines() if not line.startswith("Executing ")] == []
