@@ -1,7 +1,7 @@
 """
 Every check of the project; `nox` without arguments runs all but those that take long.
 
-These are `chaos`, `fuzz`, `soak`, `neighbours` and `bench`.
+These are `chaos`, `fuzz`, `soak`, `neighbours`, `coverage`, `seeded_bugs` and `bench`.
 
 Needs nothing but nox and a supported Python. Each further supported Python
 that is found runs the tests too.
@@ -149,16 +149,20 @@ NEIGHBOURS = "tests/neighbours"
 # The first tier: every room by itself.
 UNIT = ("tests", *without(FAULTS, COMPAT[0], BENCHMARKS, NEIGHBOURS))
 
-# The two lists save `nox` a tenth of its time. The sessions `tests`, and so the matrix on GitHub, play
-# everything on each Python.
+# The two lists keep `nox` within a quarter of an hour on two cores. The sessions `tests`, and so the matrix
+# on GitHub, play everything on each Python.
 #
-# The collector and the demo run on a developer's machine, as the same plain Python everywhere. And Celery
-# does not go with the lowest redis-py, which the oldest Python has.
-NEWEST_ONLY = ("tests/celery", "tests/demo", "tests/micro")
-# Beside web frameworks, and clients and servers of Redis, the oldest Python with the lowest versions and the
-# newest with the latest say what one between them would say. That one is there for what is compiled and for
-# the extra `speed`, and the other rooms reach those.
-ENDS_ONLY = ("tests/integrations", "tests/redis/test_clients.py", "tests/redis/test_rights.py")
+# What is compiled, and where the extra `speed` is used: a Python between the two ends is there for these.
+BETWEEN = ("tests/delivery", "tests/events", "tests/model", "tests/sync", "tests/tracking")
+# What stands on other libraries: the oldest Python has the lowest versions of those.
+OLDEST = (
+    "tests/http",
+    "tests/instrumentation",
+    "tests/integrations",
+    "tests/local",
+    "tests/redis",
+    "tests/runtime",
+)
 
 DATA = ROOT / ".coverage"
 
@@ -292,23 +296,22 @@ def tests(session: nox.Session) -> None:
     The oldest Python has the lowest version of each core dependency. The others have the
     package compiled and with the extra `speed`, as users do.
     """
-    test_rooms(session)
+    test_rooms(session, *UNIT)
 
 
 @nox.session(python=OLDER)
 def older(session: nox.Session) -> None:
-    """Do what `tests` does, without the rooms for which the newest Python is enough, or the two ends are."""
-    left_out = NEWEST_ONLY if session.python == PYTHONS[0] else NEWEST_ONLY + ENDS_ONLY
-    test_rooms(session, *without(*left_out))
+    """Do what `tests` does, in the rooms for which the newest Python is not enough."""
+    test_rooms(session, *(BETWEEN + OLDEST if session.python == PYTHONS[0] else BETWEEN))
 
 
-def test_rooms(session: nox.Session, *options: str) -> None:
-    """Install what the tests of the rooms need, and run them."""
+def test_rooms(session: nox.Session, *rooms: str) -> None:
+    """Install what the tests of the *rooms* need, and run them."""
     if session.python == SUPPORTED[0]:
         pins = lowest_pins(PYPROJECT["project"]["dependencies"])
         install_pinned(session, pins, *group("tests"), *group("arq"), PACKAGE)
         # Celery's client of its broker asks for a newer redis-py than this library does.
-        run_pytest(session, *UNIT, *options, *without("tests/celery"))
+        run_pytest(session, *rooms, *without("tests/celery"))
         # Here is the redis-py that arq takes.
         run_pytest(session, "tests/compat/patterns", "-k", "arq", "-n", "0")
     else:
@@ -316,7 +319,7 @@ def test_rooms(session: nox.Session, *options: str) -> None:
         is_built = bool(fresh_wheels) and session.python == COMPILED_PYTHON
         package = f"{fresh_wheels[0]}{FAST_EXTRAS}" if is_built else FAST_PACKAGE
         session.install(*group("tests"), package, env=COMPILED | BYTECODE)
-        run_pytest(session, *UNIT, *options)
+        run_pytest(session, *rooms)
 
 
 def install_pinned(
@@ -333,14 +336,12 @@ def install_pinned(
 
 @nox.session(python=PYTHONS[-1])
 def newest(session: nox.Session) -> None:
-    """Do what `coverage`, `faults`, `smoke` and `seeded_bugs` do, in one environment."""
+    """Do what `faults`, `smoke` and, unmeasured, `coverage` do, in one environment."""
     session.install(*group("tests"), *group("bench"), PACKAGE, env=PURE | BYTECODE)
-    measure_coverage(session)
-    # At once: the tests of faults mostly wait, and the others mostly compute.
-    run_side_by_side(
-        lambda: run_pytest(session, FAULTS, NEIGHBOURS, *UNMEASURED, BENCHMARKS),
-        lambda: seed_bugs(session),
-    )
+    # Traced, they take nearly twice as long.
+    run_pytest(session, *UNIT)
+    run_pytest(session, *COMPAT, *without(*UNMEASURED))
+    run_pytest(session, FAULTS, NEIGHBOURS, *UNMEASURED, BENCHMARKS)
 
 
 @nox.session(python=PYTHONS[-1])

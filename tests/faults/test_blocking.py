@@ -9,6 +9,7 @@ import pytest
 
 from tests.collector import Collector, running_collector
 from tests.faults.programs import Ended, end_of, started
+from tests.scale import scale
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +47,7 @@ ENDINGS = {
 CODES = {"returns": 0, "exits": 3, "raises": 1, "is interrupted": -signal.SIGINT}
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("ending", scale(["returns", "is interrupted"], list(ENDINGS)))
 async def test_a_program_that_forgets_to_close_loses_nothing(ending: str, collector: Collector) -> None:
     program = f"for _ in range(70): tracker.track(PAGE)\n{ENDINGS[ending]}"
     ended = await run(program, collector.url)
@@ -75,7 +76,7 @@ gc.collect()
 }
 
 
-@pytest.mark.parametrize("late", LATE)
+@pytest.mark.parametrize("late", scale(["a function of atexit", "a thread that goes on"], list(LATE)))
 async def test_what_is_tracked_at_the_very_end_arrives(late: str, collector: Collector) -> None:
     ended = await run(f"tracker.track(PAGE)\n{LATE[late]}", collector.url)
     assert (ended.code, ended.said, collector.accepted.total()) == (0, "", 2)
@@ -225,8 +226,12 @@ process.join()
 }
 
 
-@pytest.mark.parametrize("fork", FORKS)
-@pytest.mark.parametrize("busy", [False, True], ids=["idle", "threads that track"])
+@pytest.mark.parametrize(
+    ("fork", "busy"),
+    scale(
+        [("os.fork", True), ("multiprocessing", False)], [(fork, busy) for fork in FORKS for busy in (0, 1)]
+    ),
+)
 async def test_a_child_delivers_its_own_events(fork: str, busy: bool, collector: Collector) -> None:
     program = f"""
 import warnings
@@ -281,7 +286,7 @@ asyncio.set_event_loop_policy(Policy())
 }
 
 
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("world", scale(list(WORLDS)[:2], list(WORLDS)))
 async def test_the_world_around_changes_nothing(world: str, collector: Collector) -> None:
     program = f"{WORLDS[world]}\nfor _ in range(200): tracker.track(PAGE)\nprint(tracker.close().delivered)"
     ended = await run(program, collector.url)

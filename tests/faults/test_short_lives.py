@@ -84,7 +84,8 @@ def handler(call):
         return 1 // (call != "fail")
 """,
 }
-handlers = pytest.mark.parametrize("handler", HANDLERS.values(), ids=HANDLERS)
+CHOSEN = scale(["sync", "async, a loop per call"], list(HANDLERS))
+handlers = pytest.mark.parametrize("handler", [HANDLERS[name] for name in CHOSEN], ids=CHOSEN)
 # Those that keep their tracker. In a short run they take turns.
 KEPT = list(HANDLERS)[:3]
 
