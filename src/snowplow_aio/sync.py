@@ -329,8 +329,8 @@ class Tracker(TrackMethods["Tracker"], AnyTracker):
 
     def _is_delivering_here(self) -> bool:
         """Return whether the loop that delivers is the running one, which cannot wait for itself."""
-        here = asyncio._get_running_loop()  # noqa: SLF001 - public in C, and does not raise
-        return here is not None and any(emitter.running_loop is here for emitter in self._emitters)
+        running = asyncio._get_running_loop()  # noqa: SLF001 - public in C, and does not raise
+        return running is not None and any(emitter.running_loop is running for emitter in self._emitters)
 
     def _check_can_wait(self, method: str) -> None:
         if self._is_delivering_here():
@@ -361,10 +361,10 @@ class Tracker(TrackMethods["Tracker"], AnyTracker):
                 # At the very end of the interpreter no thread can be started any more.
                 return asyncio.run(call())
             try:
-                return result_of(call(), loop, longest)
+                return result_of(call, loop, longest)
             except LoopEndedError:
                 # A loop of the application, for which the thread stands in.
-                return result_of(call(), portal.entered(guest), longest)
+                return result_of(call, portal.entered(guest), longest)
         finally:
             portal.leave(guest)
 

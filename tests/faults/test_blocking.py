@@ -186,6 +186,7 @@ print(tracker.close().delivered)
 """
     ended = await run(program, collector.url)
     assert (ended.code, ended.printed) == (0, ["interrupted False 1", "1"])
+    assert "never awaited" not in ended.said
 
 
 # --- threads and processes

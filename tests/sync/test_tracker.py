@@ -32,31 +32,16 @@ from snowplow_aio import (
 )
 from snowplow_aio.abc import BlockingTracker
 from snowplow_aio.sync import Tracker, from_async
-from tests.collector import Answer, Collector, running_collector
+from tests.collector import Answer, Collector, collector_in_a_thread
 from tests.waiting import wait_until
 
 PAGE = PageView(page_url="https://shop.example/")
-USER = SelfDescribingJson("iglu:com.acme/user/jsonschema/1-0-0", {"id": 1})
 
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    """A collector in a thread with a loop of its own."""
-    found: list[Collector] = []
-    is_up, ends = threading.Event(), threading.Event()
-
-    async def serve() -> None:
-        async with running_collector() as running:
-            found.append(running)
-            is_up.set()
-            await asyncio.to_thread(ends.wait)
-
-    thread = threading.Thread(target=asyncio.run, args=[serve()])
-    thread.start()
-    is_up.wait()
-    yield found[0]
-    ends.set()
-    thread.join()
+    with collector_in_a_thread() as running:
+        yield running
 
 
 def names_of(kind: type[object]) -> set[str]:
@@ -194,6 +179,22 @@ def test_custom_emitters_are_called_where_they_can_run() -> None:
     assert custom.taken == [("pv", "snowplow_aio portal")] * 3
     assert [kind for kind, _ in plain.taken] == ["pv"] * 3
     assert plain.taken[0] == ("pv", threading.current_thread().name)
+
+
+class Ending:
+    """Ends the tasks of the loop that calls it, as a loop that is closed does."""
+
+    async def input(self, _payload: Mapping[str, str]) -> None:
+        for task in asyncio.all_tasks():
+            task.cancel()
+
+
+def test_a_loop_that_ends_its_tasks_never_makes_tracking_raise() -> None:
+    tracker = Tracker(Ending())
+    tracker.track(PAGE)
+    tracker.close(timeout=30)
+    (stats,) = tracker.stats().values()
+    assert stats.accepted == stats.delivered + sum(stats.dropped.values()) >= 1
 
 
 def test_the_other_emitters_work_as_well(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:

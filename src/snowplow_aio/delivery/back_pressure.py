@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from anyio import move_on_after
 
@@ -52,7 +53,7 @@ class BackPressure:
         if not self._store.is_above_high_water or delivered == self._vain_at:
             return
         try:
-            result_of(self.wait(delivered), loop, self._longest + _LATE_SECONDS)
+            result_of(partial(self.wait, delivered), loop, self._longest + _LATE_SECONDS)
         except LoopEndedError:
             return
         except LoopLateError:
@@ -97,7 +98,7 @@ def add_blocking(
 
     if loop is not None:
         with suppress(LoopEndedError, LoopLateError):
-            result_of(add(), loop)
+            result_of(add, loop)
         has_ended = True
         if has_begun:
             # Broken off, it says by itself what is dropped.

@@ -7,7 +7,7 @@ import asyncio
 import concurrent.futures
 import math
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -23,37 +23,40 @@ _MOST_LOOKS = 4
 # lock that the caller holds.
 _MOST_SILENT_LOOKS = 20
 
-# What a cancelled coroutine gets to end in order.
+# What a cancelled call gets to end in order.
 _END_SECONDS = 1.0
 
 
 class LoopEndedError(RuntimeError):
-    """The event loop has ended before the coroutine did."""
+    """The event loop has ended before the call did."""
 
 
 class LoopLateError(RuntimeError):
-    """The coroutine has not ended in time, or something blocks its loop; it goes on."""
+    """The call has not ended in time, or something blocks its loop; it goes on."""
 
 
 def result_of(
-    coroutine: Coroutine[Any, Any, _Result], loop: asyncio.AbstractEventLoop, seconds: float | None = None
+    call: Callable[[], Coroutine[Any, Any, _Result]],
+    loop: asyncio.AbstractEventLoop,
+    seconds: float | None = None,
 ) -> _Result:
     """
-    Run *coroutine* in *loop*, which runs in another thread, and wait for its result.
+    Run *call*, a coroutine function, in *loop*, which runs in another thread, and wait for its result.
 
     It sees the context variables of the caller. A caller that is interrupted, as by Ctrl-C, has it
     cancelled, gives it a second to end, and raises.
 
     Args:
-        coroutine: The coroutine.
+        call: The coroutine function. It is called in *loop*, so an interrupt leaves no coroutine behind that
+            nobody awaits.
 
         loop: The loop.
 
-        seconds: Longest wait. A coroutine that has a bound of its own exceeds it only where something blocks
+        seconds: Longest wait. A call that has a bound of its own exceeds it only where something blocks
             the loop, such as a hook, or a lock of a logging handler that the caller holds.
 
     Raises:
-        LoopEndedError: If the loop has ended before.
+        LoopEndedError: If the loop has ended before, or ends it.
         LoopLateError: If it takes longer, or the loop stands still for ten seconds.
     """
     ended: concurrent.futures.Future[_Result] = concurrent.futures.Future()
@@ -65,16 +68,15 @@ def result_of(
 
     async def run() -> None:
         try:
-            result = await coroutine
+            ended.set_result(await call())
         except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
             ended.set_exception(error)
-            end.release()
-        else:
-            ended.set_result(result)
-            end.release()
 
     def start() -> None:
-        tasks.append(loop.create_task(run()))
+        task = loop.create_task(run())
+        tasks.append(task)
+        # Also where it is cancelled before its first step.
+        task.add_done_callback(lambda _task: end.release())
 
     def cancel() -> None:
         for task in tasks:
@@ -83,7 +85,6 @@ def result_of(
     try:
         loop.call_soon_threadsafe(start)
     except RuntimeError as error:
-        coroutine.close()
         raise LoopEndedError from error
     try:
         _wait_for(end, loop, math.inf if seconds is None else time.monotonic() + seconds)
@@ -93,9 +94,10 @@ def result_of(
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(cancel)
             end.acquire(timeout=_END_SECONDS)
-        if not tasks:
-            coroutine.close()
         raise
+    if not ended.done() or isinstance(ended.exception(), asyncio.CancelledError):
+        # A loop that ends cancels its tasks.
+        raise LoopEndedError
     return ended.result()
 
 

@@ -24,7 +24,7 @@ from snowplow_aio.runtime.foreign_text import events_text
 from snowplow_aio.runtime.tasks import start_task
 from snowplow_aio.runtime.throttled_log import QuietLogger, ThrottledLog, quiet_logger
 from snowplow_aio.runtime.turns import PIECE_BYTES, TURNS
-from snowplow_aio.runtime.waiting import LoopEndedError, result_of
+from snowplow_aio.runtime.waiting import LoopEndedError, LoopLateError, result_of
 
 log: QuietLogger = quiet_logger("snowplow_aio.tracking")
 
@@ -146,7 +146,9 @@ class CustomEmitter(AcceptingEmitter):
         else:
             # As `accept` has its caller wait: a tight loop would fill the memory otherwise.
             try:
-                result_of(self._accept_here(payloads), loop)
+                # Where something blocks the loop, the events go on by themselves.
+                with suppress(LoopLateError):
+                    result_of(partial(self._accept_here, payloads), loop)
             except LoopEndedError:
                 self.accept_nowait(payloads)
 

@@ -84,7 +84,7 @@ def given(**fields: Any) -> dict[str, Any]:
 
 
 def coroutine_functions(kind: type[_T]) -> type[_T]:
-    """Give *kind*, a class, the methods of `TrackMethods` as such that are like coroutine functions."""
+    """Mark the methods that *kind*, a class, has of `TrackMethods` as coroutine functions, in this class."""
     for name, method in vars(TrackMethods).items():
         if name.startswith("track_"):
             setattr(kind, name, like_coroutine_function(_copy(method)))
