@@ -9,12 +9,13 @@ from typing import Any
 
 import django
 from django.conf import settings
-from django.contrib.auth import logout
+from django.contrib.auth import get_user_model, logout
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template import Context, Template
 from django.urls import include, path, re_path
 from django.utils.decorators import sync_and_async_middleware
+from django.utils.functional import SimpleLazyObject
 from django.views import View
 
 from snowplow_aio.integrations.django import SnowplowMiddleware, tracker_of
@@ -232,6 +233,13 @@ def hello(request: HttpRequest) -> HttpResponse:
     return HttpResponse(f"hello {request.user.get_username()}")
 
 
+def token(request: HttpRequest) -> HttpResponse:
+    # As middleware for tokens does it: the session knows another user, or none.
+    request.user = SimpleLazyObject(lambda: get_user_model()(pk=42))  # type: ignore[assignment]
+    tracker_of(request).track(at("token"))
+    return HttpResponse()
+
+
 def log_out(request: HttpRequest) -> HttpResponse:
     assert request.user.is_authenticated
     logout(request)
@@ -246,6 +254,7 @@ urlpatterns = [
     path("async", async_view),
     path("hello", hello),
     path("log-out", log_out),
+    path("token", token),
     path("class", ClassView.as_view()),
     path("outside", quiet),
     path("inside", quiet),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -105,6 +107,11 @@ WRONG = {
 def test_a_wrong_setting_is_refused_when_the_project_starts(given: Any, said: str) -> None:
     with override_settings(SNOWPLOW_AIO=given), pytest.raises(ImproperlyConfigured, match=said):
         SnowplowMiddleware(lambda request: request)
+
+
+def test_it_may_be_imported_before_django_is_ready() -> None:
+    # As a module of models does that tracks.
+    subprocess.run([sys.executable, "-c", "import snowplow_aio.integrations.django"], check=True)
 
 
 def test_functions_may_be_named() -> None:
@@ -350,3 +357,11 @@ def test_the_user_is_who_the_request_has_now(user: Any) -> None:
     with override_settings(SNOWPLOW_AIO=setting(trackers)):
         client.get("/log-out")
     assert "uid" not in trackers.events[0]
+
+
+def test_a_user_whom_another_middleware_knows_goes_before_the_session(user: Any) -> None:
+    trackers, client = Trackers(), Client()
+    client.force_login(user)
+    with override_settings(SNOWPLOW_AIO=setting(trackers)):
+        client.get("/token")
+    assert trackers.events[0]["uid"] == "42"

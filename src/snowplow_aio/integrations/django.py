@@ -54,6 +54,9 @@ log: QuietLogger = quiet_logger("snowplow_aio.integrations")
 
 _throttled = ThrottledLog(log)
 
+# Django's own middleware for users. To import it would import models, before Django is ready for them.
+_AUTHENTICATION = "django.contrib.auth.middleware"
+
 # The names of ours at a request.
 _SCOPE = "_snowplow_scope"
 _IS_OVER = "_snowplow_is_over"
@@ -71,12 +74,12 @@ def user_id_of(request: Any) -> str | None:
     """
     user = getattr(request, "user", None)
     if isinstance(user, SimpleLazyObject) and user._wrapped is empty:  # noqa: SLF001 - Django asks so itself
-        user = _looked_up(request)
+        user = _looked_up(request, user)
     return str(user.pk) if user is not None and user.is_authenticated else None
 
 
-def _looked_up(request: Any) -> Any:
-    """Return the user of a request that nobody has asked for it; None if it cannot be known."""
+def _looked_up(request: Any, lazy: Any) -> Any:
+    """Return the user of a request whom nobody has looked up yet; None if that cannot be done here."""
     if getattr(request, _IS_OVER, False):
         return None
     if _is_loop_running():
@@ -84,6 +87,9 @@ def _looked_up(request: Any) -> Any:
             message = "an async view has not looked its user up: `await request.auser()` before it tracks"
             _throttled.log("user", logging.WARNING, message)
         return getattr(request, "_acached_user", None)
+    if getattr(lazy._setupfunc, "__module__", "") != _AUTHENTICATION:  # noqa: SLF001 - likewise
+        # Another middleware has its own idea of who the user is, such as by a token.
+        return lazy
     session = request.session
     was_accessed = session.accessed
     try:
@@ -423,8 +429,8 @@ _is_watching = False
 
 def _watch_errors() -> None:
     """Have the errors of requests known, also those that a middleware or a handler of the project answers."""
-    got_request_exception.connect(_failed, dispatch_uid="snowplow_aio")
     global _is_watching  # noqa: PLW0603 - Django's handlers are one class
+    got_request_exception.connect(_failed, dispatch_uid="snowplow_aio")
     if _is_watching:
         return
     _is_watching = True
