@@ -1,7 +1,7 @@
 """
 Every check of the project; `nox` without arguments runs all but those that take long.
 
-These are `chaos`, `fuzz`, `soak`, `neighbours`, `coverage`, `seeded_bugs` and `bench`.
+These are `chaos`, `fuzz`, `soak`, `neighbours`, `coverage` and `bench`.
 
 Needs nothing but nox and a supported Python. Each further supported Python
 that is found runs the tests too.
@@ -336,12 +336,16 @@ def install_pinned(
 
 @nox.session(python=PYTHONS[-1])
 def newest(session: nox.Session) -> None:
-    """Do what `faults`, `smoke` and, unmeasured, `coverage` do, in one environment."""
+    """Do what `faults`, `smoke`, `seeded_bugs` and, unmeasured, `coverage` do, in one environment."""
     session.install(*group("tests"), *group("bench"), PACKAGE, env=PURE | BYTECODE)
     # Traced, they take nearly twice as long.
     run_pytest(session, *UNIT)
     run_pytest(session, *COMPAT, *without(*UNMEASURED))
-    run_pytest(session, FAULTS, NEIGHBOURS, *UNMEASURED, BENCHMARKS)
+    # At once: the tests of faults mostly wait, and the others mostly compute.
+    run_side_by_side(
+        lambda: run_pytest(session, FAULTS, NEIGHBOURS, *UNMEASURED, BENCHMARKS),
+        lambda: seed_bugs(session),
+    )
 
 
 @nox.session(python=PYTHONS[-1])

@@ -76,7 +76,7 @@ gc.collect()
 }
 
 
-@pytest.mark.parametrize("late", scale(["a function of atexit", "a thread that goes on"], list(LATE)))
+@pytest.mark.parametrize("late", LATE)
 async def test_what_is_tracked_at_the_very_end_arrives(late: str, collector: Collector) -> None:
     ended = await run(f"tracker.track(PAGE)\n{LATE[late]}", collector.url)
     assert (ended.code, ended.said, collector.accepted.total()) == (0, "", 2)
