@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from typing import Any
 
 from celery import Celery, chain, chord, group
+from celery.signals import task_failure, task_success
 
 from snowplow_aio import MemoryEmitter, StructuredEvent, Tracker, use_subject
 from snowplow_aio.integrations.celery import connect
@@ -20,6 +22,29 @@ app.conf.broker_connection_retry_on_startup = True
 connect()
 
 _meeting = threading.Barrier(2, timeout=30)
+
+
+@task_success.connect
+def keep_result(sender: Any, result: Any, **_: Any) -> None:
+    """
+    Keep how a task has ended, for who has sent it.
+
+    Celery keeps the state of an attempt that asks for another one after it has asked. Where another thread has
+    been quicker than that, the last state that it keeps is not the end.
+    """
+    keep(sender.request.id, {"status": "SUCCESS", "result": result})
+
+
+@task_failure.connect
+def keep_failure(task_id: str, exception: BaseException, **_: Any) -> None:
+    """Do the same for a task that fails."""
+    keep(task_id, {"status": "FAILURE", "result": repr(exception)})
+
+
+def keep(task_id: str, ending: dict[str, Any]) -> None:
+    """Keep how the task of this id has ended."""
+    backend: Any = app.backend
+    backend.client.set(f"ended-{task_id}", json.dumps(ending))
 
 
 def tracked() -> list[dict[str, str]]:

@@ -56,17 +56,11 @@ def start(new_worker: NewWorker, broker: RedisServer, pool: str) -> Worker:
 
 def done(broker: RedisServer, task: Any) -> Any:
     """Return the result of *task*, or of the one with this id, when a worker has kept it."""
-    key = f"celery-task-meta-{getattr(task, 'id', task)}"
+    key = f"ended-{getattr(task, 'id', task)}"
     with redis.Redis(port=broker.port) as client:
-
-        def kept() -> Any:
-            # A retry is kept, too.
-            found: Any = client.get(key)
-            result = json.loads(found or "{}")
-            return result if result.get("status") in {"SUCCESS", "FAILURE"} else None
-
-        wait_until(kept)
-        result = kept()
+        wait_until(lambda: client.exists(key))
+        kept: Any = client.get(key)
+    result = json.loads(kept)
     assert result["status"] == "SUCCESS", result
     return result["result"]
 
