@@ -514,6 +514,15 @@ class LocalStore(EventStore):
         """Take all of *payloads* if there is room and nobody waits for it; return whether they were taken."""
         return False
 
+    def holds(self, payload: Payload) -> bool:  # noqa: ARG002
+        """
+        Return whether the event of *payload* waits. Safe from any thread.
+
+        It is asked where a signal handler has raised in the midst of `add_nowait`: by True, which a store
+        that does not know may say, the event stays counted.
+        """
+        return True
+
     @property
     def waits_for_room(self) -> bool:
         """Whether `add` may wait, so that it must be awaited."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -28,6 +29,7 @@ from snowplow_aio.outcomes import EmitterStats, FlushResult
 from snowplow_aio.runtime import portal
 from snowplow_aio.runtime.foreign_text import shown
 from snowplow_aio.runtime.midst import busy, here
+from snowplow_aio.runtime.tasks import start_task
 from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
 from snowplow_aio.runtime.waiting import LoopEndedError, LoopLateError, result_of
 from snowplow_aio.tracking import tracker as awaited
@@ -328,9 +330,12 @@ class Tracker(TrackMethods["Tracker"], AnyTracker):
         return next((loop for loop in loops if loop is not None), None)
 
     def _is_delivering_here(self) -> bool:
-        """Return whether the loop that delivers is the running one, which cannot wait for itself."""
+        """Return whether the loop that delivers, or will, is the running one: it cannot wait for itself."""
         running = asyncio._get_running_loop()  # noqa: SLF001 - public in C, and does not raise
-        return running is not None and any(emitter.running_loop is running for emitter in self._emitters)
+        if running is None:
+            return False
+        delivers = any(emitter.running_loop is running for emitter in self._emitters)
+        return delivers or (self._face_of is None and portal.is_here())
 
     def _check_can_wait(self, method: str) -> None:
         if self._is_delivering_here():
@@ -349,7 +354,7 @@ class Tracker(TrackMethods["Tracker"], AnyTracker):
         Return the result of *call*, a coroutine function, which runs in the loop that delivers.
 
         Raises:
-            LoopLateError: If it takes longer than *seconds*.
+            LoopLateError: If it takes longer than *seconds*, or has to go on when this call is over.
         """
         guest = object()
         longest = None if seconds is None else seconds + _LATE_SECONDS
@@ -357,9 +362,18 @@ class Tracker(TrackMethods["Tracker"], AnyTracker):
             loop = self._loop if self._face_of is not None else None
             try:
                 loop = portal.entered(guest) if loop is None else loop
-            except RuntimeError:
+            except RuntimeError as error:
                 # At the very end of the interpreter no thread can be started any more.
-                return asyncio.run(call())
+                running = asyncio._get_running_loop()  # noqa: SLF001 - public in C, and does not raise
+                if isinstance(error.__cause__, OSError):
+                    # No descriptor is free, for no other loop either.
+                    raise LoopLateError from error
+                if running is None:
+                    return asyncio.run(call())
+                # This call is a step of that loop, which goes on afterwards.
+                going_on = start_task(running, call(), context=contextvars.copy_context())
+                going_on.add_done_callback(_log_failure)
+                raise LoopLateError from None
             try:
                 return result_of(call, loop, longest)
             except LoopEndedError:
@@ -402,7 +416,7 @@ class Tracker(TrackMethods["Tracker"], AnyTracker):
             """Never called."""
 
 
-def _log_failure(ended: concurrent.futures.Future[Any]) -> None:
+def _log_failure(ended: concurrent.futures.Future[Any] | asyncio.Future[Any]) -> None:
     """Log the error of a call whose caller could not wait for it."""
     error = None if ended.cancelled() else ended.exception()
     if error is not None:

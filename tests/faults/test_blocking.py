@@ -189,6 +189,145 @@ print(tracker.close().delivered)
     assert "never awaited" not in ended.said
 
 
+async def test_an_exception_out_of_a_signal_handler_loses_no_count(collector: Collector) -> None:
+    # At every place where Python may call a handler: where a function begins, and where one of C has ended.
+    program = """
+class OverTime(Exception):
+    pass
+
+def handle(frame, event, _argument):
+    global left
+    if event in ("call", "c_return") and frame.f_code is not attempt.__code__:
+        left -= 1
+        if left == 0:
+            sys.setprofile(None)
+            raise OverTime
+
+def attempt():
+    sys.setprofile(handle)
+    try:
+        tracker.track(PAGE)
+    finally:
+        sys.setprofile(None)
+
+tracker.track(PAGE)
+tracker.flush(timeout=30)
+places = over = 0
+while over == places:
+    places += 1
+    left = places
+    try:
+        attempt()
+    except OverTime:
+        over += 1
+flushed, stats = tracker.flush(timeout=30), tracker.stats()["http"]
+print(over > 40, flushed.pending, stats.accepted - stats.delivered, tracker.close().pending, stats.accepted)
+"""
+    ended = await run(program, collector.url)
+    assert (ended.said, ended.printed[0].split()[:-1]) == ("", ["True", "0", "0", "0"])
+    assert collector.accepted.total() == int(ended.printed[0].split()[-1])
+
+
+async def test_an_interrupt_while_the_thread_starts_leaves_the_next_call_to_start_it(
+    collector: Collector,
+) -> None:
+    program = """
+import _thread
+start = _thread.start_new_thread
+def interrupted(*arguments):
+    _thread.start_new_thread = start
+    start(*arguments)
+    raise KeyboardInterrupt
+_thread.start_new_thread = interrupted
+try:
+    tracker.track(PAGE)
+except KeyboardInterrupt:
+    print("interrupted")
+tracker.track(PAGE)
+print(tracker.flush(timeout=30).pending, tracker.stats()["http"].delivered)
+"""
+    ended = await run(program, collector.url)
+    assert (ended.printed, ended.said) == (["interrupted", "0 1"], "")
+
+
+async def test_where_no_descriptor_is_free_events_wait_for_one(collector: Collector) -> None:
+    program = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+taken = []
+try:
+    while True: taken.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+tracker.track(PAGE)
+tracker.track_nowait(PAGE)
+print(tracker.flush(timeout=5).pending)
+for descriptor in taken: os.close(descriptor)
+tracker.track(PAGE)
+print(tracker.flush(timeout=30).delivered)
+"""
+    ended = await run(program, collector.url)
+    assert (ended.printed, ended.said) == (["2", "3"], "")
+
+
+async def test_where_no_thread_can_start_a_call_in_a_running_loop_does_not_raise(
+    collector: Collector,
+) -> None:
+    program = """
+import _thread
+start = _thread.start_new_thread
+def refuse(*arguments):
+    raise RuntimeError("can't start new thread")
+_thread.start_new_thread = refuse
+
+async def same(draft):
+    return draft
+
+async def cell():
+    tracker.track(PAGE)
+    print(tracker.flush(timeout=5).pending)
+    tracker.add_enricher(same)
+    tracker.track(PAGE)
+    await asyncio.sleep(0.1)
+
+asyncio.run(cell())
+print(tracker.stats()["http"].accepted)
+_thread.start_new_thread = start
+print(tracker.close().pending)
+"""
+    ended = await run(program, collector.url)
+    assert (ended.printed, ended.said) == (["1", "2", "0"], "")
+    assert collector.accepted.total() == 2
+
+
+async def test_in_a_hook_no_call_of_any_tracker_waits_for_the_thread_that_it_holds(
+    collector: Collector,
+) -> None:
+    program = """
+from snowplow_aio import ConfigurationError
+
+def hook(_count):
+    for call in (other.flush, other.close, lambda: other.track_and_confirm(PAGE)):
+        try:
+            call()
+        except ConfigurationError as error:
+            said.append(str(error).split(":")[0])
+    other.track(PAGE)
+
+async def same(draft):
+    return draft
+
+said = []
+other = Tracker(HttpEmitter(sys.argv[1])).add_enricher(same)
+hooked = Tracker(HttpEmitter(sys.argv[1], on_success=hook))
+hooked.track(PAGE)
+hooked.close()
+print(*said, other.close().delivered)
+"""
+    ended = await run(program, collector.url)
+    assert (ended.printed, ended.said) == (["flush close track_and_confirm 1"], "")
+
+
 # --- threads and processes
 
 
@@ -204,6 +343,25 @@ print(tracker.close().delivered)
 """
     ended = await run(program, collector.url)
     assert (ended.printed, ended.said, collector.accepted.total()) == (["4000"], "", 4000)
+
+
+async def test_threads_at_once_do_not_wait_for_each_other_at_each_event() -> None:
+    # Each such wait is a change of threads, of which the system keeps count.
+    program = """
+import resource
+def work():
+    for _ in range(3000):
+        tracker.track_page_view("https://shop.example/")
+threads = [threading.Thread(target=work) for _ in range(8)]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before, tracker.stats()["http"].accepted)
+"""
+    ended = await run(program, DEAD, 0)
+    changes, accepted = map(int, ended.printed[0].split())
+    assert accepted == 24_000
+    assert changes < accepted / 2
 
 
 FORKS = {
@@ -261,6 +419,36 @@ print("parent", sum(counts) + 1)
     assert ended.said == ""
     assert ended.printed[:-1] == ["child 1"] * 5
     assert collector.accepted.total() == int(ended.printed[-1].removeprefix("parent ")) + 5
+
+
+@pytest.mark.parametrize("emitter", ["HttpEmitter(sys.argv[1])", "Custom()"])
+async def test_the_threads_of_a_child_may_all_be_the_first(emitter: str, collector: Collector) -> None:
+    # As in a server that has made its tracker before it forks.
+    program = f"""
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+warnings.simplefilter("ignore", DeprecationWarning)
+
+class Custom:
+    def input(self, payload):
+        pass
+
+tracker = Tracker({emitter})
+tracker.track(PAGE)
+tracker.flush(timeout=30)
+sys.setswitchinterval(1e-6)
+for _ in range({scale(12, 100)}):
+    pid = os.fork()
+    if pid == 0:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(tracker.track, [PAGE] * 40))
+        result, (stats,) = tracker.flush(timeout=30), tracker.stats().values()
+        print(stats.accepted, stats.delivered, result.pending, flush=True)
+        os._exit(0)
+    os.waitpid(pid, 0)
+"""
+    ended = await run(program, collector.url)
+    assert (set(ended.printed), ended.said) == ({"40 40 0"}, "")
 
 
 async def test_nothing_starts_before_the_first_event() -> None:

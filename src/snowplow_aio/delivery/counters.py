@@ -154,13 +154,28 @@ class Counters:
 
     # --- in
 
-    def accept(self, count: int = 1) -> int:
-        """Count *count* events in; return the number of their flush window."""
+    def accept(self, count: int = 1, counted: list[int] | None = None) -> int:
+        """
+        Count *count* events in.
+
+        Args:
+            count: Number of events, from 1.
+
+            counted: Gets the number of their flush window. The caller has it then even if a signal handler
+                raises before this method returns.
+
+        Returns:
+            The number of their flush window.
+        """
         with self._lock:
             window = self._open_window
+            number = window.number
+            # Between these lines Python looks for no signal.
             window.accepted += count
             self.accepted += count
-            return window.number
+            if counted is not None:
+                counted.append(number)
+            return number
 
     def refuse(self, window: int, count: int) -> None:
         """Take back *count* events of *window*: the caller was told that they were not accepted."""
@@ -168,6 +183,7 @@ class Counters:
             found = self._find(window)
             found.accepted -= count
             self.accepted -= count
+        self._wake()
 
     # --- out
 

@@ -16,21 +16,22 @@ from anyio import CancelScope, move_on_after
 
 from snowplow_aio.abc import AcceptingEmitter, EventStore, Hook, LocalStore, Transport
 from snowplow_aio.delivery import at_exit, complaints
-from snowplow_aio.delivery.back_pressure import BackPressure, add_blocking
+from snowplow_aio.delivery.back_pressure import BackPressure
 from snowplow_aio.delivery.binding import Binding, Job
 from snowplow_aio.delivery.counters import Counters
+from snowplow_aio.delivery.entry import add_blocking, take_back
 from snowplow_aio.delivery.hooks import Hooks, OnFailure, OnSuccess, hooks_of
 from snowplow_aio.delivery.loop import DeliveryLoop
 from snowplow_aio.delivery.memory_store import MemoryStore
 from snowplow_aio.delivery.settled import settled
 from snowplow_aio.delivery.supervisor import LifeCycle, Supervisor
-from snowplow_aio.exceptions import ConfigurationError, QueueFullError
+from snowplow_aio.exceptions import ConfigurationError
 from snowplow_aio.model.arguments import check_argument, check_flush_timeout, check_seconds
 from snowplow_aio.model.payload import Payload
 from snowplow_aio.model.stored_event import StoredEvent
 from snowplow_aio.outcomes import EmitterStats, FlushResult
 from snowplow_aio.policies import Batching, Retry
-from snowplow_aio.runtime import fork, losses, servers, turns
+from snowplow_aio.runtime import fork, losses, one_by_one, servers, turns
 from snowplow_aio.runtime.tasks import start_task
 from snowplow_aio.runtime.throttled_log import QuietLogger, quiet_logger
 
@@ -125,7 +126,6 @@ class BufferedEmitter(AcceptingEmitter):
 
     def _begin(self) -> None:
         """Start from nothing, in this process."""
-        self._process_marker = fork.process_marker()
         self._counters = Counters()
         self._delivery = self.new_delivery(self._store, self._counters)
         self._supervisor = Supervisor(self.name, log=log, failure="%s: the delivery failed and starts again")
@@ -142,6 +142,7 @@ class BufferedEmitter(AcceptingEmitter):
         self._warned_of = 0
         self._is_loss_told = False
         at_exit.watch(self)
+        self._process_marker = fork.process_marker()
 
     def new_back_pressure(self, store: LocalStore) -> BackPressure:
         """Return a rule that makes `track` wait while *store* is nearly full."""
@@ -179,7 +180,8 @@ class BufferedEmitter(AcceptingEmitter):
         is_elsewhere = loop is not supervisor.loop or supervisor.state is not _RUNNING
         if is_elsewhere and loop is not None:
             self._attach(loop)
-        self._take(payloads, self._now())
+        with one_by_one.ONE_BY_ONE:
+            self._take(payloads, self._now())
         if is_elsewhere and not self._supervisor.has_loop:
             self._wait_for_loop(loop)
 
@@ -207,25 +209,23 @@ class BufferedEmitter(AcceptingEmitter):
         if supervisor.state is not _RUNNING or supervisor.loop is None or not supervisor.loop.is_running():
             self.start_delivery()
         if self.waits_for_room and supervisor.state is not _STOPPED:
-            window = self._counters.accept(len(payloads))
             now, loop, dropped = self._now(), self._binding.running_loop, self._drop_at_entry
-            add_blocking(self._store, payloads, now=now, window=window, dropped=dropped, loop=loop)
+            add_blocking(self._store, self._counters, payloads, now=now, dropped=dropped, loop=loop)
             return
-        self._take(payloads, self._now())
+        with one_by_one.ONE_BY_ONE:
+            self._take(payloads, self._now())
         if self._store.is_above_high_water and self._delivery.breaker.failures == 0:
-            loop = self._binding.running_loop
-            if loop is not None:
-                self._back_pressure.block(self._counters.delivered, loop)
+            self._back_pressure.block(self._counters.delivered, self._binding.running_loop)
 
     def _take(self, payloads: Sequence[Payload], now: float) -> None:
         if self._supervisor.state is _STOPPED:
             self._refuse_closed(payloads)
             return
-        window = self._counters.accept(len(payloads))
+        counted: list[int] = []
         try:
-            dropped = self._store.add_nowait(payloads, now, window)
-        except QueueFullError:
-            self._counters.refuse(window, len(payloads))
+            dropped = self._store.add_nowait(payloads, now, self._counters.accept(len(payloads), counted))
+        except BaseException as error:
+            take_back(payloads, counted, error, self._counters, store=self._store, delivery=self._delivery)
             raise
         if dropped:
             self._drop_at_entry(dropped, "queue_full")
@@ -326,12 +326,12 @@ class BufferedEmitter(AcceptingEmitter):
 
     def _after_fork(self) -> None:
         # The parent delivers its events; its connections are not touched.
-        log.debug("%s: forked; the child begins with an empty store", self.name)
-        self._binding.abandon()
-        self._store.abandon()
-        self._transport.abandon()
-        self._hooks.abandon()
-        self._begin()
+        with fork.lock():
+            if not self._process_marker[0]:
+                log.debug("%s: forked; the child begins with an empty store", self.name)
+                for left in (self._binding, self._store, self._transport, self._hooks):
+                    left.abandon()
+                self._begin()
 
     # --- the supervised work
 

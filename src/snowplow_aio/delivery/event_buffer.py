@@ -88,6 +88,13 @@ class EventBuffer:
         """Return whether *events* would fit if nothing else was there."""
         return len(events) <= self.capacity and size_of(events) <= self.capacity_bytes
 
+    def holds(self, payload: Payload) -> bool:
+        """Return whether the event of *payload* waits."""
+        with self._lock:
+            # A copy: a signal handler may put events in meanwhile.
+            waiting = [*self._usual, *self._anonymous]
+        return any(event.payload is payload for event in waiting)
+
     def oldest(self) -> StoredEvent | None:
         """Return the event that has waited longest, or None."""
         with self._lock:
@@ -170,11 +177,19 @@ class EventBuffer:
         return removed
 
     def _append(self, events: list[StoredEvent], size: int) -> None:
+        usual: list[StoredEvent] = []
+        anonymous: list[StoredEvent] = []
         for event in events:
             encoded: PayloadBytes = event.payload
-            (self._anonymous if encoded.anonymous else self._usual).append(event)
-        self.count += len(events)
+            (anonymous if encoded.anonymous else usual).append(event)
+        count = len(events)
+        # All or nothing, also where a signal handler raises: Python looks for signals after a call.
+        self.count += count
         self.size += size
+        try:
+            self._usual.extend(usual)
+        finally:
+            self._anonymous.extend(anonymous)
 
     def _has_room(self, count: int, size: int) -> bool:
         return self.count + count <= self.capacity and self.size + size <= self.capacity_bytes

@@ -34,6 +34,7 @@ from snowplow_aio.delivery.verdict import (
     rejection,
 )
 from snowplow_aio.exceptions import TransportError
+from snowplow_aio.model.payload import Payload
 from snowplow_aio.model.stored_event import StoredEvent, attempt
 from snowplow_aio.outcomes import EmitterStats
 from snowplow_aio.policies import Batching, Retry
@@ -205,6 +206,10 @@ class DeliveryLoop:
         """
         self._is_abandoned = True
         return [event for batch in self._in_hand for event in batch.unsettled()]
+
+    def has_in_hand(self, payload: Payload) -> bool:
+        """Return whether the event of *payload* is leased and not settled; safe from any thread."""
+        return any(event.payload is payload for batch in tuple(self._in_hand) for event in batch.unsettled())
 
     def stats(self, now: float) -> EmitterStats:
         """Return the numbers of counters, store and loop at *now*, in seconds of the loop's clock."""

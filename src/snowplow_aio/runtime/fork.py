@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
 from contextlib import suppress
 from typing import Protocol
 from weakref import WeakSet
 
 _kept: list[object] = []
+
+# By process: a lock of the parent that a thread held at the fork is never released in the child.
+_locks: dict[int, threading.RLock] = {}
 
 # MADV_WIPEONFORK of Linux, for which `mmap` has no name: the page is empty in the child of a fork.
 _WIPE_ON_FORK = 18
@@ -17,6 +21,16 @@ _WIPE_ON_FORK = 18
 def never_finalize(thing: object) -> None:
     """Keep *thing* for ever: its finalizer would touch the connections of the parent process."""
     _kept.append(thing)
+
+
+def lock() -> threading.RLock:
+    """
+    Return the lock of this process under which what belongs to the parent is replaced.
+
+    The first calls in a child may come from several threads at once. Whoever has it looks at the process
+    marker once more; the marker is replaced last.
+    """
+    return _locks.setdefault(os.getpid(), threading.RLock())
 
 
 class ProcessMarker(Protocol):

@@ -6,6 +6,8 @@ import _thread
 import asyncio
 import contextvars
 import os
+import selectors
+import socket
 import sys
 import threading
 import time
@@ -44,6 +46,10 @@ class _Portal:
             _thread.start_new_thread(self._start_thread, ())
         except RuntimeError:
             self.loop.close()
+            raise
+        except BaseException:
+            # Of a signal handler. It may have started, for nobody.
+            self.loop.call_soon_threadsafe(self._ends.set)
             raise
 
     def _start_thread(self) -> None:
@@ -92,7 +98,7 @@ def enter(guest: object, call: Callable[[], None]) -> None:
         call: A function that does not block. It runs in an empty context.
 
     Raises:
-        RuntimeError: If no thread can be started, as at the very end of the interpreter.
+        RuntimeError: If no thread or no loop can be made, as at the very end of the interpreter.
     """
     with _lock:
         if _is_starting:
@@ -117,15 +123,19 @@ def _started(before: _Portal | None) -> _Portal:
     _is_starting = True
     try:
         portal = _Portal()
+    except OSError as error:
+        # No descriptor is free for a loop.
+        raise RuntimeError("no event loop can be made") from error
     finally:
         _is_starting = False
     if _portal is not before and _portal is not None:
         portal.loop.close()
         return _portal
-    _portal = portal
     try:
+        _portal = portal
         portal.start()
-    except RuntimeError:
+    except BaseException:
+        # That no thread can be started, or what a signal handler raises.
         _portal = None
         raise
     return portal
@@ -136,7 +146,7 @@ def entered(guest: object) -> asyncio.AbstractEventLoop:
     Have the thread live for *guest* until it leaves, and return its loop.
 
     Raises:
-        RuntimeError: If no thread can be started, as at the very end of the interpreter.
+        RuntimeError: If no thread or no loop can be made, as at the very end of the interpreter.
     """
     enter(guest, lambda: None)
     loop = loop_of(guest)
@@ -168,6 +178,12 @@ def leave(guest: object, *, is_last_to_stay: bool = False) -> None:
     portal.end()
 
 
+def is_here() -> bool:
+    """Return whether this code runs in the loop of the thread, as a hook does."""
+    portal = _portal
+    return portal is not None and asyncio._get_running_loop() is portal.loop  # noqa: SLF001 - public in C, and does not raise
+
+
 def is_held_here() -> bool:
     """
     Return whether this thread is in the midst of `enter` or `leave`.
@@ -194,6 +210,10 @@ def _plain_loop() -> asyncio.AbstractEventLoop:
     """Return a loop of asyncio itself, whatever policy the application has chosen."""
     if sys.platform == "win32":
         return asyncio.ProactorEventLoop()
+    # Where too few descriptors are free, half a loop would be left, of which Python complains.
+    with selectors.DefaultSelector():
+        for end in socket.socketpair():
+            end.close()
     return asyncio.SelectorEventLoop()
 
 

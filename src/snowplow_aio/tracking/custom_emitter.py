@@ -79,7 +79,6 @@ class CustomEmitter(AcceptingEmitter):
 
     def _begin(self) -> None:
         """Start from nothing, in this process."""
-        self._process_marker = fork.process_marker()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[Payload] = deque()
         self._tasks: dict[asyncio.Task[None], _Rest] = {}
@@ -93,6 +92,7 @@ class CustomEmitter(AcceptingEmitter):
         self._throttled = ThrottledLog(log)
         self._confirmations = Confirmations()
         self._warned_of = 0
+        self._process_marker = fork.process_marker()
 
     # --- accepting
 
@@ -193,9 +193,11 @@ class CustomEmitter(AcceptingEmitter):
         """Count *payloads* in; return whether they can be handed over. Otherwise they are dropped."""
         size = sum([payload.size for payload in payloads])
         held = self._accepted - self._delivered - self._dropped.total()
-        self._accepted += len(payloads)
+        # Threads take turns at calls: there is none between the reading and the writing of a number.
+        count = len(payloads)
+        self._accepted += count
         self._held_bytes += size
-        fits = held + len(payloads) <= _MOST_HELD and self._held_bytes <= max(size, _MOST_BYTES)
+        fits = held + count <= _MOST_HELD and self._held_bytes <= max(size, _MOST_BYTES)
         if fits and self._closed is None:
             return True
         for payload in payloads:
@@ -211,8 +213,10 @@ class CustomEmitter(AcceptingEmitter):
 
     def _after_fork(self) -> None:
         # The parent hands over its events. Its tasks belong to a loop that does not run here.
-        fork.never_finalize(self._tasks)
-        self._begin()
+        with fork.lock():
+            if not self._process_marker[0]:
+                fork.never_finalize(self._tasks)
+                self._begin()
 
     # --- handing over
 
