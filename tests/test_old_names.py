@@ -94,6 +94,14 @@ ARGUMENT_ROWS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: UNTYPED.HttpEmitter("c.example", "http", 80),
         r"^HttpEmitter\(\) takes endpoint by position; everything else is given by name: method=, protocol=",
     ),
+    "Tracker without": (
+        UNTYPED.Tracker,
+        r"^Tracker\(\) missing 1 required positional argument: 'emitters'$",
+    ),
+    "Tracker twice": (
+        lambda: UNTYPED.Tracker("shop", emitters=MemoryEmitter()),
+        r"^Tracker\(\) got multiple values for argument 'emitters'$",
+    ),
     "Tracker by position": (
         lambda: UNTYPED.Tracker("ns", MemoryEmitter()),
         r"^Tracker\(\) takes emitters by position; everything else is given by name: namespace=, app_id=",
@@ -327,7 +335,7 @@ ATTRIBUTE_ROWS: dict[str, tuple[Callable[[], Any], str, str]] = {
     "close": (tracker, "close", r"use await aclose\(\)"),
     "cancel_flush": (lambda: HttpEmitter("c.example"), "cancel_flush", r"use cancel_flush_timer\(\)"),
     "cancelFlush": (RedisEmitter, "cancelFlush", r"use cancel_flush_timer\(\)"),
-    "sync_flush": (CeleryEmitter, "sync_flush", r"use await flush\(\)"),
+    "sync_flush": (CeleryEmitter, "sync_flush", r"use flush\(\) of the tracker$"),
     "setFlushTimer": (lambda: HttpEmitter("c.example"), "setFlushTimer", "use set_flush_timer"),
     "setUserId": (Subject, "setUserId", "use set_user_id"),
 }

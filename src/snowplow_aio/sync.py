@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -451,9 +452,16 @@ def from_async(tracker: awaited.Tracker) -> Tracker:
     return face
 
 
-def __getattr__(name: str) -> Any:
-    if name != "RedisWorker":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from snowplow_aio.redis.blocking_worker import RedisWorker  # noqa: PLC0415 - loads redis-py
+if not TYPE_CHECKING:
+    # Type checkers would take every name.
 
-    return RedisWorker
+    def __getattr__(name: str) -> Any:
+        if name != "RedisWorker":
+            package = sys.modules["snowplow_aio"]
+            if not name.startswith("_") and name in package.__all__:
+                # For an AttributeError, `from ... import` says only that.
+                raise ImportError(f"{__name__} has no {name!r}: import it from snowplow_aio", name=__name__)
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from snowplow_aio.redis.blocking_worker import RedisWorker  # noqa: PLC0415 - loads redis-py
+
+        return RedisWorker

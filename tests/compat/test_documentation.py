@@ -46,7 +46,7 @@ def test_a_block_that_fails_and_one_that_leaves_a_thing_unclosed_fail_alone(tmp_
         page.write_text(PAGE)
     pytest = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", ".", "--confcutdir", "."]
     ended = subprocess.run(
-        [*pytest, "-q", "-W", "error", "--color=no", "README.md", "docs"],
+        [*pytest, "-q", "-p", "no:asyncio", "-W", "error", "--color=no", "README.md", "docs"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -134,8 +134,11 @@ def test_hooks_may_use_all_that_flask_knows_of_a_request(trackers: Trackers) -> 
     assert (event["uid"], asked) == ("ada of main", [(True, "gold")])
 
 
-def test_a_page_view_has_the_user_though_flask_has_left_the_request(trackers: Trackers) -> None:
-    app = shop(trackers, user_id=lambda _: session.get("user"), page_views=PageViews())
+@pytest.mark.parametrize("page_views", [PageViews(), True])
+def test_a_page_view_has_the_user_though_flask_has_left_the_request(
+    trackers: Trackers, page_views: PageViews | bool
+) -> None:
+    app = shop(trackers, user_id=lambda _: session.get("user"), page_views=page_views)
 
     @app.get("/")
     def view() -> str:

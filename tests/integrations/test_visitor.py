@@ -666,7 +666,7 @@ async def test_quart_tracks_about_the_visitor(trackers: Trackers) -> None:
         ({"without_consent": "all"}, r"^without_consent: must be 'nothing' or 'anonymous', got 'all'$"),
         ({"cookie_prefix": None}, r"^cookie_prefix: must be a string, got None$"),
         ({"network_cookie": b"sp"}, r"^network_cookie: must be a string, got b'sp'$"),
-        ({"page_views": True}, r"^page_views: must be a PageViews, or None, got True$"),
+        ({"page_views": "all"}, r"^page_views: must be a PageViews, True, False or None, got 'all'$"),
     ],
 )
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from wsgiref.util import FileWrapper
 
 import pytest
 
+import snowplow_aio
 from snowplow_aio import StructuredEvent, Tracker, current_subject, sync, use_subject
 from snowplow_aio.exceptions import ConfigurationError
 from snowplow_aio.integrations import asgi
@@ -337,9 +338,17 @@ def test_an_async_tracker_is_refused_and_the_right_one_named(trackers: Trackers)
         SnowplowMiddleware(html, make)(environ_of(), lambda *_: None)  # type: ignore[arg-type] # likewise
 
 
+def test_a_function_without_return_is_said_to_need_one() -> None:
+    def make() -> None:
+        sync.Tracker(snowplow_aio.MemoryEmitter())
+
+    with pytest.raises(ConfigurationError, match=r"^make_tracker: must return the tracker that it makes"):
+        SnowplowMiddleware(html, make)(environ_of(), lambda *_: None)  # type: ignore[arg-type] # that is the mistake
+
+
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("timeout", -1), ("page_views", True), ("platform", "nowhere"), ("consent", "yes"), ("errors", "yes")],
+    [("timeout", -1), ("page_views", "all"), ("platform", "nowhere"), ("consent", "yes"), ("errors", "yes")],
 )
 def test_a_wrong_option_is_named(trackers: Trackers, argument: str, value: Any) -> None:
     with pytest.raises(ValueError, match=argument):

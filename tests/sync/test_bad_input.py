@@ -115,3 +115,12 @@ OLD = {
 def test_old_names_say_what_blocks(old: str, new: str) -> None:
     with pytest.raises(AttributeError, match=new):
         getattr(sync.Tracker(MemoryEmitter()), old)
+
+
+def test_an_import_from_the_wrong_module_names_the_right_one() -> None:
+    with pytest.raises(
+        ImportError, match=r"^snowplow_aio\.sync has no 'HttpEmitter': import it from snowplow_aio$"
+    ):
+        from snowplow_aio.sync import HttpEmitter  # type: ignore[attr-defined] # noqa: F401
+    with pytest.raises(ImportError, match="cannot import name 'Walrus'"):
+        from snowplow_aio.sync import Walrus  # type: ignore[attr-defined] # noqa: F401

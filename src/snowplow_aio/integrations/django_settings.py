@@ -11,7 +11,6 @@ from typing import Any
 
 from snowplow_aio.abc import BlockingTracker
 from snowplow_aio.exceptions import SnowplowError
-from snowplow_aio.integrations.page_views import PageViews
 from snowplow_aio.integrations.per_process import TrackerPerProcess
 from snowplow_aio.integrations.setup_options import Setup, SetupOptions
 from snowplow_aio.runtime.foreign_text import shown
@@ -85,10 +84,6 @@ def _read(default_user_id: Callable[[Any], Any]) -> Installed:
     options |= {
         name.lower(): value for name, value in found.items() if name.lower() in SetupOptions.__annotations__
     }
-    if options.get("page_views") is True:
-        options["page_views"] = PageViews()
-    elif options.get("page_views") is False:
-        options["page_views"] = None
     try:
         setup = Setup(**options)
         return Installed(setup, setup.per_process(_source(found)))

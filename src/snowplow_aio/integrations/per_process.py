@@ -86,7 +86,8 @@ class TrackerPerProcess:
         if not _is_blocking(tracker):
             if inspect.iscoroutine(tracker):
                 tracker.close()
-            raise ConfigurationError.about("make_tracker", tracker, _RULE)
+            rule = _RULE if tracker is not None else "must return the tracker that it makes"
+            raise ConfigurationError.about("make_tracker", tracker, rule)
         if self._platform is not None:
             tracker.set_default_platform(self._platform)
         if self.timeout is not None:

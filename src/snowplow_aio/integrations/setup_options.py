@@ -23,7 +23,8 @@ class SetupOptions(VisitorOptions, total=False):
         timeout: Seconds that closing the tracker takes at most, at least 0; None, the default,
             for the `drain_timeout` of its emitters.
 
-        page_views: Which requests are tracked as page views; None, the default, for no request.
+        page_views: Which requests are tracked as page views: a `PageViews`, or True for its defaults.
+            None or False, the default, for no request.
 
         errors: Whether exceptions that a request raises are tracked, as `ApplicationError`: those
             that nobody handles, and those that the application answers with a status of 500 or more.
@@ -36,7 +37,7 @@ class SetupOptions(VisitorOptions, total=False):
 
     platform: str | None
     timeout: float | None
-    page_views: PageViews | None
+    page_views: PageViews | bool | None
     errors: bool
 
 
@@ -60,12 +61,14 @@ class Setup:
         *,
         platform: str | None = "srv",
         timeout: float | None = None,
-        page_views: PageViews | None = None,
+        page_views: PageViews | bool | None = None,
         errors: bool = False,
         **options: Unpack[VisitorOptions],
     ) -> None:
+        if isinstance(page_views, bool):
+            page_views = PageViews() if page_views else None
         is_choice = page_views is None or isinstance(page_views, PageViews)
-        check_argument(is_choice, "page_views", page_views, "must be a PageViews, or None")
+        check_argument(is_choice, "page_views", page_views, "must be a PageViews, True, False or None")
         self.page_views: PageViews | None = page_views
         check_argument(isinstance(errors, bool), "errors", errors, "must be True or False")
         self.errors: RequestErrors | None = RequestErrors() if errors else None

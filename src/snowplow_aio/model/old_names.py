@@ -173,8 +173,8 @@ Besides those of other trackers these are the names that libraries for retries, 
 METHODS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "cancel_flush": "cancel_flush_timer()",
-        "sync_flush": "await flush()",
-        "async_flush": "await flush(wait=False)",
+        "sync_flush": "flush() of the tracker",
+        "async_flush": "flush(wait=False) of the tracker",
         "close": "await aclose()",
         "get_subject": "the attribute subject",
         "get_namespace": "the attribute namespace",
@@ -265,15 +265,20 @@ def explains_arguments(function: Callable[_P, _R]) -> Callable[_P, _R]:
         except TypeError as error:
             trace = error.__traceback__
             # An error that was raised within the function has that as its next frame.
-            _explain(function, args, kwargs, was_called=trace is not None and trace.tb_next is not None)
-            raise
+            was_called = trace is not None and trace.tb_next is not None
+            name = _explain(function, args, kwargs, was_called=was_called)
+            if was_called:
+                raise
+            # Python names the class that defines it.
+            raise TypeError(str(error).replace(f"{function.__qualname__}()", f"{name}()")) from None
 
     return call
 
 
 def _explain(
     function: Callable[..., Any], args: Sequence[object], kwargs: Mapping[str, object], *, was_called: bool
-) -> None:
+) -> str:
+    """Raise where an argument is not one of *function*'s; else return the name that its caller knows."""
     parameters = inspect.signature(function).parameters
     # A constructor is known by the class that is made.
     is_constructor = function.__name__ == "__init__"
@@ -293,6 +298,7 @@ def _explain(
         named = ", ".join(f"{p.name}=" for p in parameters.values() if p.kind is p.KEYWORD_ONLY)
         taken = " and ".join(first[1:]) or "nothing"
         raise TypeError(f"{name}() takes {taken} by position; everything else is given by name: {named}")
+    return name
 
 
 class OldArguments:

@@ -152,7 +152,9 @@ def test_the_schemas_are_those_of_the_models() -> None:
         own_event("litestar_app", "Rating"),
     ]
     folder = ROOT / "docs" / "examples" / "schemas"
-    wanted = {f"iglu:{path.relative_to(folder)}": path for path in folder.glob("*/*/*/*")}
+    # Those of the kiosk are of a program that has no models, as it comes from another tracker.
+    found = (path for path in folder.glob("*/*/*/*") if path.parts[-4] != "com.example.kiosk")
+    wanted = {f"iglu:{path.relative_to(folder)}": path for path in found}
     assert wanted.keys() == {model.schema_uri for model in models}
     for model in models:
         assert json.loads(wanted[model.schema_uri].read_text("utf-8")) == model.iglu_schema()

@@ -29,8 +29,8 @@ def keep_result(sender: Any, result: Any, **_: Any) -> None:
     """
     Keep how a task has ended, for who has sent it.
 
-    Celery keeps the state of an attempt that asks for another one after it has asked. Where another thread has
-    been quicker than that, the last state that it keeps is not the end.
+    Celery keeps the state of an attempt that asks for another one after it has asked. Where another
+    thread has been quicker than that, the last state that it keeps is not the end.
     """
     keep(sender.request.id, {"status": "SUCCESS", "result": result})
 
