@@ -26,7 +26,7 @@ from snowplow_tracker import (
 log = logging.getLogger("shop")
 user: ContextVar[str | None] = ContextVar("user", default=None)
 
-RELEASE = SelfDescribingJson("iglu:com.example.shop/release/jsonschema/1-0-0", {"version": "7.1"})
+RELEASE = SelfDescribingJson("iglu:com.example.kiosk/release/jsonschema/1-0-0", {"version": "7.1"})
 
 
 class StatusEmitter(Emitter):
@@ -63,7 +63,7 @@ class Analytics:
         return subject
 
     def viewed(self, url: str, sku: str) -> None:
-        product = SelfDescribingJson("iglu:com.example.shop/product/jsonschema/1-0-0", {"sku": sku})
+        product = SelfDescribingJson("iglu:com.example.kiosk/product/jsonschema/1-0-0", {"sku": sku})
         self.tracker.track(PageView(url, event_subject=self.subject(), context=[product, RELEASE]))
 
     def added(self, sku: str, price: float) -> None:
@@ -75,7 +75,7 @@ class Analytics:
 
     def rated(self, sku: str, stars: int) -> None:
         data = {"sku": sku, "stars": stars}
-        rating = SelfDescribingJson("iglu:com.example.shop/rating/jsonschema/1-0-0", data)
+        rating = SelfDescribingJson("iglu:com.example.kiosk/rating/jsonschema/1-0-0", data)
         self.tracker.track(SelfDescribing(rating, event_subject=self.subject(), context=[RELEASE]))
 
 

@@ -10,7 +10,6 @@ import sys
 from contextvars import ContextVar
 
 from snowplow_aio import HttpEmitter, PageView, Retried, Retry, SelfDescribingJson, StructuredEvent, Subject
-from snowplow_aio.model.payload import Event
 from snowplow_aio.outcomes import Outcome
 from snowplow_aio.registry import add_tracker
 from snowplow_aio.sync import Tracker
@@ -18,7 +17,7 @@ from snowplow_aio.sync import Tracker
 log = logging.getLogger("shop")
 user: ContextVar[str | None] = ContextVar("user", default=None)
 
-RELEASE = SelfDescribingJson("iglu:com.example.shop/release/jsonschema/1-0-0", {"version": "7.1"})
+RELEASE = SelfDescribingJson("iglu:com.example.kiosk/release/jsonschema/1-0-0", {"version": "7.1"})
 
 
 class Analytics:
@@ -32,11 +31,13 @@ class Analytics:
         if isinstance(outcome, Retried):
             log.warning("%d events were not sent: HTTP status %s", len(outcome.payloads), outcome.status)
 
-    def track(self, event: Event, *context: SelfDescribingJson) -> None:
+    def track(
+        self, event: PageView | StructuredEvent | SelfDescribingJson, *context: SelfDescribingJson
+    ) -> None:
         self.tracker.track(event, subject=Subject(user_id=user.get()), context=context)
 
     def viewed(self, url: str, sku: str) -> None:
-        product = SelfDescribingJson("iglu:com.example.shop/product/jsonschema/1-0-0", {"sku": sku})
+        product = SelfDescribingJson("iglu:com.example.kiosk/product/jsonschema/1-0-0", {"sku": sku})
         self.track(PageView(page_url=url), product)
 
     def added(self, sku: str, price: float) -> None:
@@ -44,7 +45,7 @@ class Analytics:
 
     def rated(self, sku: str, stars: int) -> None:
         data = {"sku": sku, "stars": stars}
-        self.track(SelfDescribingJson("iglu:com.example.shop/rating/jsonschema/1-0-0", data))
+        self.track(SelfDescribingJson("iglu:com.example.kiosk/rating/jsonschema/1-0-0", data))
 
 
 def main(visits: int) -> None:

@@ -20,6 +20,9 @@ from tests.scale import scale
 
 pytestmark = pytest.mark.anyio
 
+# The address on the page.
+REDIS = "redis://redis.example.com:6379/0"
+
 # The label of each order says what its visitor permits.
 VISITORS = """
 from snowplow_aio.integrations.jobs import HEADER, extract
@@ -88,11 +91,10 @@ async def test_tasks_of_a_taskiq_worker_are_about_their_visitors(micro: Micro, t
 
 
 ARQ_SENDER = """
-from arq import create_pool
-from shop_jobs import WorkerSettings, open_pool
+from shop_jobs import open_pool
 
 async def send():
-    pool = await open_pool(WorkerSettings.redis_settings)
+    pool = await open_pool()
     await send_all(lambda order: pool.enqueue_job("ship_order", order))
     job = await pool.enqueue_job("ship_order", "nobody")
     assert (await job.info()).args == ("nobody",)
@@ -106,9 +108,8 @@ async def test_jobs_of_an_arq_worker_are_about_their_visitors(micro: Micro, tmp_
     pytest.importorskip("arq")
     jobs = "\n".join(blocks("arq", micro.url, page="jobs"))
     with RedisServer(tmp_path) as redis:
-        settings = f"WorkerSettings.redis_settings = RedisSettings.from_dsn({redis.url!r})"
-        imports = "from arq import create_pool\nfrom arq.connections import RedisSettings"
-        (tmp_path / "shop_jobs.py").write_text(program(imports, jobs, settings))
+        assert jobs.count(REDIS) == 2
+        (tmp_path / "shop_jobs.py").write_text(program(jobs.replace(REDIS, redis.url)))
         await send_from(tmp_path, ARQ_SENDER)
         async with running("arq shop_jobs.WorkerSettings", PYTHONPATH=search_path(tmp_path)) as worker:
             for _ in range(5):
@@ -134,8 +135,8 @@ async def test_tasks_of_a_celery_worker_are_about_their_visitors(
 ) -> None:
     (tasks,) = blocks("Celery", micro.url, page="jobs")
     with RedisServer(tmp_path) as redis:
-        assert "redis://redis.example.com:6379/0" in tasks
-        tasks = tasks.replace("redis://redis.example.com:6379/0", redis.url)
+        assert REDIS in tasks
+        tasks = tasks.replace(REDIS, redis.url)
         (tmp_path / "shop_jobs.py").write_text(program(tasks))
         await send_from(tmp_path, CELERY_SENDER)
         command = (
