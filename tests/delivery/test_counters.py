@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
@@ -170,3 +172,42 @@ def test_events_may_be_counted_in_the_midst_of_any_line(seed: int) -> None:
     assert len(told) == 20
     assert counters.totals() == (60 + dropped, 40, {"refused": 20}, {"queue_full": dropped})
     assert delivered == 40
+
+
+@needs_lines_of(counting)
+@pytest.mark.parametrize("ending", ["drop", "refuse"])
+@pytest.mark.parametrize("step", ["deliver", "when_settled", "report", "forget"])
+def test_whoever_waits_is_told_whatever_the_last_event_interrupts(step: str, ending: str) -> None:
+    """At each line in turn, a signal handler has the event leave that is waited for."""
+    for place in itertools.count():
+        counters, told, lines = Counters(), list[int](), 0
+        first, last = counters.accept(), counters.accept()
+        closed, other = counters.close_window(), partial(told.append, 2)
+        counters.when_settled(closed, partial(told.append, 1))
+        counters.when_settled(counters.close_window(), other)
+        if step != "deliver":
+            counters.deliver([first])
+        steps: dict[str, Callable[[], object]] = {
+            "deliver": partial(counters.deliver, [first]),
+            "when_settled": partial(counters.when_settled, closed, partial(told.append, 3)),
+            "report": partial(counters.report, closed),
+            "forget": partial(counters.forget, other),
+        }
+        endings: dict[str, Callable[[], object]] = {
+            "drop": partial(counters.drop, [last], "queue_full"),
+            "refuse": partial(counters.refuse, last, 1),
+        }
+
+        def interrupt(at: int = place, end: Callable[[], object] = endings[ending]) -> None:
+            nonlocal lines
+            lines += 1
+            if lines == at + 1:
+                with uninterrupted():
+                    end()
+
+        with interrupted(interrupt, counting, depth=1):
+            steps[step]()
+        if lines <= place:
+            assert place > 5
+            return
+        assert 1 in told, f"at line {place}"

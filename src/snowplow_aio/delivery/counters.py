@@ -19,6 +19,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import repeat
 from typing import NamedTuple, TypeVar
 
 from snowplow_aio.outcomes import FlushResult
@@ -139,6 +140,8 @@ class Counters:
         self._lock = threading.RLock()
         self._is_under_way = False
         self._late: deque[_Ending] = deque()
+        # How many were counted out so far.
+        self._endings = 0
 
     @property
     def window(self) -> int:
@@ -179,11 +182,7 @@ class Counters:
 
     def refuse(self, window: int, count: int) -> None:
         """Take back *count* events of *window*: the caller was told that they were not accepted."""
-        with self._lock:
-            found = self._find(window)
-            found.accepted -= count
-            self.accepted -= count
-        self._wake()
+        self._end(_Ending(repeat(window, count), "refused"))
 
     # --- out
 
@@ -218,7 +217,13 @@ class Counters:
             self._count_out(self._late.popleft())
 
     def _count_out(self, ending: _Ending) -> None:
+        self._endings += 1
         counts = Counter(ending.windows)
+        if ending.way == "refused":
+            for window, count in counts.items():
+                self._find(window).accepted -= count
+                self.accepted -= count
+            return
         for window, count in counts.items():
             self._find(window).settled[ending.way] += count
         count = counts.total()
@@ -283,6 +288,7 @@ class Counters:
     def forget(self, call: Callable[[], None]) -> None:
         """Do not call *call* any more."""
         self._do(partial(self._forget, call))
+        self._wake()
 
     def _forget(self, call: Callable[[], None]) -> None:
         waiting = self._places.pop(call, None)
@@ -291,8 +297,9 @@ class Counters:
 
     def _wake(self) -> None:
         while self._waiting:
+            seen = self._endings
             due = self._do(self._take_due)
-            if not due:
+            if not due and seen == self._endings:
                 return
             for waiting in due:
                 waiting.call()
