@@ -62,7 +62,10 @@ async def test_each_event_arrives_once_and_the_applications_own_tasks_are_seen(
     # The events of a message are of many requests: it is not named after one of them.
     assert [message for message in messages(broker) if trace in json.dumps(message["headers"])] == []
 
-    Celery(broker=broker.url, set_as_current=False).send_task("sell", queue="snowplow")
+    application = Celery(broker=broker.url, set_as_current=False)
+    # A connection of its own: Celery's pool would stay open.
+    with application.connection_for_write() as connection:
+        application.send_task("sell", queue="snowplow", connection=connection)
     worker = new_worker(name)
     worker.wait_for("the task is seen as sell")
     wait_until(lambda: collector.counts().distinct == EVENTS, worker.log)
