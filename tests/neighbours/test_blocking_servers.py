@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import itertools
+import os
 import signal
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from snowplow_aio import StructuredEvent
 from snowplow_aio.integrations.wsgi import SnowplowMiddleware
 from tests.collector import Collector
 from tests.faults.conftest import lasting
-from tests.faults.servers.servers import GUNICORN, STOPS, Server, serving
+from tests.faults.servers.servers import GUNICORN, STOPS, Server, Visitors, serving
 from tests.faults.servers.test_servers import DEAD, MARGIN_SECONDS
 from tests.integrations.made import Trackers
 from tests.integrations.test_blocking_servers import SERVERS as QUICK
@@ -51,9 +54,6 @@ SERVERS = QUICK | {
 DEVELOPING = {
     "runserver": Server(f"-m {_DJANGO} --noreload {{port}}", _VIEWS, stops=_BY_INTERRUPT),
     "flask run": Server(f"-m flask --app {_APP} run --port {{port}}", _VIEWS, stops=_BY_INTERRUPT),
-    "flask run, reloading": Server(
-        f"-m flask --app {_APP} --debug run --port {{port}}", _VIEWS, stops=_BY_INTERRUPT
-    ),
 }
 
 
@@ -80,6 +80,31 @@ async def test_each_event_arrives_while_it_serves(collector: Collector, name: st
 @pytest.mark.parametrize("name", SERVERS | DEVELOPING)
 async def test_what_is_stopped_under_load_loses_no_event(collector: Collector, name: str) -> None:
     await assert_nothing_is_lost_under_load(collector, (SERVERS | DEVELOPING)[name])
+
+
+@lasting(300)
+async def test_a_server_that_loads_changed_code_loses_no_event(collector: Collector, tmp_path: Path) -> None:
+    # That it is interrupted under load is not promised: it kills the process that serves after 0.25 s.
+    code = tmp_path / "code"
+    code.touch()
+    server = Server(f"-m flask --app {_APP} --debug run --port {{port}} --extra-files {code}", _VIEWS)
+    later = itertools.count(int(code.stat().st_mtime) + 1)
+
+    def is_reloaded() -> bool:
+        # A change is overlooked before the first look at all files.
+        os.utime(code, (0, next(later)))
+        return collector.accepted.total() == 30
+
+    async with serving(server, collector.url, batch_size=1_000) as running:
+        for _ in range(2):
+            await running.ready()
+            visitors = Visitors(running.port, server.paths)
+            # Each for one request: see above.
+            await visitors.come(count=30, rate=200, turns=1)
+            assert len(visitors.answered) == 30
+            await until(is_reloaded)
+            assert set(visitors.answered) == set(collector.accepted)
+            collector.accepted.clear()
 
 
 @lasting(300)
