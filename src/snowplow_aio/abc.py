@@ -518,8 +518,8 @@ class LocalStore(EventStore):
         """
         Return whether the event of *payload* waits. Safe from any thread.
 
-        It is asked where a signal handler has raised in the midst of `add_nowait`: by True, which a store
-        that does not know may say, the event stays counted.
+        It is asked when a signal handler has raised in the midst of `add_nowait`. After True the event stays
+        counted; a store that cannot tell says True, as this method does.
         """
         return True
 

@@ -189,9 +189,16 @@ print(tracker.close().delivered)
     assert "never awaited" not in ended.said
 
 
-async def test_an_exception_out_of_a_signal_handler_loses_no_count(collector: Collector) -> None:
+@pytest.mark.parametrize("overflow", ["DROP_NEW", "WAIT"])
+async def test_an_exception_out_of_a_signal_handler_loses_no_count(
+    collector: Collector, overflow: str
+) -> None:
     # At every place where Python may call a handler: where a function begins, and where one of C has ended.
-    program = """
+    program = f"""
+from snowplow_aio import MemoryStore, Overflow
+
+tracker = Tracker(HttpEmitter(sys.argv[1], store=MemoryStore(overflow=Overflow.{overflow})))
+
 class OverTime(Exception):
     pass
 
@@ -288,7 +295,8 @@ async def cell():
     print(tracker.flush(timeout=5).pending)
     tracker.add_enricher(same)
     tracker.track(PAGE)
-    await asyncio.sleep(0.1)
+    while tracker.stats()["http"].accepted < 2:
+        await asyncio.sleep(0)
 
 asyncio.run(cell())
 print(tracker.stats()["http"].accepted)

@@ -210,7 +210,7 @@ class BufferedEmitter(AcceptingEmitter):
             self.start_delivery()
         if self.waits_for_room and supervisor.state is not _STOPPED:
             now, loop, dropped = self._now(), self._binding.running_loop, self._drop_at_entry
-            add_blocking(self._store, self._counters, payloads, now=now, dropped=dropped, loop=loop)
+            add_blocking(self._store, self._delivery, payloads, now=now, dropped=dropped, loop=loop)
             return
         with one_by_one.ONE_BY_ONE:
             self._take(payloads, self._now())
@@ -225,7 +225,7 @@ class BufferedEmitter(AcceptingEmitter):
         try:
             dropped = self._store.add_nowait(payloads, now, self._counters.accept(len(payloads), counted))
         except BaseException as error:
-            take_back(payloads, counted, error, self._counters, store=self._store, delivery=self._delivery)
+            take_back(payloads, counted, error, store=self._store, delivery=self._delivery)
             raise
         if dropped:
             self._drop_at_entry(dropped, "queue_full")

@@ -1,8 +1,8 @@
 """
 Taking events into a store in a thread that a signal handler may interrupt.
 
-A handler that raises, as that of Ctrl-C or of the time limit of a job, ends a call anywhere. Its events are
-then in the store and counted, or neither.
+A handler that raises, as that of Ctrl-C or of the time limit of a job does, ends a call anywhere. The events
+of that call are then in the store and counted, or neither.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from snowplow_aio.abc import LocalStore
-from snowplow_aio.delivery.counters import Counters
 from snowplow_aio.delivery.loop import DeliveryLoop
 from snowplow_aio.exceptions import QueueFullError
 from snowplow_aio.model.payload import Payload
@@ -24,7 +23,6 @@ def take_back(
     payloads: Sequence[Payload],
     counted: Sequence[int],
     error: BaseException,
-    counters: Counters,
     *,
     store: LocalStore,
     delivery: DeliveryLoop,
@@ -39,17 +37,15 @@ def take_back(
 
         error: QueueFullError, or what a signal handler has raised.
 
-        counters: What has counted them.
-
         store: The store.
 
-        delivery: The delivery loop, which may have leased them.
+        delivery: The delivery loop. It has counted them, and may have leased them.
     """
     if not counted:
         return
     is_refused = isinstance(error, QueueFullError)
     if is_refused or not (store.holds(payloads[-1]) or delivery.has_in_hand(payloads[-1])):
-        counters.refuse(counted[0], len(payloads))
+        delivery.counters.refuse(counted[0], len(payloads))
     else:
         # It may have been interrupted before it woke the delivery.
         store.notify()
@@ -57,7 +53,7 @@ def take_back(
 
 def add_blocking(
     store: LocalStore,
-    counters: Counters,
+    delivery: DeliveryLoop,
     payloads: Sequence[Payload],
     *,
     now: float,
@@ -70,9 +66,9 @@ def add_blocking(
     Args:
         store: The store.
 
-        counters: Count them in.
+        delivery: The delivery loop. It counts them, and may lease them at once.
 
-        payloads: The payloads.
+        payloads: The events of one call.
 
         now: The time on the clock of the loop that delivers.
 
@@ -91,7 +87,7 @@ def add_blocking(
         await store.add(payloads, now=now, window=counted[0], dropped=dropped)
 
     try:
-        window = counters.accept(len(payloads), counted)
+        window = delivery.counters.accept(len(payloads), counted)
         if loop is not None:
             if store.add_if_room(payloads, now, window):
                 return
@@ -102,8 +98,8 @@ def add_blocking(
                 # Broken off, it says by itself what is dropped.
                 return
         dropped(store.add_nowait(payloads, now, window))
-    except BaseException:
+    except BaseException as error:
         has_ended = True
-        if counted and not has_begun and not store.holds(payloads[-1]):
-            counters.refuse(counted[0], len(payloads))
+        if not has_begun:
+            take_back(payloads, counted, error, store=store, delivery=delivery)
         raise

@@ -61,6 +61,8 @@ class DeliveryLoop:
         hooks: Called with every outcome.
 
     Attributes:
+        counters: Count events in and out.
+
         breaker: Keeps all senders from a destination that failed.
 
         reporter: Records what became of events.
@@ -83,7 +85,7 @@ class DeliveryLoop:
         self._store = store
         self._transport = transport
         self._retry = retry
-        self._counters = counters
+        self.counters: Counters = counters
         self.batching: Batching = batching
         self.breaker: CircuitBreaker = CircuitBreaker(retry)
         self.reporter: Reporter = Reporter(name, counters, hooks)
@@ -110,7 +112,7 @@ class DeliveryLoop:
         loop = asyncio.get_running_loop()
         self._is_stopping = False
         try:
-            while not self._is_abandoned and (until is None or not self._counters.is_settled(until)):
+            while not self._is_abandoned and (until is None or not self.counters.is_settled(until)):
                 # One time for both: a pause that ends between two looks would be waited for for ever.
                 now = loop.time()
                 if self._is_due(now, in_flight=len(self._senders)):

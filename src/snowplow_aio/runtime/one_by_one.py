@@ -61,4 +61,5 @@ class OneByOne:
         self._inside.clear()
 
 
+# One for all emitters: a thread that tracks comes to the locks of each of them.
 ONE_BY_ONE = OneByOne()

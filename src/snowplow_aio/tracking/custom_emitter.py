@@ -193,7 +193,7 @@ class CustomEmitter(AcceptingEmitter):
         """Count *payloads* in; return whether they can be handed over. Otherwise they are dropped."""
         size = sum([payload.size for payload in payloads])
         held = self._accepted - self._delivered - self._dropped.total()
-        # Threads take turns at calls: there is none between the reading and the writing of a number.
+        # Python changes threads at calls, and there is none between the reading and the writing of a number.
         count = len(payloads)
         self._accepted += count
         self._held_bytes += size
