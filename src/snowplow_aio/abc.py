@@ -514,12 +514,12 @@ class LocalStore(EventStore):
         """Take all of *payloads* if there is room and nobody waits for it; return whether they were taken."""
         return False
 
-    def holds(self, payload: Payload) -> bool:  # noqa: ARG002
+    def has_taken(self, payload: Payload) -> bool:  # noqa: ARG002
         """
-        Return whether the event of *payload* waits. Safe from any thread.
+        Return whether the last call of this thread that put events in has put in that of *payload*.
 
-        It is asked when a signal handler has raised in the midst of `add_nowait`. After True the event stays
-        counted; a store that cannot tell says True, as this method does.
+        It is asked when a signal handler has raised in the midst of `add_nowait` or `add_if_room`. After True
+        the event stays counted; a store that cannot tell says True, as this method does.
         """
         return True
 

@@ -189,15 +189,10 @@ print(tracker.close().delivered)
     assert "never awaited" not in ended.said
 
 
-@pytest.mark.parametrize("overflow", ["DROP_NEW", "WAIT"])
-async def test_an_exception_out_of_a_signal_handler_loses_no_count(
-    collector: Collector, overflow: str
-) -> None:
-    # At every place where Python may call a handler: where a function begins, and where one of C has ended.
-    program = f"""
-from snowplow_aio import MemoryStore, Overflow
-
-tracker = Tracker(HttpEmitter(sys.argv[1], store=MemoryStore(overflow=Overflow.{overflow})))
+# Interrupts `attempt` at every place where Python may call a signal handler: where a function begins, and
+# where one of C has ended.
+AT_EVERY_PLACE = """
+from snowplow_aio import MemoryStore, Overflow, QueueFullError
 
 class OverTime(Exception):
     pass
@@ -217,22 +212,54 @@ def attempt():
     finally:
         sys.setprofile(None)
 
+def attempts():
+    global left
+    places = over = 0
+    while over == places:
+        places += 1
+        left = places
+        try:
+            attempt()
+        except OverTime:
+            over += 1
+        except QueueFullError:
+            # Raised by itself, or while the exception of the handler was on its way.
+            over += left <= 0
+    return over
+"""
+
+
+@pytest.mark.parametrize("overflow", ["DROP_NEW", "WAIT"])
+async def test_an_exception_out_of_a_signal_handler_loses_no_count(
+    collector: Collector, overflow: str
+) -> None:
+    program = f"""{AT_EVERY_PLACE}
+tracker = Tracker(HttpEmitter(sys.argv[1], store=MemoryStore(overflow=Overflow.{overflow})))
 tracker.track(PAGE)
 tracker.flush(timeout=30)
-places = over = 0
-while over == places:
-    places += 1
-    left = places
-    try:
-        attempt()
-    except OverTime:
-        over += 1
+over = attempts()
 flushed, stats = tracker.flush(timeout=30), tracker.stats()["http"]
 print(over > 40, flushed.pending, stats.accepted - stats.delivered, tracker.close().pending, stats.accepted)
 """
     ended = await run(program, collector.url)
     assert (ended.said, ended.printed[0].split()[:-1]) == ("", ["True", "0", "0", "0"])
     assert collector.accepted.total() == int(ended.printed[0].split()[-1])
+
+
+@pytest.mark.parametrize("overflow", ["DROP_NEW", "RAISE"])
+async def test_an_exception_out_of_a_signal_handler_loses_no_count_of_a_full_store(overflow: str) -> None:
+    program = f"""{AT_EVERY_PLACE}
+tracker = Tracker(HttpEmitter(sys.argv[1], store=MemoryStore(capacity=5, overflow=Overflow.{overflow})))
+for _ in range(5):
+    tracker.track(PAGE)
+tracker.flush(timeout=0.1)
+over = attempts()
+tracker.close(timeout=0.1)
+stats = tracker.stats()["http"]
+print(over > 40, stats.dropped["closed"], stats.accepted - sum(stats.dropped.values()))
+"""
+    ended = await run(program, DEAD)
+    assert ended.printed == ["True 5 0"]
 
 
 async def test_an_interrupt_while_the_thread_starts_leaves_the_next_call_to_start_it(

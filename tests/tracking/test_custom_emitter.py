@@ -25,6 +25,7 @@ from snowplow_aio import (
     PageView,
     Payload,
     Tracker,
+    sync,
 )
 from snowplow_aio.abc import AcceptingEmitter
 from snowplow_aio.tracking import custom_emitter
@@ -157,6 +158,25 @@ async def test_an_input_that_misbehaves_is_counted_and_keeps_the_event_from_no_o
     assert (stats.accepted, stats.leased, stats.pending, sum(stats.dropped.values())) == (3, 0, 0, 3)
     assert result.by_emitter["Faulty"].dropped <= 3
     await faulty.end()
+
+
+def test_an_interrupted_input_costs_its_own_event_and_no_other() -> None:
+    got: list[str] = []
+
+    class Interrupted:
+        def input(self, payload: Mapping[str, str]) -> None:
+            got.append(payload["e"])
+            if len(got) == 2:
+                raise KeyboardInterrupt
+
+    tracker = sync.Tracker(Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        tracker.track(ORDER)
+    tracker.track(PAGE)
+    (stats,) = tracker.stats().values()
+    assert got == ["tr", "ti", "ti", "ti", "pv"]
+    assert (stats.delivered, dict(stats.dropped), stats.pending) == (4, {"error": 1}, 0)
+    tracker.close()
 
 
 async def test_a_caller_that_gives_up_leaves_no_event_under_way_for_ever() -> None:

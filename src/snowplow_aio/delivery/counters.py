@@ -103,11 +103,12 @@ class _Waiting(NamedTuple):
 
 
 class _Ending(NamedTuple):
-    """Events that leave in one way, given by the numbers of their windows."""
+    """Events of one window that leave in one way."""
 
-    windows: Iterable[int]
+    window: int
+    events: int
     way: str
-    reason: str = ""
+    reason: str
 
 
 class Counters:
@@ -151,6 +152,7 @@ class Counters:
     def totals(self) -> Totals:
         """Return the numbers of all events so far, all of one moment."""
         with self._lock:
+            self._catch_up()
             # First what has left: a signal handler in between may count events in.
             rejected, dropped, delivered = dict(self.rejected), dict(self.dropped), self.delivered
             return Totals(self.accepted, delivered, rejected, dropped)
@@ -164,8 +166,8 @@ class Counters:
         Args:
             count: Number of events, from 1.
 
-            counted: Gets the number of their flush window. The caller has it then even if a signal handler
-                raises before this method returns.
+            counted: Gets the number of their flush window. So a caller that a signal handler interrupts
+                sees whether they are counted in.
 
         Returns:
             The number of their flush window.
@@ -180,27 +182,42 @@ class Counters:
                 counted.append(number)
             return number
 
-    def refuse(self, window: int, count: int) -> None:
-        """Take back *count* events of *window*: the caller was told that they were not accepted."""
-        self._end(_Ending(repeat(window, count), "refused"))
+    def refuse(self, window: int, count: int, counted: list[int] | None = None) -> None:
+        """
+        Take back *count* events of *window*: the caller was told that they were not accepted.
+
+        *counted* is emptied with that, as by `drop`.
+        """
+        self._end(repeat(window, count), "refused", counted=counted)
 
     # --- out
 
     def deliver(self, windows: Iterable[int]) -> None:
         """Count out delivered events, given by the numbers of their windows."""
-        self._end(_Ending(windows, "delivered"))
+        self._end(windows, "delivered")
 
     def reject(self, windows: Iterable[int], reason: str) -> None:
         """Count out rejected events, given by the numbers of their windows."""
-        self._end(_Ending(windows, "rejected", reason))
+        self._end(windows, "rejected", reason)
 
-    def drop(self, windows: Iterable[int], reason: str) -> None:
-        """Count out dropped events, given by the numbers of their windows."""
-        self._end(_Ending(windows, "dropped", reason))
+    def drop(self, windows: Iterable[int], reason: str, counted: list[int] | None = None) -> None:
+        """
+        Count out dropped events, given by the numbers of their windows.
 
-    def _end(self, ending: _Ending) -> None:
+        *counted*, as it came from `accept`, is emptied in the same step. So a caller that a signal handler
+        interrupts sees whether they are counted out.
+        """
+        self._end(windows, "dropped", reason, counted)
+
+    def _end(
+        self, windows: Iterable[int], way: str, reason: str = "", counted: list[int] | None = None
+    ) -> None:
+        endings = [_Ending(window, count, way, reason) for window, count in Counter(windows).items()]
         with self._lock:
-            self._late.append(ending)
+            late, counted = self._late, counted or []
+            # Between these lines Python looks for no signal.
+            late += endings
+            del counted[:]
             if self._is_under_way:
                 # This call interrupts a step, which does the rest.
                 return
@@ -209,30 +226,33 @@ class Counters:
 
     def _catch_up(self) -> None:
         """Count out what came before, or in the midst of, the step that has just ended."""
-        while self._late:
+        while self._late and not self._is_under_way:
             self._do(self._count_late)
 
     def _count_late(self) -> None:
-        while self._late:
-            self._count_out(self._late.popleft())
-
-    def _count_out(self, ending: _Ending) -> None:
-        self._endings += 1
-        counts = Counter(ending.windows)
-        if ending.way == "refused":
-            for window, count in counts.items():
-                self._find(window).accepted -= count
+        """Count out each of the late endings. If a signal handler raises, the rest are still late."""
+        late = self._late
+        while late:
+            windows, (number, count, way, reason) = self._windows, late[0]
+            reasons = self.rejected if way == "rejected" else self.dropped
+            if way in ("rejected", "dropped"):
+                reasons.setdefault(reason, 0)
+            found = self._find(number)
+            # From here on Python looks for no signal before the next ending.
+            if windows is not self._windows:
+                # A signal handler has just replaced them.
+                continue
+            if way == "refused":
+                found.accepted -= count
                 self.accepted -= count
-            return
-        for window, count in counts.items():
-            self._find(window).settled[ending.way] += count
-        count = counts.total()
-        if ending.way == "delivered":
-            self.delivered += count
-            return
-        reasons = self.rejected if ending.way == "rejected" else self.dropped
-        reasons.setdefault(ending.reason, 0)
-        reasons[ending.reason] += count
+            else:
+                found.settled[way] += count
+                if way == "delivered":
+                    self.delivered += count
+                else:
+                    reasons[reason] += count
+            self._endings += 1
+            del late[0]
 
     def _find(self, window: int) -> FlushWindow:
         windows = self._windows
@@ -241,6 +261,9 @@ class Counters:
     def _do(self, step: Callable[[], _Result]) -> _Result:
         """Do *step*; what an interrupting call counts out comes after it."""
         with self._lock:
+            if self._is_under_way:
+                # This call interrupts a step itself.
+                return step()
             self._is_under_way = True
             try:
                 return step()
@@ -292,7 +315,7 @@ class Counters:
 
     def _forget(self, call: Callable[[], None]) -> None:
         waiting = self._places.pop(call, None)
-        if waiting is not None:
+        if waiting is not None and waiting in self._waiting:
             del self._waiting[bisect_left(self._waiting, waiting)]
 
     def _wake(self) -> None:
@@ -314,6 +337,7 @@ class Counters:
 
     def report(self, window: int) -> FlushResult:
         """Return how the events up to *window* left, without those of earlier reports."""
+        self._catch_up()
         result = self._do(partial(self._report, window))
         # A signal handler may have dropped events meanwhile.
         self._wake()

@@ -19,7 +19,7 @@ from snowplow_aio.delivery import at_exit, complaints
 from snowplow_aio.delivery.back_pressure import BackPressure
 from snowplow_aio.delivery.binding import Binding, Job
 from snowplow_aio.delivery.counters import Counters
-from snowplow_aio.delivery.entry import add_blocking, take_back
+from snowplow_aio.delivery.entry import add_blocking, add_nowait
 from snowplow_aio.delivery.hooks import Hooks, OnFailure, OnSuccess, hooks_of
 from snowplow_aio.delivery.loop import DeliveryLoop
 from snowplow_aio.delivery.memory_store import MemoryStore
@@ -209,8 +209,8 @@ class BufferedEmitter(AcceptingEmitter):
         if supervisor.state is not _RUNNING or supervisor.loop is None or not supervisor.loop.is_running():
             self.start_delivery()
         if self.waits_for_room and supervisor.state is not _STOPPED:
-            now, loop, dropped = self._now(), self._binding.running_loop, self._drop_at_entry
-            add_blocking(self._store, self._delivery, payloads, now=now, dropped=dropped, loop=loop)
+            now, loop, drop = self._now(), self._binding.running_loop, self._drop_at_entry
+            add_blocking(self._store, self._counters, payloads, now=now, drop=drop, loop=loop)
             return
         with one_by_one.ONE_BY_ONE:
             self._take(payloads, self._now())
@@ -220,29 +220,27 @@ class BufferedEmitter(AcceptingEmitter):
     def _take(self, payloads: Sequence[Payload], now: float) -> None:
         if self._supervisor.state is _STOPPED:
             self._refuse_closed(payloads)
-            return
-        counted: list[int] = []
-        try:
-            dropped = self._store.add_nowait(payloads, now, self._counters.accept(len(payloads), counted))
-        except BaseException as error:
-            take_back(payloads, counted, error, store=self._store, delivery=self._delivery)
-            raise
-        if dropped:
-            self._drop_at_entry(dropped, "queue_full")
+        else:
+            add_nowait(self._store, self._counters, payloads, now, self._drop_at_entry)
 
     async def _add(self, payloads: Sequence[Payload], loop: asyncio.AbstractEventLoop) -> None:
         window = self._counters.accept(len(payloads))
         await self._store.add(payloads, now=loop.time(), window=window, dropped=self._drop_at_entry)
         await self._breathe(loop)
 
-    def _drop_at_entry(self, events: Sequence[StoredEvent], reason: str = "queue_full") -> None:
+    def _drop_at_entry(
+        self, events: Sequence[StoredEvent], counted: list[int] | None = None, reason: str = "queue_full"
+    ) -> None:
         # A hook that gives dropped events back must not be called for them again and again.
-        self._delivery.reporter.dropped(events, reason, calls_hooks=not self._hooks.are_calling())
+        calls = not self._hooks.are_calling()
+        self._delivery.reporter.dropped(events, reason, calls_hooks=calls, counted=counted)
 
     def _refuse_closed(self, payloads: Sequence[Payload]) -> None:
         complaints.tracked_late(self.name, self.closer, len(payloads))
         window = self._counters.accept(len(payloads))
-        self._drop_at_entry([StoredEvent(payload, self._now(), window) for payload in payloads], "closed")
+        self._drop_at_entry(
+            [StoredEvent(payload, self._now(), window) for payload in payloads], reason="closed"
+        )
 
     async def _breathe(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let *loop* run, and a destination that works make room."""

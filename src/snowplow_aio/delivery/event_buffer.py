@@ -58,6 +58,8 @@ class EventBuffer:
         self._lock = threading.RLock()
         # The events that the step under way puts in; None between steps.
         self._under_way: list[StoredEvent] | None = None
+        # For each thread the payload that it has put in last.
+        self._latest = threading.local()
         # What came in the midst of a step: events that were put, and other steps.
         self._is_interrupted: bool = False
         self._aside: deque[list[StoredEvent]] = deque()
@@ -88,12 +90,9 @@ class EventBuffer:
         """Return whether *events* would fit if nothing else was there."""
         return len(events) <= self.capacity and size_of(events) <= self.capacity_bytes
 
-    def holds(self, payload: Payload) -> bool:
-        """Return whether the event of *payload* waits."""
-        with self._lock:
-            # A copy: a signal handler may put events in meanwhile.
-            waiting = [*self._usual, *self._anonymous]
-        return any(event.payload is payload for event in waiting)
+    def has_taken(self, payload: Payload) -> bool:
+        """Return whether the event of *payload* is the last that this thread has put in."""
+        return getattr(self._latest, "payload", None) is payload
 
     def oldest(self) -> StoredEvent | None:
         """Return the event that has waited longest, or None."""
@@ -177,19 +176,28 @@ class EventBuffer:
         return removed
 
     def _append(self, events: list[StoredEvent], size: int) -> None:
-        usual: list[StoredEvent] = []
-        anonymous: list[StoredEvent] = []
-        for event in events:
-            encoded: PayloadBytes = event.payload
-            (anonymous if encoded.anonymous else usual).append(event)
-        count = len(events)
+        count, last, latest = len(events), events[-1], self._latest
+        usual, anonymous = self._usual, self._anonymous
+        encoded: PayloadBytes = last.payload
         # All or nothing, also where a signal handler raises: Python looks for signals after a call.
+        if count == 1:
+            waiting = anonymous if encoded.anonymous else usual
+            latest.payload = encoded
+            self.count += 1
+            self.size += size
+            waiting.append(last)
+            return
+        kinds: tuple[list[StoredEvent], list[StoredEvent]] = ([], [])
+        for event in events:
+            encoded = event.payload
+            kinds[encoded.anonymous].append(event)
+        latest.payload = last.payload
         self.count += count
         self.size += size
         try:
-            self._usual.extend(usual)
+            usual.extend(kinds[False])
         finally:
-            self._anonymous.extend(anonymous)
+            anonymous.extend(kinds[True])
 
     def _has_room(self, count: int, size: int) -> bool:
         return self.count + count <= self.capacity and self.size + size <= self.capacity_bytes

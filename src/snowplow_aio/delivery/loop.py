@@ -34,7 +34,6 @@ from snowplow_aio.delivery.verdict import (
     rejection,
 )
 from snowplow_aio.exceptions import TransportError
-from snowplow_aio.model.payload import Payload
 from snowplow_aio.model.stored_event import StoredEvent, attempt
 from snowplow_aio.outcomes import EmitterStats
 from snowplow_aio.policies import Batching, Retry
@@ -61,8 +60,6 @@ class DeliveryLoop:
         hooks: Called with every outcome.
 
     Attributes:
-        counters: Count events in and out.
-
         breaker: Keeps all senders from a destination that failed.
 
         reporter: Records what became of events.
@@ -85,7 +82,7 @@ class DeliveryLoop:
         self._store = store
         self._transport = transport
         self._retry = retry
-        self.counters: Counters = counters
+        self._counters = counters
         self.batching: Batching = batching
         self.breaker: CircuitBreaker = CircuitBreaker(retry)
         self.reporter: Reporter = Reporter(name, counters, hooks)
@@ -112,7 +109,7 @@ class DeliveryLoop:
         loop = asyncio.get_running_loop()
         self._is_stopping = False
         try:
-            while not self._is_abandoned and (until is None or not self.counters.is_settled(until)):
+            while not self._is_abandoned and (until is None or not self._counters.is_settled(until)):
                 # One time for both: a pause that ends between two looks would be waited for for ever.
                 now = loop.time()
                 if self._is_due(now, in_flight=len(self._senders)):
@@ -208,10 +205,6 @@ class DeliveryLoop:
         """
         self._is_abandoned = True
         return [event for batch in self._in_hand for event in batch.unsettled()]
-
-    def has_in_hand(self, payload: Payload) -> bool:
-        """Return whether the event of *payload* is leased and not settled; safe from any thread."""
-        return any(event.payload is payload for batch in tuple(self._in_hand) for event in batch.unsettled())
 
     def stats(self, now: float) -> EmitterStats:
         """Return the numbers of counters, store and loop at *now*, in seconds of the loop's clock."""

@@ -105,8 +105,8 @@ class MemoryStore(LocalStore):
     def add_if_room(self, payloads: Sequence[Payload], now: float, window: int) -> bool:
         return not self._waiters and self._queue.put_all(payloads, now, window)
 
-    def holds(self, payload: Payload) -> bool:
-        return self._buffer.holds(payload)
+    def has_taken(self, payload: Payload) -> bool:
+        return self._buffer.has_taken(payload)
 
     def _overflowed(self, events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
         """Do what the policy says with *events* for which there is no room; return what is dropped."""

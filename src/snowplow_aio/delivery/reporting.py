@@ -95,11 +95,16 @@ class Reporter:
         *,
         status: int | None = None,
         calls_hooks: bool = True,
+        counted: list[int] | None = None,
     ) -> None:
-        """Record that *events*, which are in no store any more, were given up after an answer *status*."""
+        """
+        Record that *events*, which are in no store any more, were given up after an answer *status*.
+
+        *counted* is that of `Counters.drop`.
+        """
         if not events:
             return
-        self._counters.drop(windows_of(events), reason)
+        self._counters.drop(windows_of(events), reason, counted)
         self._confirm(events, reason)
         message = "%s: events are dropped (%s)"
         kind = f"dropped:{reason}"

@@ -223,11 +223,16 @@ class CustomEmitter(AcceptingEmitter):
     def _hand_over(self, payloads: Sequence[Payload]) -> asyncio.Task[None] | None:
         """Call `input` for each of *payloads*; return the task that does the rest, where there is a rest."""
         rest: _Rest = deque()
-        for payload in payloads:
+        for number, payload in enumerate(payloads, start=1):
             try:
                 result = self._target.input(payload)
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - must not reach the others
                 self._failed(payload, error)
+            except BaseException as error:
+                # Ctrl-C, for one: it ends the call.
+                self._waiting.extendleft(reversed(payloads[number:]))
+                self._failed(payload, error)
+                raise
             else:
                 if inspect.isawaitable(result):
                     rest.append((payload, result))
